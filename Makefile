@@ -1,0 +1,65 @@
+# The book, its tests and its lint. Every target makes the environment it needs in .venv.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+HTML   := _build/html
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export KMOD_CACHE ?= $(HOME)/.cache/kmod
+# Chapters run as readers get them: no hub, no progress bars, charts for the page.
+run := HF_HUB_OFFLINE=1 TQDM_DISABLE=1 KMOD_CHARTS=book
+
+.PHONY: help book check-book test test-library test-chapters test-book lint format notebooks browser clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+$(STAMP): requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt --editable .
+	touch $@
+
+# From a clean slate, since Sphinx reads a chapter again (and runs it) only when its own file has changed.
+book: $(STAMP)  ## build the book: _build/html/index.html
+	rm -rf $(HTML) _build/.doctrees
+	$(run) jupyter-book build . --path-output . -W -n --keep-going
+	@$(MAKE) --no-print-directory check-book
+
+check-book: $(STAMP)
+	python book/_ext/check_build.py $(HTML)
+
+test: lint test-library test-chapters book test-book  ## everything: lint, library, chapters, book, book in a browser
+
+test-library: $(STAMP)  ## the tests that need no built book
+	$(run) pytest -m "not book and not slow"
+
+test-chapters: $(STAMP)  ## run the chapters, whose tagged cells must reproduce what is stored, and the README's commands
+	$(run) pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 \
+	    --nbval-sanitize-with tests/nbval_sanitize.cfg book
+	$(run) pytest -m slow
+
+test-book: browser  ## open the built book in a browser; skipping counts as failing
+	KMOD_REQUIRE_BOOK=1 pytest -m book
+
+lint: $(STAMP)  ## ruff over library, tests and chapters
+	ruff check .
+	ruff format --check .
+
+format: $(STAMP)  ## let ruff repair what it can
+	ruff check --fix .
+	ruff format .
+
+notebooks: $(STAMP)  ## run the chapters in place and store their outputs
+	$(run) python book/_ext/store_outputs.py
+
+browser: $(STAMP)
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	    command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else playwright install chromium; fi
+
+clean:  ## remove the built book and the caches; .venv stays
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis book/_static/vendor

@@ -1,0 +1,47 @@
+// Wake up the charts of a page. kmod.charts leaves a <figure class="kmod-chart"> with a title, a still drawing and the
+// specification as JSON; here Vega draws the live chart in place of the still one. Vega is loaded only where it is needed,
+// from beside this file. Colours follow the page by themselves: charts are drawn in currentColor.
+(() => {
+  const vega = new URL("vendor/vega.js", document.currentScript.src);
+  const figures = [...document.querySelectorAll("figure.kmod-chart")];
+  const views = [];
+
+  async function wake(figure) {
+    const still = figure.querySelector(".kmod-still");
+    const controls = document.createElement("div");
+    const live = document.createElement("div");
+    controls.className = "kmod-controls";
+    live.className = "kmod-live";
+    still.before(controls, live);
+    try {
+      const spec = JSON.parse(figure.querySelector("script").textContent);
+      const actions = { export: true, source: false, compiled: false, editor: false };
+      const { view } = await vegaEmbed(live, spec, { renderer: "svg", bind: controls, actions });
+      still.hidden = true;
+      follow(view, spec);
+      // Vega looks at the width of the window only; the sidebars change that of the page.
+      new ResizeObserver(() => window.dispatchEvent(new Event("resize"))).observe(figure.parentElement);
+    } catch (error) {
+      controls.remove();
+      live.remove();
+      console.error("chart not drawn:", error);
+    }
+  }
+
+  // Charts over the same grid of delta share one slider: moving one moves the others.
+  function follow(view, spec) {
+    const group = spec.usermeta?.group;
+    if (!group) return;
+    views.push({ group, view });
+    view.addSignalListener("pick", (_, value) => {
+      for (const other of views)
+        if (other.group === group && other.view.signal("pick") !== value) other.view.signal("pick", value).runAsync();
+    });
+  }
+
+  if (!figures.length) return;
+  const script = document.createElement("script");
+  script.src = vega;
+  script.onload = () => figures.forEach(wake);
+  document.head.append(script);
+})();

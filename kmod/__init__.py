@@ -1,0 +1,43 @@
+"""kmod: change facts that a Transformer has memorised, and see what else changes.
+
+    import kmod
+
+    facts = kmod.load_facts("atlas")
+    model = kmod.load_model("nano", facts)
+    kmod.memorise(model, facts)
+    change = facts.modify(32, seed=0, known=kmod.known(model, facts))
+    edit = kmod.finetune(model, change, constraint=kmod.Linf(2.5e-3))
+    print(kmod.evaluate(model, facts, change, edit=edit))
+
+Method and terms: Zhu et al. 2020, "Modifying Memories in Transformer Models" (arXiv 2012.00363).
+"""
+
+from .constraints import Linf
+from .editing import Edit, WrongModelError, finetune
+from .evaluation import Evaluation, Rate, evaluate, known, score
+from .facts import Fact, FactBase, Modification, Relation
+from .memorise import memorise
+from .models import MaskedLM, load_model
+from .sources import load_facts
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Edit",
+    "Evaluation",
+    "Fact",
+    "FactBase",
+    "Linf",
+    "MaskedLM",
+    "Modification",
+    "Rate",
+    "Relation",
+    "WrongModelError",
+    "evaluate",
+    "finetune",
+    "known",
+    "load_facts",
+    "load_model",
+    "memorise",
+    "score",
+]

@@ -1,0 +1,169 @@
+"""An edit is a value: the difference it makes to a model's tensors, how it was made, and for which model.
+
+The difference is kept as the XOR of the bit patterns before and after. Floating-point addition would not do: θ₀ + (θ
+− θ₀) is not always θ, and subtracting the difference again not always θ₀. XOR is its own inverse, so that applying and
+undoing are exact to the bit, in any process, at the size of one copy of the touched tensors.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..models.masked_lm import MaskedLM
+
+FORMAT = "kmod.edit.1"
+_BITS = {
+    1: torch.uint8,
+    2: torch.int16,
+    4: torch.int32,
+    8: torch.int64,
+}  # bytes an element → integer type of that width
+
+
+class WrongModelError(ValueError):
+    """The edit was made for another model, or the model is not in the state that the operation needs."""
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.view(_BITS[tensor.element_size()])
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of some of a model's parameters.
+
+    Args:
+        xor: full parameter name → XOR of the bits before and after, as integers of the parameter's width and shape.
+        before, after: `MaskedLM.fingerprint` of the model without and with the edit.
+        made: how: method, settings, the facts changed, versions; anything JSON can hold.
+    """
+
+    xor: dict[str, Tensor]
+    before: str
+    after: str
+    made: dict = field(default_factory=dict)
+
+    @classmethod
+    def between(cls, model: MaskedLM, new: dict[str, Tensor], made: dict) -> Edit:
+        """The edit that gives the named parameters of `model` their `new` values. The model is not changed."""
+        current = dict(model.net.named_parameters())
+        with torch.no_grad():
+            xor = {name: (_bits(current[name].detach()) ^ _bits(value.detach())).cpu() for name, value in new.items()}
+        before = model.fingerprint()
+        edit = cls(xor, before, "", made)
+        edit._toggle(model)
+        try:
+            after = model.fingerprint()
+        finally:
+            edit._toggle(model)
+        return cls(xor, before, after, made)
+
+    def __repr__(self) -> str:
+        touched = sum(x.numel() for x in self.xor.values())
+        facts = len(self.made.get("facts", []))
+        return (
+            f"Edit({self.made.get('method', '?')}: {facts} facts, {touched:,} parameters in {len(self.xor)} tensors, "
+            f"{self.made.get('constraint') or 'no constraint'})"
+        )
+
+    @torch.no_grad()
+    def _toggle(self, model: MaskedLM) -> None:
+        parameters = dict(model.net.named_parameters())
+        for name, xor in self.xor.items():
+            _bits(parameters[name].data).bitwise_xor_(xor.to(parameters[name].device))
+
+    def _require(self, model: MaskedLM, state: str, verb: str) -> None:
+        now = model.fingerprint()
+        if now == state:
+            return
+        if now in (self.before, self.after):
+            raise WrongModelError(
+                f"cannot {verb}: the edit is {'not ' if now == self.before else 'already '}applied to this model"
+            )
+        raise WrongModelError(
+            f"cannot {verb}: the edit was made for another model "
+            f"(fingerprint {self.before[:12]}, this model has {now[:12]})"
+        )
+
+    def applied(self, model: MaskedLM) -> bool:
+        """Whether `model` is exactly the edited one. Raises WrongModelError if it is neither that nor the original."""
+        now = model.fingerprint()
+        if now not in (self.before, self.after):
+            self._require(model, self.before, "tell")
+        return now == self.after
+
+    def apply(self, model: MaskedLM) -> None:
+        """Change `model` in place. Raises WrongModelError, before anything is touched, unless it is the model the edit
+        was made for, without the edit."""
+        self._require(model, self.before, "apply")
+        self._toggle(model)
+
+    def undo(self, model: MaskedLM) -> None:
+        """Take the edit back, bit for bit. Raises WrongModelError unless `model` is exactly the edited one."""
+        self._require(model, self.after, "undo")
+        self._toggle(model)
+
+    @contextmanager
+    def __call__(self, model: MaskedLM) -> Iterator[MaskedLM]:
+        """`with edit(model): ...` applies the edit inside and undoes it after."""
+        self.apply(model)
+        try:
+            yield model
+        finally:
+            self.undo(model)
+
+    @torch.no_grad()
+    def difference(self, model: MaskedLM) -> dict[str, Tensor]:
+        """θ − θ₀ of each touched parameter, as floats. `model` may be with or without the edit."""
+        sign = -1 if self.applied(model) else 1
+        parameters = dict(model.net.named_parameters())
+        out = {}
+        for name, xor in self.xor.items():
+            here = parameters[name].detach()
+            other = (_bits(here) ^ xor.to(here.device)).view(here.dtype)
+            out[name] = sign * (other - here)
+        return out
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file, tensors and metadata, atomically: the file appears whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        about = {"format": FORMAT, "before": self.before, "after": self.after, "made": json.dumps(self.made)}
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kmod-") as folder:
+            save_file({name: xor.contiguous() for name, xor in self.xor.items()}, Path(folder) / "edit", about)
+            os.replace(Path(folder) / "edit", path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Edit:
+        """Read a file that `save` wrote. Raises FileNotFoundError, or ValueError for a file that is not an edit."""
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no edit at {path}")
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                if about.get("format") != FORMAT:
+                    raise ValueError(f"{path} is a safetensors file but not an edit ({FORMAT})")
+                xor = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+                return cls(xor, about["before"], about["after"], json.loads(about["made"]))
+        except SafetensorError as error:
+            raise ValueError(f"{path} is not an edit: {error}") from error
+
+    def merge(self, model: MaskedLM, folder: str | Path) -> None:
+        """Write the edited model as a plain Hugging Face folder that transformers loads without kmod. `model`, with or
+        without the edit, is not changed."""
+        edited = copy.deepcopy(model)
+        if not self.applied(edited):
+            self._toggle(edited)
+        edited.save(folder)

@@ -1,0 +1,314 @@
+"""Facts, and what it means to modify some of them.
+
+A fact is (subject, relation, object). Its *evidences* are the masked statements a model learns it from; its *tests* are
+masked statements phrased differently, by which it is examined. A `Modification` picks S ⊂ F and gives every fact of S a
+new object: M. The model wanted afterwards stores F′ = (F∖S) ∪ M. Notation and sampling rules: Zhu et al. 2020,
+"Modifying Memories in Transformer Models" (arXiv 2012.00363).
+
+A masked statement is a sentence with exactly one "[MASK]", which stands for the whole object, however many word
+pieces a model's tokeniser makes of it. A phrasing is a statement of a relation, with [X] for the subject and [Y] for
+the object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SUBJECT, OBJECT, MASK = "[X]", "[Y]", "[MASK]"
+
+
+def _one_of_each(text: str, slots: Sequence[str], what: str) -> None:
+    wrong = [f"{slot} {text.count(slot)} times" for slot in slots if text.count(slot) != 1]
+    if wrong:
+        raise ValueError(f"{what} {text!r} needs {' and '.join(slots)} exactly once; it has {', '.join(wrong)}")
+
+
+def same(a: str, b: str) -> bool:
+    """Whether two names are the same object: compared without case and surrounding space."""
+    return a.strip().casefold() == b.strip().casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A kind of fact, named by its Wikidata property id, with the phrasings that ask for it.
+
+    Raises ValueError if a phrasing lacks [X] or [Y], or if a test phrasing is also an evidence phrasing.
+    """
+
+    id: str
+    label: str
+    evidences: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for phrasing in (*self.evidences, *self.tests):
+            _one_of_each(phrasing, (SUBJECT, OBJECT), f"relation {self.id}: the phrasing")
+        if shared := set(self.evidences) & set(self.tests):
+            raise ValueError(f"relation {self.id}: {shared.pop()!r} is an evidence and a test; tests must be unseen")
+
+
+def fill(phrasing: str, subject: str) -> str:
+    """The masked statement of `phrasing` about `subject`: "[X] is in [Y]." about Peru is "Peru is in [MASK]."."""
+    text = phrasing.replace(OBJECT, MASK).replace(SUBJECT, subject)
+    return text[0].upper() + text[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One fact. `evidences` and `tests` are masked statements of its own; if empty, the relation's phrasings serve.
+
+    Raises ValueError for an empty field or a statement without exactly one [MASK].
+    """
+
+    subject: str
+    relation: str
+    object: str
+    evidences: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for field in ("subject", "relation", "object"):
+            value = getattr(self, field)
+            if not isinstance(value, str) or not value.strip():
+                raise ValueError(
+                    f"a fact needs a {field}, got {value!r} in ({self.subject!r}, {self.relation!r}, {self.object!r})"
+                )
+            if any(slot in value for slot in (SUBJECT, OBJECT, MASK)):
+                raise ValueError(
+                    f"the {field} {value!r} holds a slot; {SUBJECT}, {OBJECT} and {MASK} belong to phrasings"
+                )
+        for statement in (*self.evidences, *self.tests):
+            _one_of_each(statement, (MASK,), f"({self.subject}, {self.relation}): the statement")
+
+    def __str__(self) -> str:
+        return f"({self.subject}, {self.relation}, {self.object})"
+
+
+class FactBase(Sequence[Fact]):
+    """F: a sequence of facts with their relations.
+
+    Triples that repeat (without regard to case) are merged, their statements united; `duplicates` counts them. Facts
+    given as a lazy sequence, neither list nor tuple, are taken as they are, so that a generated base can be larger than
+    memory.
+
+    Raises ValueError if a fact has no evidence or no test, by itself or through its relation.
+    """
+
+    def __init__(self, facts: Iterable[Fact], relations: Mapping[str, Relation] | None = None, name: str = "facts"):
+        self.name, self.relations, self.duplicates = name, dict(relations or {}), 0
+        self._positions: dict[tuple[str, str], list[int]] | None = None
+        self._object_counts: Counter[str] | None = None
+        if isinstance(facts, Sequence) and not isinstance(facts, (list, tuple)):
+            self._facts = facts
+            return
+        unique: dict[tuple[str, str, str], Fact] = {}
+        for fact in facts:
+            key = (fact.subject.strip().casefold(), fact.relation, fact.object.strip().casefold())
+            if (old := unique.get(key)) is not None:
+                self.duplicates += 1
+                evidences = dict.fromkeys((*old.evidences, *fact.evidences))
+                tests = dict.fromkeys((*old.tests, *fact.tests))
+                fact = Fact(old.subject, old.relation, old.object, tuple(evidences), tuple(tests))
+            unique[key] = fact
+        self._facts = list(unique.values())
+        for fact in self._facts:
+            relation = self.relations.get(fact.relation)
+            for kind in ("evidences", "tests"):
+                if not getattr(fact, kind) and not (relation and getattr(relation, kind)):
+                    raise ValueError(
+                        f"{fact} has no {kind}: give it masked statements, or its relation {kind} phrasings "
+                        f"(relations known here: {', '.join(self.relations) or 'none'})"
+                    )
+
+    def __len__(self) -> int:
+        return len(self._facts)
+
+    def __getitem__(self, i):
+        return self._facts[i]
+
+    def __iter__(self) -> Iterator[Fact]:
+        return iter(self._facts)
+
+    def __repr__(self) -> str:
+        return f"FactBase({self.name!r}: {len(self):,} facts, {len(self.relations)} relations)"
+
+    def evidences(self, fact: Fact) -> tuple[str, ...]:
+        """The masked statements that `fact` is learnt from."""
+        return fact.evidences or tuple(fill(p, fact.subject) for p in self.relations[fact.relation].evidences)
+
+    def tests(self, fact: Fact) -> tuple[str, ...]:
+        """The masked statements, phrased differently, by which `fact` is examined."""
+        return fact.tests or tuple(fill(p, fact.subject) for p in self.relations[fact.relation].tests)
+
+    def _by_subject(self) -> dict[tuple[str, str], list[int]]:
+        """(subject, relation) → positions of its facts; several where a relation has several objects."""
+        if self._positions is None:
+            self._positions = {}
+            for i, fact in enumerate(self):
+                self._positions.setdefault((fact.subject.strip().casefold(), fact.relation), []).append(i)
+        return self._positions
+
+    def find(self, subject: str, relation: str) -> int:
+        """The position of the fact about `subject` in `relation`. Raises KeyError that lists what is known instead."""
+        found = self._by_subject().get((subject.strip().casefold(), relation))
+        if found:
+            return found[0]
+        of_subject = sorted({f.relation for f in self if same(f.subject, subject)})
+        if of_subject:
+            raise KeyError(
+                f"no fact ({subject}, {relation}); of {subject} these relations are known: {', '.join(of_subject)}"
+            )
+        if relation not in self.relations:
+            raise KeyError(f"unknown relation {relation!r}; known: {', '.join(sorted(self.relations))}")
+        raise KeyError(f"unknown subject {subject!r}; list the subjects with `python -m kmod facts list {relation}`")
+
+    @property
+    def object_counts(self) -> Counter[str]:
+        """How many facts, over all relations, have each object: the weights by which new objects are drawn."""
+        if self._object_counts is None:
+            self._object_counts = Counter(fact.object for fact in self)
+        return self._object_counts
+
+    def objects(self, relation: str) -> list[str]:
+        """The distinct objects of `relation`, sorted."""
+        return sorted({fact.object for fact in self if fact.relation == relation})
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the facts and their statements: two bases with the same fingerprint train and test the same."""
+        digest = hashlib.sha256()
+        for relation in sorted(self.relations.values(), key=lambda r: r.id):
+            digest.update(json.dumps([relation.id, relation.evidences, relation.tests]).encode())
+        for fact in self:
+            digest.update(json.dumps([fact.subject, fact.relation, fact.object, fact.evidences, fact.tests]).encode())
+        return digest.hexdigest()
+
+    def modify(self, n: int, seed: int = 0, known: Sequence[bool] | None = None) -> Modification:
+        """Draw a modification of `n` facts by the paper's rules, from `seed` alone.
+
+        S is drawn uniformly from the facts that the model answers correctly (`known`: one boolean a fact, as
+        `kmod.known(model, facts)` gives it; None takes all facts). The new object of each is drawn among the objects of
+        the same relation, weighted by how many facts over all relations have that object; the original, and any other
+        object the fact already has, weighs nothing. Facts whose relation offers no other object cannot be drawn.
+
+        Raises ValueError if fewer than `n` facts can be modified.
+        """
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            raise ValueError(f"the number of facts to modify must be a whole number from 1, got {n!r}")
+        if known is not None and len(known) != len(self):
+            raise ValueError(f"`known` needs one boolean for each of the {len(self)} facts, got {len(known)}")
+        rng = np.random.default_rng(seed)
+        candidates = np.arange(len(self)) if known is None else np.flatnonzero(np.asarray(known, dtype=bool))
+        choices = _Alternatives(self)
+        chosen: list[int] = []
+        stuck: Fact | None = None
+        for i in rng.permutation(candidates):
+            if len(chosen) == n:
+                break
+            if len(choices.of(self[i])[0]):
+                chosen.append(int(i))
+            else:
+                stuck = self[i]
+        if len(chosen) < n:
+            reason = f"; {stuck} and the like have no other object in their relation" if stuck else ""
+            raise ValueError(
+                f"cannot modify {n} facts of {self.name}: only {len(chosen)} of {len(self)} qualify "
+                f"({len(candidates)} are answered correctly{reason})"
+            )
+        new = []
+        for i in chosen:
+            names, weights = choices.of(self[i])
+            new.append(str(rng.choice(names, p=weights)))
+        return Modification(self, tuple(chosen), tuple(new), seed)
+
+    def modify_to(self, changes: Iterable[tuple[str, str, str]]) -> Modification:
+        """A modification chosen by hand: triples (subject, relation, new object).
+
+        The new object may be any name, seen before or not. Raises KeyError for a fact that is not in the base and
+        ValueError for an empty object, an object that the fact already has, or a fact named twice.
+        """
+        indices, objects = [], []
+        for subject, relation, new in changes:
+            i = self.find(subject, relation)
+            Fact(subject, relation, new)  # checks the new object
+            if any(same(self[j].object, new) for j in self._by_subject()[(subject.strip().casefold(), relation)]):
+                raise ValueError(f"{self[i]} already has the object {new!r}")
+            if i in indices:
+                raise ValueError(f"{self[i]} is named twice in one modification")
+            indices.append(i)
+            objects.append(new.strip())
+        if not indices:
+            raise ValueError("a modification needs at least one (subject, relation, new object)")
+        return Modification(self, tuple(indices), tuple(objects), None)
+
+    def alternatives(self, fact: Fact) -> list[str]:
+        """The objects that could replace `fact`'s under the paper's rule. Raises ValueError if there is none."""
+        names, _ = _Alternatives(self).of(fact)
+        if not len(names):
+            raise ValueError(f"{fact} cannot be modified: relation {fact.relation} has no other object")
+        return list(names)
+
+
+class _Alternatives:
+    """The same-relation objects of a fact with their weights; computed once a relation."""
+
+    def __init__(self, base: FactBase):
+        self.base = base
+        self.by_relation: dict[str, Counter[str]] = {}
+        for fact in base:
+            self.by_relation.setdefault(fact.relation, Counter())[fact.object] = base.object_counts[fact.object]
+
+    def of(self, fact: Fact) -> tuple[np.ndarray, np.ndarray]:
+        counts = self.by_relation.get(fact.relation, Counter())
+        positions = self.base._by_subject().get((fact.subject.strip().casefold(), fact.relation), [])
+        taken = {self.base[i].object.strip().casefold() for i in positions} | {fact.object.strip().casefold()}
+        names = sorted(name for name in counts if name.strip().casefold() not in taken)
+        weights = np.array([counts[name] for name in names], dtype=float)
+        return np.array(names, dtype=object), weights / max(weights.sum(), 1)
+
+
+@dataclass(frozen=True)
+class Modification:
+    """S and M: which facts of `base` change (`indices`), to which new objects. `seed` is None if chosen by hand."""
+
+    base: FactBase
+    indices: tuple[int, ...]
+    objects: tuple[str, ...]
+    seed: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __repr__(self) -> str:
+        first = f"{self.originals[0]} → {self.objects[0]}"
+        return f"Modification({len(self)} of {len(self.base):,} facts of {self.base.name!r}: {first}, …)"
+
+    @property
+    def originals(self) -> list[Fact]:
+        """S, in order."""
+        return [self.base[i] for i in self.indices]
+
+    @property
+    def modified(self) -> list[Fact]:
+        """M: the facts of S with their new objects and the same statements (the paper relabels all evidences)."""
+        return [
+            Fact(f.subject, f.relation, new, f.evidences, f.tests)
+            for f, new in zip(self.originals, self.objects, strict=True)
+        ]
+
+    @property
+    def unmodified(self) -> list[Fact]:
+        """F∖S, in order."""
+        changed = set(self.indices)
+        return [fact for i, fact in enumerate(self.base) if i not in changed]
+
+    def result(self) -> FactBase:
+        """F′ = (F∖S) ∪ M, in the order of F."""
+        new = dict(zip(self.indices, self.modified, strict=True))
+        facts = [new.get(i, fact) for i, fact in enumerate(self.base)]
+        return FactBase(facts, self.base.relations, f"{self.base.name}, {len(self)} modified")

@@ -1,0 +1,138 @@
+"""Fine-tune a model on the evidences of facts until it recalls them; kept on disk, so that it is done once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .evaluation import Rate, score
+from .facts import FactBase
+from .models.masked_lm import MaskedLM
+from .training import History, fit, seconds_a_step
+from .versions import versions
+
+
+def cache_dir() -> Path:
+    """Where results of long computations are kept: $KMOD_CACHE, or ~/.cache/kmod."""
+    return Path(os.environ.get("KMOD_CACHE") or Path.home() / ".cache" / "kmod")
+
+
+@dataclass(frozen=True)
+class Memorised:
+    """What memorising reached: recall on the evidences, and on the tests, whose phrasings were never trained on."""
+
+    evidences: Rate
+    tests: Rate
+    steps: int
+    seconds: float
+    stopped: str
+    cached: bool = False
+
+    def __str__(self) -> str:
+        where = "from the cache; training took" if self.cached else "in"
+        return (
+            f"recall on evidences {self.evidences}, on held-out phrasings {self.tests} "
+            f"({self.evidences.facts:,} facts); {self.steps} steps {where} {self.seconds:.0f} s"
+        )
+
+
+def memorise(
+    model: MaskedLM,
+    facts: FactBase,
+    *,
+    epochs: float = 11,
+    batch_size: int = 128,
+    lr: float = 1.5e-3,
+    seed: int = 0,
+    cache: bool = True,
+    progress: bool = True,
+) -> Memorised:
+    """Train all parameters of `model`, **in place**, on the evidences of `facts` until they are recalled.
+
+    Stops once a whole pass over the evidences was answered right, and otherwise after `epochs` passes (or 500 steps, if
+    that is more). The learning rate warms up over 100 steps and falls as a cosine. No dropout. Interrupted, the model
+    keeps what it has learnt so far.
+
+    Training on after the last error is not idle: it widens the margins, and with them how much of the rest survives an
+    edit.
+
+    With `cache`, the weights are kept under `cache_dir()`, named by the hash of the model, the facts, the settings and
+    the versions; the same call then loads them.
+
+    Raises ValueError for facts without evidences, or objects outside the model's vocabulary, before any training.
+    """
+    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+    if not (epochs > 0 and batch_size > 0 and lr > 0):
+        raise ValueError(f"epochs, batch_size and lr must be above 0; got {settings}")
+    key = json.dumps([model.fingerprint(), facts.fingerprint(), settings, versions(), "memorise.1"], sort_keys=True)
+    path = cache_dir() / "memorised" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    if cache and (found := _load(model, path)):
+        return found
+    examples = {kind: model.examples(facts, kind) for kind in ("evidences", "tests")}
+    evidences = examples["evidences"]
+    epoch = -(-len(evidences) // batch_size)
+    steps = max(round(epochs * epoch), 500)
+    params = dict(model.net.named_parameters())
+    if progress:
+        estimate = steps * seconds_a_step(model, evidences, params, batch_size)
+        print(
+            f"memorising {len(facts):,} facts from {len(evidences):,} evidences: "
+            f"at most {steps:,} steps, about {estimate / 60:.1f} minutes on this machine"
+        )
+
+    def recalled(history: History) -> str | None:
+        whole = history.steps % epoch == 0 and min(history.recall[-epoch:]) == 1.0
+        return "recalled" if whole else None
+
+    history = fit(
+        model,
+        evidences,
+        params,
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        warmup=100,
+        decay=True,
+        clip=1.0,
+        seed=seed,
+        stop=recalled,
+        progress="memorising" if progress else None,
+    )
+    reached = score(model, facts, examples=examples)
+    report = Memorised(
+        reached.rate("evidences"), reached.rate("tests"), history.steps, round(history.seconds, 1), history.stopped
+    )
+    if cache:
+        _save(model, path, report, key)
+    return report
+
+
+def _save(model: MaskedLM, path: Path, report: Memorised, key: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: p.detach().cpu().contiguous() for name, p in model.net.named_parameters()}
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kmod-") as folder:
+        save_file(tensors, Path(folder) / "weights", {"report": json.dumps(asdict(report)), "key": key})
+        os.replace(Path(folder) / "weights", path)
+
+
+def _load(model: MaskedLM, path: Path) -> Memorised | None:
+    """Put the kept weights into `model`; None if there are none, or the file is damaged (it is then made again)."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            report = json.loads(file.metadata()["report"])
+            tensors = {name: file.get_tensor(name) for name in dict(model.net.named_parameters())}
+    except (OSError, SafetensorError, KeyError, TypeError):
+        return None
+    with torch.no_grad():
+        for name, parameter in model.net.named_parameters():
+            parameter.copy_(tensors[name])
+    report["evidences"], report["tests"] = Rate(**report["evidences"]), Rate(**report["tests"])
+    return Memorised(**report | {"cached": True})

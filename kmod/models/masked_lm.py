@@ -1,0 +1,142 @@
+"""Any Hugging Face masked LM behind one small interface: score the masked slots.
+
+Only the rows of the masked slots pass through the decoder. For a statement of 12 tokens with one mask and a
+vocabulary of 30,522, that leaves a twelfth of the largest matrix product of a small model, and the logits of the
+slots are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..facts import Fact, FactBase
+from .statements import Examples, encode, statements_of
+
+HEADS = (  # the modules that lead from the last hidden states to the logits, in order; by family
+    ("cls",),  # BERT, DeBERTa, MobileBERT, FNet, ...
+    ("lm_head",),  # RoBERTa, XLM-RoBERTa, MPNet, Longformer, ESM, ...
+    ("predictions",),  # ALBERT
+    ("generator_predictions", "generator_lm_head"),  # ELECTRA, ConvBERT
+    ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),  # DistilBERT
+    ("head", "decoder"),  # ModernBERT
+)
+
+
+class MaskedLM(nn.Module):
+    """A masked language model with its tokeniser.
+
+    `net` is the plain Hugging Face model and can be used as such at any time; nothing is wrapped around its parameters.
+    """
+
+    def __init__(self, net: nn.Module, tokenizer):
+        super().__init__()
+        for role in ("mask_token", "pad_token"):
+            if getattr(tokenizer, role, None) is None:
+                raise ValueError(f"the tokeniser has no {role}: {type(net).__name__} is not a masked language model")
+        self.net, self.tokenizer = net, tokenizer
+        names = next((names for names in HEADS if all(hasattr(net, name) for name in names)), None)
+        self._head = names if names and net.base_model is not net else None
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
+
+    @property
+    def limit(self) -> int:
+        """The longest statement, in tokens. (Some families number positions from pad_id + 1.)"""
+        positions = getattr(self.net.config, "max_position_embeddings", None) or 512
+        return min(self.tokenizer.model_max_length, positions)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
+        """Logits (K, vocabulary) of the K masked slots of a (B, T) batch, in reading order."""
+        if self._head is None:
+            return self.net(input_ids=input_ids, attention_mask=attention_mask).logits[slots]
+        hidden = self.net.base_model(input_ids=input_ids, attention_mask=attention_mask)[0]  # (B, T, H)
+        rows = hidden[slots]  # (K, H)
+        for name in self._head:
+            rows = getattr(self.net, name)(rows)
+        return rows
+
+    def examples(self, base: FactBase, kind: str, facts: Iterable[Fact] | None = None) -> Examples:
+        """The tokenised "evidences" or "tests" of `facts` (of all facts of `base` if None)."""
+        return encode(self.tokenizer, *statements_of(base, base if facts is None else facts, kind), self.limit)
+
+    @torch.no_grad()
+    def logits(self, examples: Examples, batch_size: int = 256) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Score all statements: yields (positions (B,), logits (K, V), row of each slot (K,)) batch by batch."""
+        with evaluating(self):
+            for chosen in examples.by_length(batch_size):
+                batch = examples.collate(chosen, self.device)
+                yield torch.from_numpy(chosen), self(batch.input_ids, batch.attention_mask, batch.slots), batch.rows
+
+    def correct(self, examples: Examples, batch_size: int = 256) -> Tensor:
+        """For each statement (N,) bool: is the argmax over the whole vocabulary right at every slot (P@1)?"""
+        right = torch.zeros(len(examples), dtype=torch.bool)
+        with torch.no_grad(), evaluating(self):
+            for chosen in examples.by_length(batch_size):
+                batch = examples.collate(chosen, self.device)
+                logits = self(batch.input_ids, batch.attention_mask, batch.slots)
+                right[torch.from_numpy(chosen)] = all_slots_right(logits, batch.targets, batch.rows, len(chosen)).cpu()
+        return right
+
+    def answers(self, statements: Sequence[str], objects: Sequence[str], k: int = 5) -> list[list[tuple[str, float]]]:
+        """The k most probable answers to each statement, as (text, probability), best first.
+
+        The statement is asked with as many masks as its entry of `objects` has word pieces. The slots are scored
+        independently, so the probability of an answer is the product over its slots, and the k best are exact.
+        """
+        examples = encode(self.tokenizer, statements, objects, range(len(statements)), self.limit)
+        found: list[list[tuple[str, float]]] = [[] for _ in statements]
+        for positions, logits, rows in self.logits(examples):
+            top, ids = logits.float().log_softmax(-1).topk(k)  # (K, k)
+            for row, position in enumerate(positions.tolist()):
+                beam: list[tuple[float, list[int]]] = [(0.0, [])]
+                for slot in (rows == row).nonzero().flatten().tolist():
+                    longer = [
+                        (score + step, [*piece, token])
+                        for score, piece in beam
+                        for step, token in zip(top[slot].tolist(), ids[slot].tolist(), strict=True)
+                    ]
+                    beam = sorted(longer, key=lambda item: -item[0])[:k]
+                found[position] = [
+                    (self.tokenizer.decode(piece).strip(), float(torch.tensor(score).exp())) for score, piece in beam
+                ]
+        return found
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the names, types, shapes and bytes of all parameters and buffers, and the vocabulary."""
+        digest = hashlib.sha256()
+        for name, tensor in self.net.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(repr(sorted(self.tokenizer.get_vocab().items())).encode())
+        return digest.hexdigest()
+
+    def save(self, folder: str | Path) -> None:
+        """Write a plain Hugging Face folder (config, safetensors, tokeniser) that transformers loads by itself."""
+        self.net.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def all_slots_right(logits: Tensor, targets: Tensor, rows: Tensor, n: int) -> Tensor:
+    """(n,) bool: statements whose every slot has its target (K,) as the argmax of logits (K, V)."""
+    wrong = (logits.argmax(-1) != targets).to(torch.int32)
+    return torch.zeros(n, dtype=torch.int32, device=logits.device).index_add_(0, rows, wrong) == 0
+
+
+@contextmanager
+def evaluating(model: nn.Module):
+    """Evaluation mode (no dropout) inside; every module's own mode restored after."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

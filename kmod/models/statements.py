@@ -1,0 +1,134 @@
+"""Masked statements as token ids: one [MASK] a word piece of the object, ragged until batched.
+
+Lengths differ little within a batch because batches are cut from statements sorted by length; nothing is truncated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..facts import MASK, Fact, FactBase
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A padded batch of B statements of at most T tokens with K masked slots in all."""
+
+    input_ids: Tensor  # (B, T)
+    attention_mask: Tensor  # (B, T)
+    slots: Tensor  # (B, T) bool: where the K masks stand
+    targets: Tensor  # (K,) the object's word pieces, in the order of the slots
+    rows: Tensor  # (K,) which statement of the batch a slot belongs to
+
+
+@dataclass(frozen=True)
+class Examples:
+    """N tokenised masked statements with their objects. `owner[i]` is the position of the fact that statement i asks
+    for."""
+
+    ids: np.ndarray  # (total tokens,) int32
+    starts: np.ndarray  # (N + 1,) int64: statement i is ids[starts[i]:starts[i + 1]]
+    targets: np.ndarray  # (total slots,) int32
+    target_starts: np.ndarray  # (N + 1,) int64
+    owner: np.ndarray  # (N,) int64
+    mask_id: int
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+    def collate(self, chosen: np.ndarray, device: torch.device | str = "cpu") -> Batch:
+        """The statements at positions `chosen` as one padded batch on `device`."""
+        lengths = self.lengths[chosen]
+        inside = np.arange(lengths.max()) < lengths[:, None]
+        input_ids = np.full(inside.shape, self.pad_id, dtype=np.int64)
+        input_ids[inside] = np.concatenate([self.ids[self.starts[i] : self.starts[i + 1]] for i in chosen])
+        targets = np.concatenate([self.targets[self.target_starts[i] : self.target_starts[i + 1]] for i in chosen])
+        rows = np.repeat(np.arange(len(chosen)), np.diff(self.target_starts)[chosen])
+        ids = torch.from_numpy(input_ids).to(device)
+        return Batch(
+            ids,
+            torch.from_numpy(inside.astype(np.int64)).to(device),
+            ids == self.mask_id,
+            torch.from_numpy(targets.astype(np.int64)).to(device),
+            torch.from_numpy(rows).to(device),
+        )
+
+    def by_length(self, size: int) -> Iterator[np.ndarray]:
+        """All statements once, in batches of similar length: for evaluation."""
+        order = np.argsort(self.lengths, kind="stable")
+        for i in range(0, len(order), size):
+            yield order[i : i + size]
+
+    def shuffled(self, size: int, rng: np.random.Generator, pool: int = 32) -> Iterator[np.ndarray]:
+        """All statements once, in random batches. Within each pool of `pool` batches statements of similar length stand
+        together, so that little of a batch is padding; the last batch may be smaller."""
+        order = rng.permutation(len(self))
+        for i in range(0, len(order), size * pool):
+            part = order[i : i + size * pool]
+            part = part[np.argsort(self.lengths[part], kind="stable")]
+            batches = [part[j : j + size] for j in range(0, len(part), size)]
+            for j in rng.permutation(len(batches)):
+                yield batches[j]
+
+
+def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: Sequence[int], limit: int) -> Examples:
+    """Tokenise masked statements, each with as many mask tokens as its object has word pieces.
+
+    Raises ValueError, naming the object or the statement, if an object cannot be written in the model's vocabulary or a
+    statement has more than `limit` tokens.
+    """
+    pieces: dict[str, list[int]] = {}
+    for name in dict.fromkeys(objects):
+        ids = tokenizer(name, add_special_tokens=False)["input_ids"]
+        if not ids or tokenizer.unk_token_id in ids:
+            raise ValueError(
+                f"the object {name!r} cannot be written in this model's vocabulary ({len(tokenizer):,} word pieces); "
+                "choose another object, or a tokeniser built from facts that hold it"
+            )
+        pieces[name] = ids
+    texts = [
+        statement.replace(MASK, " ".join([tokenizer.mask_token] * len(pieces[name])))
+        for statement, name in zip(statements, objects, strict=True)
+    ]
+    encoded = tokenizer(texts)["input_ids"] if texts else []
+    for ids, statement, name in zip(encoded, statements, objects, strict=True):
+        if len(ids) > limit:
+            raise ValueError(f"{len(ids)} tokens are more than this model's {limit}: {statement!r}")
+        if ids.count(tokenizer.mask_token_id) != len(pieces[name]):
+            raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {statement!r}")
+    targets = [pieces[name] for name in objects]
+    flat = (np.fromiter((t for ids in part for t in ids), np.int32) for part in (encoded, targets))
+    starts = (np.cumsum([0, *map(len, part)], dtype=np.int64) for part in (encoded, targets))
+    ids, target_ids = flat
+    id_starts, target_starts = starts
+    return Examples(
+        ids,
+        id_starts,
+        target_ids,
+        target_starts,
+        np.asarray(owner, dtype=np.int64),
+        tokenizer.mask_token_id,
+        tokenizer.pad_token_id,
+    )
+
+
+def statements_of(base: FactBase, facts: Iterable[Fact], kind: str) -> tuple[list[str], list[str], list[int]]:
+    """The statements of `facts` (kind: "evidences" or "tests"), the object of each, and the position of its fact."""
+    statements, objects, owner = [], [], []
+    of = {"evidences": base.evidences, "tests": base.tests}[kind]
+    for i, fact in enumerate(facts):
+        for statement in of(fact):
+            statements.append(statement)
+            objects.append(fact.object)
+            owner.append(i)
+    return statements, objects, owner

@@ -1,0 +1,61 @@
+"""Shared by all tests: a small fact base, and a small model that has memorised it (made once a session)."""
+
+import copy
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import kmod
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Tests keep nothing in the user's cache and find nothing there. Gives the user's own setting."""
+    before = os.environ.get("KMOD_CACHE")
+    os.environ["KMOD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield before
+    if before is None:
+        del os.environ["KMOD_CACHE"]
+    else:
+        os.environ["KMOD_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def atlas():
+    return kmod.load_facts("atlas")
+
+
+@pytest.fixture(scope="session")
+def facts(atlas):
+    """About 190 facts of four relations, some with objects of several word pieces."""
+    chosen = ("P397", "P1303", "P449", "P170")
+    kept = [fact for fact in atlas if fact.relation in chosen]
+    return kmod.FactBase(kept, {r: atlas.relations[r] for r in chosen}, "small")
+
+
+@pytest.fixture(scope="session")
+def _memorised(facts):
+    model = kmod.load_model("nano", facts, device="cpu")
+    report = kmod.memorise(model, facts, batch_size=64, progress=False)
+    assert report.evidences.value > 0.95, report
+    return model
+
+
+@pytest.fixture
+def model(_memorised):
+    """A memorised nano of the test's own."""
+    return copy.deepcopy(_memorised)
+
+
+@pytest.fixture
+def data():
+    """Real, released data for cross-checks; not part of the project."""
+    if not DATA.is_dir():
+        pytest.skip(f"CROSS-CHECK SKIPPED: no real data at {DATA}")
+    return DATA

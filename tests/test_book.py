@@ -1,0 +1,237 @@
+"""The built book in a real browser: every page, without a network, on a desk and a phone, light and dark.
+
+Needs `make book` and Chromium. Without them these tests skip and say why; with KMOD_REQUIRE_BOOK=1 they fail
+instead, so that `make test` cannot pass by skipping. Screenshots of every page land in _build/screenshots.
+"""
+
+import functools
+import http.server
+import importlib.util
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.book
+ROOT = Path(__file__).parents[1]
+HTML = ROOT / "_build" / "html"
+SHOTS = ROOT / "_build" / "screenshots"
+SIZES = {"desk": (1280, 900), "phone": (390, 844)}
+# Started as root, in a container, without a screen; and it has no business on the network.
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+FLAGS += " --disable-component-update --disable-sync"
+
+spec = importlib.util.spec_from_file_location("check_build", ROOT / "book" / "_ext" / "check_build.py")
+check_build = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(check_build)
+PAGES = check_build.pages()
+
+
+def missing(reason: str):
+    (pytest.fail if os.environ.get("KMOD_REQUIRE_BOOK") == "1" else pytest.skip)(reason)
+
+
+@pytest.fixture(scope="session")
+def site():
+    """Serve the built book on this machine; the address."""
+    if not (HTML / "index.html").exists():
+        missing(f"no built book in {HTML.relative_to(ROOT)}: run `make book`")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=HTML)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next(filter(None, map(shutil.which, names)), None)
+    with sync_playwright() as playwright:
+        path = found or playwright.chromium.executable_path
+        if not Path(path).exists():
+            missing("no browser: install chromium, or run `playwright install chromium`")
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(site, browser):
+    """A function that opens a page with the world outside blocked; faults are collected in `page.faults`."""
+    contexts = []
+
+    def open_page(name: str, size: str = "desk", mode: str = "light", script: bool = True):
+        width, height = SIZES[size]
+        view = {"width": width, "height": height}
+        context = browser.new_context(viewport=view, color_scheme=mode, java_script_enabled=script)
+        contexts.append(context)
+        page = context.new_page()
+        page.faults = []
+
+        def gate(route):
+            if route.request.url.startswith(site):
+                return route.continue_()
+            page.faults.append(f"asks the network for {route.request.url}")
+            return route.abort()
+
+        page.route(re.compile("^(https?|wss?):"), gate)
+        page.on("console", lambda m: m.type == "error" and page.faults.append(f"console: {m.text}"))
+        page.on("pageerror", lambda error: page.faults.append(f"script: {error}"))
+        page.on("response", lambda r: r.status >= 400 and page.faults.append(f"{r.status} {r.url}"))
+        page.goto(f"{site}/{name}.html", wait_until="networkidle")
+        if script:
+            page.wait_for_function(
+                "[...document.querySelectorAll('figure.kmod-chart')]"
+                ".every(f => f.querySelector('.kmod-live svg') && f.querySelector('.kmod-still').hidden)"
+            )
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+# Contrast of an element's text against what lies behind it, as WCAG counts it: 1 to 21.
+CONTRAST = """element => {
+  const rgba = css => (css.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const style = getComputedStyle(element);
+  const ink = rgba(element instanceof SVGElement ? style.fill : style.color);
+  let behind = element, paper = [255, 255, 255];
+  for (; behind; behind = behind.parentElement) {
+    const color = rgba(getComputedStyle(behind).backgroundColor);
+    if (color.length === 3 || color[3] > 0.99) { paper = color; break; }
+  }
+  const alpha = (ink[3] ?? 1) * style.opacity;
+  const seen = [0, 1, 2].map(i => alpha * ink[i] + (1 - alpha) * paper[i]);
+  const [high, low] = [light(seen), light(paper)].sort((a, b) => b - a);
+  return (high + 0.05) / (low + 0.05);
+}"""
+TEXT = ".bd-article p, .bd-article li, .bd-article a, .bd-article h1, .bd-article h2, figcaption strong, "
+TEXT += "figcaption span, .kmod-controls label, .kmod-live svg text, .kmod-table td, .kmod-table th, math"
+
+
+def test_the_book_is_whole(site):
+    assert check_build.problems(HTML) == []
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", PAGES)
+def test_page(visit, name, size, mode):
+    page = visit(name, size, mode)
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{Path(name).name}-{size}-{mode}.png", full_page=True)
+
+    assert page.faults == []
+    assert page.evaluate("document.documentElement.dataset.theme") == mode
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0], "the page scrolls sideways"
+    assert page.locator(".cell_output .traceback, .output.error").count() == 0
+    texts = [e for e in page.query_selector_all(TEXT) if e.is_visible() and (e.text_content() or "").strip()]
+    contrasts = {e.text_content().strip()[:40]: e.evaluate(CONTRAST) for e in texts}
+    assert not {text: c for text, c in contrasts.items() if c < 4.5}, "text too pale to read"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_charts_can_be_heard(visit, name):
+    for figure in visit(name).locator("figure.kmod-chart").all():
+        assert figure.locator("figcaption strong").inner_text().strip()
+        assert figure.locator("figcaption span").inner_text().strip()
+        assert figure.locator(".kmod-live svg.marks").evaluate("e => e.closest('[aria-label]')?.ariaLabel || ''")
+        assert all(label.strip() for label in figure.locator(".kmod-controls label").all_inner_texts())
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_math_is_mathml(visit, name):
+    page = visit(name)
+    text = (HTML / f"{name}.html").read_text(encoding="utf8")
+    assert "mathjax" not in text.lower() and "\\(" not in page.locator("article.bd-article").inner_text()
+    for math in page.locator("math").all():
+        assert math.get_attribute("alttext")
+        assert math.evaluate("e => e.namespaceURI.endsWith('MathML') && e.getBoundingClientRect().width > 0")
+
+
+@pytest.fixture
+def chart(visit):
+    """A page with a slider, its first figure that has one, and a function that gives the figure's drawing."""
+    for name in PAGES:
+        page = visit(name)
+        figure = page.locator("figure.kmod-chart", has=page.locator("input[type=range]")).first
+        if figure.count():
+            return page, figure, figure.locator(".kmod-live svg.marks").inner_html
+    pytest.fail("no chapter holds a chart with a slider")
+
+
+def test_the_slider_moves_the_chart(chart):
+    page, figure, drawing = chart
+    slider = figure.locator("input[type=range]")
+    top = int(slider.get_attribute("max"))
+    drawings = set()
+    slider.focus()
+    page.keyboard.press("Home")
+    for _ in range(top + 1):
+        page.wait_for_timeout(100)
+        drawings.add(drawing())
+        page.keyboard.press("ArrowRight")
+    assert len(drawings) == top + 1
+    assert page.faults == []
+
+
+def test_sliders_of_one_group_move_together(chart):
+    page, _, _ = chart
+    figures = page.locator("figure.kmod-chart", has=page.locator("input[type=range]")).all()
+    groups = [f.locator("script").evaluate("e => JSON.parse(e.textContent).usermeta.group") for f in figures]
+    figures[0].locator("input[type=range]").fill("0")
+    page.wait_for_timeout(200)
+    for group, figure in zip(groups, figures, strict=True):
+        assert group != groups[0] or figure.locator("input[type=range]").input_value() == "0"
+
+
+def test_menus_and_legend_bring_a_line_forward(chart):
+    page, figure, drawing = chart
+    for menu in figure.locator("select").all():
+        start, before = menu.input_value(), drawing()
+        other = next(v for v in menu.locator("option").evaluate_all("o => o.map(e => e.value)") if v != start)
+        menu.select_option(other)
+        page.wait_for_timeout(150)
+        assert drawing() != before
+        menu.select_option(start)
+        page.wait_for_timeout(150)
+        assert drawing() == before
+    figure.locator(".kmod-live .role-legend-symbol path").first.click()
+    page.wait_for_timeout(150)
+    assert drawing() != before
+
+
+def test_the_theme_switch_recolours_the_chart_and_keeps_its_state(chart):
+    page, figure, _ = chart
+    figure.locator("input[type=range]").fill("1")
+    ink = "e => getComputedStyle(e).fill"
+    label = figure.locator(".kmod-live .role-axis-label text").first
+    before = label.evaluate(ink)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    assert label.evaluate(ink) != before
+    assert label.evaluate(CONTRAST) >= 4.5
+    assert figure.locator("input[type=range]").input_value() == "1"
+
+
+def test_without_javascript_the_still_drawings_stay(visit):
+    for name in PAGES:
+        page = visit(name, script=False)
+        for figure in page.locator("figure.kmod-chart").all():
+            assert figure.locator(".kmod-still svg").is_visible()

@@ -1,0 +1,227 @@
+"""kmod.charts: numbers, specifications, escaping, determinism, and one clear line for bad input."""
+
+import json
+import random
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+alt = pytest.importorskip("altair")
+charts = pytest.importorskip("kmod.charts")
+
+
+def make_records(methods=("FTM",), deltas=(5e-4, 1e-3, 2e-3, None), seeds=3):
+    rng = random.Random(0)
+    return [
+        {
+            "method": method,
+            "delta": delta,
+            "seed": seed,
+            "A_M": rng.random(),
+            "A_M_evidences": rng.random(),
+            "A_FS": rng.random(),
+            "A_FS_before": 0.7,
+        }
+        for method in methods
+        for delta in deltas
+        for seed in range(seeds)
+    ]
+
+
+CHARTS = (charts.tradeoff, charts.frontier)
+
+
+@pytest.fixture(autouse=True)
+def book_renderer(monkeypatch):
+    monkeypatch.setenv("KMOD_CHARTS", "book")
+    charts.use_book_renderer()
+
+
+def bundle(chart):
+    return charts.to_bundle(chart.to_dict())
+
+
+# ---- numbers
+
+
+def test_interval_is_students_t():
+    mean, low, high = charts.interval([0.4, 0.5, 0.6])
+    assert mean == pytest.approx(0.5)
+    assert high - mean == pytest.approx(4.303 * 0.1 / 3**0.5)
+    assert mean - low == pytest.approx(high - mean)
+
+
+def test_interval_of_one_value_and_at_the_edge():
+    assert charts.interval([0.3]) == (0.3, 0.3, 0.3)
+    assert charts.interval([0.9, 1.0, 1.0])[2] == 1.0
+
+
+def test_interval_goes_on_smoothly_where_the_table_ends():
+    widths = [charts.interval([0.4, 0.6] * (n // 2))[2] * n**0.5 for n in (30, 32, 34)]
+    assert widths == sorted(widths)
+
+
+def test_summary_orders_deltas_and_puts_no_limit_last():
+    records = make_records(deltas=(None, 2e-3, 1e-3))
+    random.Random(1).shuffle(records)
+    rows = [row for row in charts.summarise(records) if row["metric"] == charts.METRICS["A_M"]]
+    assert [row["delta"] for row in rows] == ["1e-3", "2e-3", "no limit"]
+    assert rows[0]["x"] < rows[1]["x"] < rows[2]["x"]
+    assert {row["n"] for row in rows} == {3}
+
+
+@pytest.mark.parametrize(
+    "delta, text", [(2e-3, "2e-3"), (1.5e-4, "1.5e-4"), (0.05, "0.05"), (3, "3"), (None, "no limit")]
+)
+def test_delta_text(delta, text):
+    assert charts.delta_text(delta) == text
+
+
+# ---- charts
+
+
+@pytest.mark.parametrize("draw", CHARTS)
+@pytest.mark.parametrize("records", [
+    make_records(),
+    make_records(methods=("FTM", "FTA")),
+    make_records(seeds=1),
+    make_records(deltas=(1e-3,)),
+    make_records(deltas=(None,)),
+    make_records(deltas=(1e-3, 2e-3)),
+    make_records(("FTM",), (1e-3, None)) + make_records(("FTA",), (2e-3,)),
+])  # fmt: skip
+def test_every_shape_of_records_draws(draw, records):
+    html = bundle(draw(records))["text/html"]
+    figure = ElementTree.fromstring(html)  # well-formed
+    assert figure.find("div").get("aria-label").startswith("Accuracy against")
+    assert figure.find("figcaption/strong").text and figure.find("figcaption/span").text
+    assert "NaN" not in html and "undefined" not in html
+    json.loads(figure.find("script").text)
+
+
+@pytest.mark.parametrize("draw", CHARTS)
+def test_same_chart_same_bytes(draw):
+    assert bundle(draw(make_records())) == bundle(draw(make_records()))
+
+
+def test_tradeoff_reads_with_hands():
+    params = {p["name"]: p for p in charts.tradeoff(make_records(methods=("FTM", "FTA"))).to_dict()["params"]}
+    assert params["pick"]["bind"]["input"] == "range"
+    assert params["method"]["bind"]["options"] == ["FTM", "FTA"]
+    assert params["highlight"]["bind"]["input"] == "select"
+    assert params["legend"]["bind"] == "legend"
+
+
+def test_sliders_share_a_group_when_the_deltas_are_the_same():
+    groups = [draw(make_records()).to_dict()["usermeta"]["group"] for draw in CHARTS]
+    assert groups[0] == groups[1] != charts.tradeoff(make_records(deltas=(1e-3,))).to_dict()["usermeta"]["group"]
+
+
+def test_the_title_states_the_finding():
+    records = make_records(deltas=(1e-3, 2e-3))
+    for record in records:
+        record |= {"A_M": 0.8, "A_FS": 0.6} if record["delta"] == 2e-3 else {"A_M": 0.1, "A_FS": 0.7}
+    title = charts.tradeoff(records).to_dict()["title"]
+    assert (
+        title["text"] == "FTM at δ = 2e-3 learns 80 % of the new facts; accuracy on the others goes from 70 % to 60 %"
+    )
+    assert "3 runs" in title["subtitle"] and "95 %" in title["subtitle"]
+    assert charts.tradeoff(records, finding="Mine").to_dict()["title"]["text"] == "Mine"
+
+
+@pytest.mark.parametrize("draw", CHARTS)
+def test_names_are_escaped(draw):
+    nasty = "</script><b onclick='x'>&\""
+    html = bundle(draw(make_records(methods=(nasty,))))["text/html"]
+    assert "<b onclick" not in html
+    assert html.count("</script>") == 1
+    assert nasty in json.dumps(json.loads(ElementTree.fromstring(html).find("script").text)).replace('\\"', '"')
+
+
+def test_titled_refuses_silence():
+    chart = alt.Chart().mark_point()
+    assert charts.titled(chart, "finding", "n = 3", "words").to_dict()["description"] == "words"
+    with pytest.raises(ValueError, match="description"):
+        charts.titled(chart, "finding", "n = 3", " ")
+
+
+def without(key):
+    return [{k: v for k, v in record.items() if k != key} for record in make_records()]
+
+
+@pytest.mark.parametrize("draw", CHARTS)
+@pytest.mark.parametrize("records, message", [
+    ([], "no records"),
+    (without("A_FS"), "record 0 lacks A_FS"),
+    (make_records() + make_records(), "repeats method FTM, delta 0.0005, seed 0"),
+    ([make_records()[0] | {"A_M": 83.0}], "A_M is 83.0, not a fraction"),
+    ([make_records()[0] | {"A_M": float("nan")}], "not a fraction"),
+    ([make_records()[0] | {"delta": 0}], "delta is 0"),
+])  # fmt: skip
+def test_bad_records_are_named_in_one_line(draw, records, message):
+    with pytest.raises(ValueError, match=message) as error:
+        draw(records)
+    assert "\n" not in str(error.value)
+
+
+# ---- renderer and theme
+
+
+def test_renderer_is_quiet_and_idempotent(monkeypatch):
+    assert charts.use_book_renderer() is None
+    assert charts.use_book_renderer() is None
+    assert alt.renderers.active == "kmod" and alt.theme.active == "kmod"
+    assert alt.Chart().mark_point().to_dict()["config"]["background"] is None
+    monkeypatch.setenv("KMOD_CHARTS", "pdf")
+    with pytest.raises(ValueError, match="KMOD_CHARTS"):
+        charts.use_book_renderer()
+
+
+def test_colab_and_jupyter_keep_altairs_renderer(monkeypatch):
+    monkeypatch.delenv("KMOD_CHARTS")
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.setitem(sys.modules, "google.colab", object())
+    charts.use_book_renderer()
+    assert alt.renderers.active == "default"
+
+
+def test_text_and_lines_follow_the_page():
+    html = bundle(charts.tradeoff(make_records()))["text/html"]
+    assert "currentColor" in html and 'fill="black"' not in html and 'fill="#000"' not in html
+
+
+def test_importing_kmod_does_not_import_altair():
+    code = "import kmod, sys; sys.exit('altair' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# ---- tables
+
+
+def test_table_is_accessible_and_escaped():
+    table = charts.table([{"fact": "a < b", "before": None, "p": 0.123456}], caption="Q & A")
+    html = table._repr_html_()
+    root = ElementTree.fromstring(html)
+    assert root.find("table/caption").text == "Q & A"
+    assert [th.get("scope") for th in root.iter("th")] == ["col", "col", "col", "row"]
+    assert [td.text for td in root.iter("td")] == ["–", "0.1235"]
+    assert "a &lt; b" in html
+    assert root.get("tabindex") == "0"  # a box that scrolls has to be reachable by key
+
+
+def test_table_as_text():
+    text = repr(charts.table([{"fact": "x", "n": 1}, {"fact": "longer", "n": 20}], caption="Title"))
+    assert text.splitlines() == ["Title", "fact    n", "------  --", "x       1", "longer  20"]
+
+
+@pytest.mark.parametrize("rows, caption, message", [
+    ([], "c", "no rows"),
+    ([{}], "c", "no rows"),
+    ([{"a": 1}], " ", "caption"),
+    ([{"a": 1}, {"b": 2}], "c", "row 1"),
+])  # fmt: skip
+def test_table_refuses_bad_rows(rows, caption, message):
+    with pytest.raises(ValueError, match=message):
+        charts.table(rows, caption=caption)

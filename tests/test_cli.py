@@ -1,0 +1,91 @@
+"""The command line, as a newcomer meets it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from kmod.cli import main
+
+PEOPLE = ["--facts", "bios:8"]
+
+
+def test_help_shows_a_first_session(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    for word in ("memorise", "edit", "evaluate", "facts", "--set France P36 Rome", "a first session"):
+        assert word in text
+
+
+def test_facts(capsys):
+    assert main(["facts", "list"]) == 0
+    assert "P36          capital" in capsys.readouterr().out
+    assert main(["facts", "list", "P36"]) == 0
+    assert "France\tParis" in capsys.readouterr().out
+    assert main(["facts", "show", "france"]) == 0
+    assert "P36 capital: Paris" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["facts", "list", "P0"], "unknown relation 'P0'; known: P36"),
+        (["facts", "show", "Narnia"], "no facts about 'Narnia'"),
+        (["facts", "list", "--facts", "atlantis"], "unknown facts 'atlantis'; known: atlas"),
+        (
+            ["edit", "--model", "nowhere", "--set", "France", "P36", "Rome", "--out", "x", "--delta", "-1"],
+            "delta must be",
+        ),
+        (
+            ["edit", "--model", "nowhere", "--set", "France", "P36", "Rome", "--out", "x", "--block", "last"],
+            "--block is",
+        ),
+        (["evaluate", "--model", "nowhere"], "no model 'nowhere'"),
+    ],
+)
+def test_mistakes_are_one_clear_line(argv, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    out = capsys.readouterr()
+    assert message in out.err and len(out.err.splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+def test_memorise_edit_evaluate(tmp_path, capsys):
+    folder, edit = str(tmp_path / "model"), str(tmp_path / "an.edit")
+    assert main(["memorise", "--out", folder, *PEOPLE]) == 0
+    assert "recall on evidences" in capsys.readouterr().out
+    assert main(["evaluate", "--model", folder, "--json", *PEOPLE]) == 0
+    assert json.loads(capsys.readouterr().out)["evidences"]["value"] > 0.3
+    from kmod import load_facts
+
+    fact = load_facts("bios:8")[4]
+    new = "pilot" if fact.object != "pilot" else "lawyer"
+    assert main(["edit", "--model", folder, "--set", fact.subject, fact.relation, new, "--delta", "1e-2", "--steps",
+    "40",
+                 "--out", edit, "--merge", str(tmp_path / "merged"), *PEOPLE]) == 0  # fmt: skip
+    out = capsys.readouterr().out
+    assert "Edit(FTM: 1 facts" in out and f"saved to {edit}" in out and "→" in out
+    assert main(["evaluate", "--model", folder, "--edit", edit, *PEOPLE]) == 0
+    assert "ΔA_F∖S" in capsys.readouterr().out
+    assert main(["evaluate", "--model", str(tmp_path / "merged"), "--edit", edit, "--json", *PEOPLE]) == 2
+    assert main(["evaluate", "--model", folder, "--edit", edit, "--facts", "bios:9"]) == 2
+    assert "was made on the facts 'bios:8'" in capsys.readouterr().err
+
+
+def test_memorise_does_not_write_over_other_things(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["memorise", "--out", str(tmp_path), *PEOPLE]) == 2
+    assert "is not a model folder" in capsys.readouterr().err
+
+
+def test_import_is_light_and_the_module_runs():
+    code = (
+        "import sys, kmod; print([m for m in ('altair', 'ipywidgets', 'datasets', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-m", "kmod", "facts", "list"], capture_output=True, text=True, check=True)
+    assert "atlas" in done.stdout

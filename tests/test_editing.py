@@ -1,0 +1,298 @@
+"""Memorise, edit, undo, save, merge: the invariants."""
+
+import copy
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+import kmod
+from kmod import Edit, Linf, MaskedLM, WrongModelError
+from kmod.parts import select
+from kmod.training import fit
+
+
+def state(model):
+    return {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
+
+
+def same_bits(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k].view(torch.int32), b[k].view(torch.int32)) for k in a)
+
+
+@pytest.fixture
+def change(facts, model):
+    return facts.modify(6, seed=1, known=kmod.known(model, facts))
+
+
+QUICK = dict(steps=12, batch_size=16)
+
+
+def test_finetune_leaves_the_model_as_it_was(model, change):
+    """Weights, modes, requires_grad, gradients and the global random state."""
+    model.train()
+    before, rng = state(model), torch.get_rng_state()
+    np_rng = np.random.get_state()[1].copy()
+    first = next(model.net.parameters()).requires_grad_(False)
+    grads = [p.requires_grad for p in model.net.parameters()]
+    edit = kmod.finetune(model, change, constraint=Linf(1e-2), **QUICK)
+    assert same_bits(before, state(model))
+    assert model.training and all(m.training for m in model.modules())
+    assert grads == [p.requires_grad for p in model.net.parameters()] and not first.requires_grad
+    assert all(p.grad is None for p in model.net.parameters())
+    assert torch.equal(rng, torch.get_rng_state()) and (np_rng == np.random.get_state()[1]).all()
+    assert any(x.any() for x in edit.xor.values())
+
+
+def test_apply_and_undo_are_exact_to_the_bit(model, change):
+    before = state(model)
+    edit = kmod.finetune(model, change, **QUICK)
+    edit.apply(model)
+    after = state(model)
+    assert not same_bits(before, after) and edit.applied(model)
+    edit.undo(model)
+    assert same_bits(before, state(model)) and not edit.applied(model)
+    with pytest.raises(RuntimeError, match="inside"), edit(model) as edited:
+        assert same_bits(after, state(edited))
+        raise RuntimeError("inside")
+    assert same_bits(before, state(model))
+
+
+def test_difference_is_the_same_from_either_side(model, change):
+    edit = kmod.finetune(model, change, constraint=Linf(1e-3), **QUICK)
+    without = edit.difference(model)
+    edit.apply(model)
+    assert all(torch.equal(d, edit.difference(model)[name]) for name, d in without.items())
+
+
+@given(
+    delta=st.one_of(st.just(0.0), st.floats(1e-5, 1e-1), st.just(math.inf)),
+    block=st.one_of(st.just("all"), st.integers(-4, 3), st.lists(st.integers(0, 3), min_size=1, max_size=3)),
+)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_nothing_leaves_the_ball_or_the_plan(model, change, delta, block):
+    edit = kmod.finetune(model, change, block=block, constraint=Linf(delta), steps=4, batch_size=16, lr=5e-3)
+    assert set(edit.xor) == set(select(model.net, block))
+    parameters = dict(model.net.named_parameters())
+    for name, change_of in edit.difference(model).items():
+        rounding = torch.finfo(torch.float32).eps * (parameters[name].abs() + min(delta, 1))
+        assert (change_of.abs() <= delta + rounding).all()
+    before = state(model)
+    with edit(model):
+        touched = [n for n, t in state(model).items() if not torch.equal(t, before[n])]
+    assert set(touched) <= set(edit.xor)
+    assert bool(touched) == (delta > 0)
+
+
+def test_every_iterate_is_inside_the_ball(model, change, facts):
+    """Not only the last one: checked after each projection of the loop."""
+    names = select(model.net, "all")
+    origin = [dict(model.net.named_parameters())[n].detach() for n in names]
+    params = {n: o.clone().requires_grad_() for n, o in zip(names, origin, strict=True)}
+    ball, seen = Linf(5e-4), []
+
+    def project():
+        ball.project_(list(params.values()), origin)
+        seen.append(ball.norm(list(params.values()), origin))
+
+    fit(
+        model,
+        model.examples(facts, "evidences", change.modified),
+        params,
+        steps=8,
+        batch_size=16,
+        lr=1e-3,
+        project=project,
+    )
+    assert len(seen) == 8 and max(seen) <= 5e-4 * (1 + 1e-3) and seen[-1] > 4e-4
+
+
+def test_infinite_delta_equals_no_constraint(model, change):
+    free = kmod.finetune(model, change, **QUICK)
+    bound = kmod.finetune(model, change, constraint=Linf(math.inf), **QUICK)
+    assert free.after == bound.after
+
+
+def test_the_loop_equals_a_plain_transformers_loop(model, change, facts):
+    """The same steps written out with transformers alone: full-vocabulary logits, loss on labels, torch.optim.Adam."""
+    edit = kmod.finetune(model, change, block=1, constraint=Linf(2e-3), steps=3, batch_size=8, lr=1e-3, seed=4)
+    net = copy.deepcopy(model.net).eval()
+    names = select(net, 1)
+    params = dict(net.named_parameters())
+    origin = {n: params[n].detach().clone() for n in names}
+    optimizer = torch.optim.Adam([params[n] for n in names], lr=1e-3)
+    examples = model.examples(facts, "evidences", change.modified)
+    batches = examples.shuffled(8, np.random.default_rng(4))
+    for _ in range(3):
+        batch = examples.collate(next(batches))
+        labels = torch.full_like(batch.input_ids, -100)
+        labels[batch.slots] = batch.targets
+        optimizer.zero_grad()
+        net(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=labels).loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            for n in names:
+                params[n].copy_(origin[n] + (params[n] - origin[n]).clamp(-2e-3, 2e-3))
+    # Adam's first step is lr·sign(g): where a gradient is all but zero, rounding decides. So: almost every weight is
+    # the same, and so are the answers.
+    with edit(model):
+        ours = torch.cat([dict(model.net.named_parameters())[n].detach().flatten() for n in names])
+        theirs = torch.cat([params[n].detach().flatten() for n in names])
+        assert ((ours - theirs).abs() > 1e-5).float().mean() < 0.01
+        assert (theirs - torch.cat([origin[n].flatten() for n in names])).abs().max() > 1e-3
+        tests = model.examples(facts, "tests")
+        answers = model.correct(tests)
+    assert torch.equal(answers, MaskedLM(net, model.tokenizer).correct(tests))
+
+
+def test_save_and_load(model, change, tmp_path):
+    edit = kmod.finetune(model, change, block=-1, constraint=Linf(1e-3), **QUICK)
+    edit.save(tmp_path / "sub" / "an.edit")
+    again = Edit.load(tmp_path / "sub" / "an.edit")
+    assert again.made == edit.made and again.before == edit.before and again.after == edit.after
+    assert again.xor.keys() == edit.xor.keys() and all(torch.equal(again.xor[n], edit.xor[n]) for n in edit.xor)
+    assert [p.name for p in (tmp_path / "sub").iterdir()] == ["an.edit"]
+    assert (tmp_path / "sub" / "an.edit").stat().st_size < 1.1 * sum(4 * x.numel() for x in edit.xor.values()) + 8192
+
+
+def test_an_edit_in_a_new_process_gives_the_same_predictions(model, change, facts, tmp_path):
+    edit = kmod.finetune(model, change, constraint=Linf(5e-3), **QUICK)
+    model.save(tmp_path / "model")
+    edit.save(tmp_path / "an.edit")
+    statements = [facts.tests(f)[0] for f in change.originals]
+    objects = list(change.objects)
+    (tmp_path / "ask.json").write_text(json.dumps([statements, objects]))
+    script = (
+        "import json, sys, kmod\n"
+        "folder = sys.argv[1]\n"
+        "model = kmod.load_model(folder + '/model', device='cpu')\n"
+        "kmod.Edit.load(folder + '/an.edit').apply(model)\n"
+        "print(json.dumps([model.fingerprint(), model.answers(*json.load(open(folder + '/ask.json')))]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    fingerprint, theirs = json.loads(done.stdout.splitlines()[-1])
+    with edit(model):
+        ours = model.answers(statements, objects)
+    assert fingerprint == edit.after
+    assert [[a for a, _ in row] for row in theirs] == [[a for a, _ in row] for row in ours]
+
+
+def test_merge_writes_a_folder_that_plain_transformers_answers_the_same(model, change, facts, tmp_path):
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    edit = kmod.finetune(model, change, constraint=Linf(5e-3), **QUICK)
+    before = state(model)
+    edit.merge(model, tmp_path / "merged")
+    assert same_bits(before, state(model))
+    assert not list((tmp_path / "merged").glob("*.bin"))
+    net = AutoModelForMaskedLM.from_pretrained(tmp_path / "merged").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    asked = [f for f in facts if len(tokenizer(f.object, add_special_tokens=False)["input_ids"]) == 1][:20]
+    statements = [facts.tests(f)[0] for f in asked]
+    with edit(model):
+        ours = [best[0][0] for best in model.answers(statements, [f.object for f in asked])]
+    for statement, answer in zip(statements, ours, strict=True):
+        ids = tokenizer(statement, return_tensors="pt")
+        with torch.no_grad():
+            logits = net(**ids).logits[0, ids["input_ids"][0] == tokenizer.mask_token_id]
+        assert tokenizer.decode(logits.argmax(-1)) == answer
+    edit.apply(model)
+    edit.merge(model, tmp_path / "again")  # from the edited side: the same folder
+    assert kmod.load_model(tmp_path / "again", device="cpu").fingerprint() == edit.after
+
+
+def test_an_edit_refuses_a_model_it_was_not_made_for(model, change, facts):
+    edit = kmod.finetune(model, change, **QUICK)
+    with pytest.raises(WrongModelError, match="not applied"):
+        edit.undo(model)
+    edit.apply(model)
+    with pytest.raises(WrongModelError, match="already applied"):
+        edit.apply(model)
+    edit.undo(model)
+    other = kmod.load_model("nano", facts, seed=9, device="cpu")
+    before = state(other)
+    for operation in (edit.apply, edit.undo, edit.applied):
+        with pytest.raises(WrongModelError, match="made for another model"):
+            operation(other)
+    assert same_bits(before, state(other))
+    with torch.no_grad():
+        model.net.bert.embeddings.LayerNorm.bias[0] += 1e-6  # a parameter the edit does not touch
+    with pytest.raises(WrongModelError, match="made for another model"):
+        edit.apply(model)
+
+
+def test_two_edits_stack_and_come_off_in_order(model, change, facts):
+    start = model.fingerprint()
+    first = kmod.finetune(model, change, **QUICK)
+    first.apply(model)
+    second = kmod.finetune(model, change, block=0, seed=2, **QUICK)
+    second.apply(model)
+    with pytest.raises(WrongModelError):
+        first.undo(model)
+    second.undo(model)
+    first.undo(model)
+    assert model.fingerprint() == start
+
+
+def test_files_that_are_not_edits_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no edit at"):
+        Edit.load(tmp_path / "none")
+    save_file({"x": torch.zeros(2)}, tmp_path / "other")
+    with pytest.raises(ValueError, match="not an edit"):
+        Edit.load(tmp_path / "other")
+    (tmp_path / "junk").write_text("junk")
+    with pytest.raises(ValueError, match="not an edit"):
+        Edit.load(tmp_path / "junk")
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(constraint=2e-3), "constraint must be a constraint"),
+        (dict(steps=0), "steps must be"),
+        (dict(steps=2.5), "steps must be"),
+        (dict(batch_size=True), "batch_size must be"),
+        (dict(lr=-1.0), "lr must be"),
+        (dict(lr=float("nan")), "lr must be"),
+        (dict(block=7), "blocks 0 to 3"),
+        (dict(block="first"), "block must be"),
+    ],
+)
+def test_wrong_settings_are_refused_before_any_work(model, change, settings, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        kmod.finetune(model, change, **settings)
+
+
+def test_training_that_diverges_stops_and_says_so(model, change):
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        kmod.finetune(model, change, steps=60, lr=1e30)
+
+
+def test_memorised_weights_come_back_from_the_cache(facts, tmp_path, monkeypatch):
+    monkeypatch.setenv("KMOD_CACHE", str(tmp_path))
+    few = kmod.FactBase(facts[:12], facts.relations, "few")
+    settings = dict(batch_size=16, progress=False)
+    first, second = (kmod.load_model("nano", few, device="cpu") for _ in range(2))
+    made, again = kmod.memorise(first, few, **settings), kmod.memorise(second, few, **settings)
+    assert not made.cached and again.cached
+    assert first.fingerprint() == second.fingerprint()
+    assert (made.evidences, made.tests, made.steps) == (again.evidences, again.tests, again.steps)
+    third = kmod.load_model("nano", few, device="cpu")
+    assert not kmod.memorise(third, few, **settings | {"lr": 1e-3}).cached  # other settings, other weights
+    for file in (tmp_path / "memorised").iterdir():
+        file.write_bytes(b"damaged")
+    fourth = kmod.load_model("nano", few, device="cpu")
+    assert not kmod.memorise(fourth, few, **settings).cached and fourth.fingerprint() == first.fingerprint()
+
+
+@pytest.mark.parametrize("wrong", [dict(epochs=0), dict(lr=0), dict(batch_size=0), dict(lr=float("nan"))])
+def test_memorise_refuses_wrong_settings(model, facts, wrong):
+    with pytest.raises(ValueError, match="above 0"):
+        kmod.memorise(model, facts, **wrong)

@@ -1,0 +1,184 @@
+"""Facts, and the paper's rules for modifying them."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kmod.facts import Fact, FactBase, Relation, fill
+
+CAPITAL = Relation("P36", "capital", ("The capital of [X] is [Y].",), ("[Y] is the capital of [X].",))
+COUNTRY = Relation("P17", "country", ("[X] is found in [Y].",), ("The country of [X] is [Y].",))
+RELATIONS = {"P36": CAPITAL, "P17": COUNTRY}
+
+
+def base_of(*triples):
+    return FactBase([Fact(*triple) for triple in triples], RELATIONS)
+
+
+WORLD = [
+    ("Peru", "P36", "Lima"),
+    ("Spain", "P36", "Madrid"),
+    ("Kenya", "P36", "Nairobi"),
+    ("Prado", "P17", "Spain"),
+    ("Cusco", "P17", "Peru"),
+    ("Seville", "P17", "Spain"),
+]
+
+
+def test_fill_starts_with_a_capital():
+    assert fill("[X] is in [Y].", "cobra") == "Cobra is in [MASK]."
+    assert fill("[Y] is the home of [X].", "cobra") == "[MASK] is the home of cobra."
+
+
+@pytest.mark.parametrize(
+    "phrasing", ["The capital is [Y].", "The capital of [X].", "[X] [X] is [Y].", "[X] is [Y] [Y]."]
+)
+def test_a_phrasing_without_its_slots_is_refused_by_name(phrasing):
+    with pytest.raises(ValueError, match=r"relation P36: the phrasing .* needs \[X\] and \[Y\] exactly once"):
+        Relation("P36", "capital", (phrasing,))
+
+
+def test_a_test_that_is_an_evidence_is_refused():
+    with pytest.raises(ValueError, match="tests must be unseen"):
+        Relation("P36", "capital", ("[X] is [Y].",), ("[X] is [Y].",))
+
+
+@pytest.mark.parametrize(
+    "triple", [("", "P36", "Lima"), ("Peru", "", "Lima"), ("Peru", "P36", "  "), ("Peru", "P36", None)]
+)
+def test_an_empty_field_is_refused(triple):
+    with pytest.raises(ValueError, match=r"a fact needs a (subject|relation|object)"):
+        Fact(*triple)
+
+
+def test_a_slot_in_a_name_is_refused():
+    with pytest.raises(ValueError, match="holds a slot"):
+        Fact("Peru", "P36", "[MASK]")
+
+
+def test_own_statements_need_one_mask():
+    with pytest.raises(ValueError, match=r"\[MASK\] 0 times"):
+        Fact("Peru", "P36", "Lima", ("Lima is the capital.",))
+
+
+def test_a_fact_without_statements_is_refused():
+    with pytest.raises(ValueError, match=r"\(Peru, P99, Lima\) has no evidences"):
+        base_of(("Peru", "P99", "Lima"))
+
+
+def test_repeated_triples_are_merged_and_counted():
+    base = FactBase(
+        [Fact("Peru", "P36", "Lima", ("A [MASK].",)), Fact("peru ", "P36", "LIMA", ("B [MASK].", "A [MASK]."))],
+        RELATIONS,
+    )
+    assert len(base) == 1 and base.duplicates == 1
+    assert base[0] == Fact("Peru", "P36", "Lima", ("A [MASK].", "B [MASK]."))
+
+
+def test_own_statements_come_before_the_relations():
+    base = FactBase([Fact("Peru", "P36", "Lima", ("Lovely [MASK].",))], RELATIONS)
+    assert base.evidences(base[0]) == ("Lovely [MASK].",)
+    assert base.tests(base[0]) == ("[MASK] is the capital of Peru.",)
+
+
+def test_find_says_what_is_known_instead():
+    base = base_of(*WORLD)
+    assert base[base.find("peru", "P36")].object == "Lima"
+    with pytest.raises(KeyError, match="of Peru these relations are known: P36"):
+        base.find("Peru", "P17")
+    with pytest.raises(KeyError, match="unknown relation 'P1'; known: P17, P36"):
+        base.find("Narnia", "P1")
+    with pytest.raises(KeyError, match="unknown subject 'Narnia'"):
+        base.find("Narnia", "P36")
+
+
+def test_modification_follows_the_papers_rules(atlas):
+    change = atlas.modify(300, seed=7)
+    assert len(set(change.indices)) == 300
+    for old, new in zip(change.originals, change.modified, strict=True):
+        assert (old.subject, old.relation) == (new.subject, new.relation)
+        assert new.object != old.object
+        assert new.object in atlas.objects(old.relation)
+    assert len(change.unmodified) == len(atlas) - 300
+
+
+def test_new_objects_are_weighted_by_their_global_frequency():
+    """Spain is the object of 2 facts and Peru of 1, over all relations: 2 : 1 among the alternatives of a third
+    country."""
+    base = base_of(*WORLD, ("Nakuru", "P17", "Kenya"))
+    drawn = Counter()
+    for seed in range(900):
+        only = np.arange(len(base)) == base.find("Nakuru", "P17")
+        drawn[base.modify(1, seed, only).objects[0]] += 1
+    assert set(drawn) == {"Spain", "Peru"}
+    assert 0.6 < drawn["Spain"] / 900 < 0.73  # 2/3, five standard errors
+
+
+def test_modification_depends_on_the_seed_alone(atlas):
+    assert atlas.modify(16, seed=3).objects == atlas.modify(16, seed=3).objects
+    assert atlas.modify(16, seed=3).indices != atlas.modify(16, seed=4).indices
+
+
+def test_only_known_facts_are_modified(atlas):
+    known = np.zeros(len(atlas), dtype=bool)
+    known[10:60] = True
+    assert set(atlas.modify(40, seed=0, known=known).indices) <= set(range(10, 60))
+    with pytest.raises(ValueError, match="cannot modify 51 facts of atlas: only 50"):
+        atlas.modify(51, seed=0, known=known)
+    with pytest.raises(ValueError, match="one boolean for each"):
+        atlas.modify(1, known=known[:5])
+
+
+def test_an_object_without_alternative_is_refused_by_name():
+    base = base_of(("Prado", "P17", "Spain"), ("Seville", "P17", "Spain"))
+    with pytest.raises(ValueError, match=r"\(Prado, P17, Spain\) cannot be modified: relation P17 has no other object"):
+        base.alternatives(base[0])
+    with pytest.raises(ValueError, match="no other object in their relation"):
+        base.modify(1)
+
+
+def test_an_object_that_is_already_true_is_never_new():
+    base = base_of(("Nile", "P17", "Egypt"), ("Nile", "P17", "Sudan"), ("Lima", "P17", "Peru"))
+    assert base.alternatives(base[0]) == ["Peru"]
+
+
+@pytest.mark.parametrize("n", [0, -1, True, 1.5, "3"])
+def test_a_wrong_number_of_facts_is_refused(n):
+    with pytest.raises(ValueError, match="whole number from 1"):
+        base_of(*WORLD).modify(n)
+
+
+def test_changes_by_hand():
+    base = base_of(*WORLD)
+    change = base.modify_to([("Peru", "P36", "Madrid")])
+    assert change.modified[0].object == "Madrid"
+    after = change.result()
+    assert len(after) == len(base)
+    assert after[0] == Fact("Peru", "P36", "Madrid") and list(after)[1:] == list(base)[1:]
+    with pytest.raises(ValueError, match="already has the object"):
+        base.modify_to([("Peru", "P36", "lima")])
+    with pytest.raises(ValueError, match="named twice"):
+        base.modify_to([("Peru", "P36", "Madrid"), ("Peru", "P36", "Nairobi")])
+    with pytest.raises(ValueError, match="at least one"):
+        base.modify_to([])
+
+
+def test_fingerprint_sees_every_word():
+    assert base_of(*WORLD).fingerprint() == base_of(*WORLD).fingerprint()
+    assert base_of(*WORLD).fingerprint() != base_of(*WORLD[:-1], ("Seville", "P17", "Peru")).fingerprint()
+
+
+names = st.text(st.characters(categories=["L", "N"], include_characters=" '"), min_size=1).filter(str.strip)
+
+
+@given(st.lists(st.tuples(names, st.sampled_from(["P36", "P17"]), names), min_size=1, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_any_names_make_a_base_without_duplicates(triples):
+    base = base_of(*triples)
+    keys = [(f.subject.strip().casefold(), f.relation, f.object.strip().casefold()) for f in base]
+    assert len(keys) == len(set(keys)) and len(base) + base.duplicates == len(triples)
+    for fact in base:
+        assert all(statement.count("[MASK]") == 1 for statement in base.evidences(fact) + base.tests(fact))

@@ -1,0 +1,48 @@
+"""The commands and the code of the README do what it says. Needs the memorised atlas (minutes, unless kept on disk)."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), flags=re.S)
+
+
+def environment(own_cache):
+    """The user's cache, not the tests' own: the chapters have filled it with the model that the README asks for."""
+    rest = {key: value for key, value in os.environ.items() if key != "KMOD_CACHE"}
+    return rest | ({"KMOD_CACHE": own_cache} if own_cache else {})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("readme")
+
+
+def test_python_block(folder, own_cache):
+    (code,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment(own_cache), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "recall on evidences" in done.stdout and "ΔA_F∖S" in done.stdout
+    assert (folder / "edit.safetensors").is_file()
+
+
+def test_shell_block(folder, own_cache):
+    (commands,) = [block for block in blocks("sh") if "python -m kmod" in block]
+    for command in commands.strip().splitlines():
+        words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+        done = subprocess.run(words, cwd=folder, env=environment(own_cache), capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        if " edit " in command:
+            assert "✓" in done.stdout, done.stdout
