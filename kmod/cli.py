@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -47,7 +49,12 @@ def parser() -> argparse.ArgumentParser:
     memorise = add("memorise", "train a model on the facts until it recalls them, and save it as a Hugging Face folder")
     memorise.add_argument("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
     memorise.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write the trained model")
-    memorise.add_argument("--epochs", type=float, default=None, help="at most this many passes over the evidences")
+    memorise.add_argument(
+        "--epochs",
+        type=float,
+        default=None,
+        help="at most this many passes over the evidences, or 500 steps if that is more; default 11",
+    )
     memorise.add_argument("--seed", type=int, default=0, help="of the initial weights and of the batches; default 0")
 
     edit = add(
@@ -97,25 +104,25 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         {"facts": _facts, "memorise": _memorise, "edit": _edit, "evaluate": _evaluate}[args.command](args)
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except BrokenPipeError:  # `... | head`; what Python would still flush at exit goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, TypeError, KeyError, OSError, FloatingPointError) as error:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"kmod: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("kmod: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `... | head`
-        sys.stderr.close()
     return 0
 
 
 def _facts(args) -> None:
     from . import load_facts
-    from .facts import same
+    from .facts import normal
 
     base = load_facts(args.facts)
     if args.verb == "show":
-        found = [fact for fact in base if same(fact.subject, args.subject)]
+        found = [fact for fact in base if normal(fact.subject) == normal(args.subject)]
         if not found:
             raise ValueError(
                 f"no facts about {args.subject!r} in {base.name}; see the subjects with: facts list RELATION"
@@ -150,10 +157,18 @@ def _memorise(args) -> None:
     ):
         raise ValueError(f"{args.out} exists and is not a model folder; choose another --out")
     model = load_model(args.model, facts, seed=args.seed)
+    _need_folder(args.out)
     options = {} if args.epochs is None else {"epochs": args.epochs}
     print(memorise(model, facts, seed=args.seed, **options))
     model.save(args.out)
     print(f"saved to {args.out}")
+
+
+def _need_folder(folder: Path) -> None:
+    """Make the folder, and find out that nothing can be written there before the work and not after."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def _edit(args) -> None:
@@ -166,6 +181,9 @@ def _edit(args) -> None:
             args.block = int(args.block)
         except ValueError:
             raise ValueError(f'--block is a number or "all", got {args.block!r}') from None
+    if args.merge and (args.merge.is_file() or args.merge.resolve() == Path(args.model).resolve()):
+        raise ValueError(f"--merge needs a folder of its own, got {args.merge}")
+    _need_folder(args.out.parent)
     facts, model = load_facts(args.facts), load_model(args.model)
     change = facts.modify_to(args.set) if args.set else facts.modify(args.random, args.seed, known(model, facts))
     edit = finetune(
@@ -197,7 +215,7 @@ def _print_answers(model, facts, change, edit, most: int = 8) -> None:
     with edit(model):
         after = model.answers(statements, news)
     for (statement, _, new), was, now in zip(texts, before, after, strict=False):
-        mark = "✓" if now[0][0].casefold() == new.casefold() else "✗"
+        mark = "✓" if now[0][0] == model.written(new) else "✗"
         print(f"  {mark} {statement}  {_top(was)}  →  {_top(now)}")
     if len(texts) > most:
         print(f"  … and {len(texts) - most} more")
@@ -208,7 +226,7 @@ def _top(answers: list[tuple[str, float]]) -> str:
 
 
 def _evaluate(args) -> None:
-    from . import Edit, evaluate, load_facts, load_model, score
+    from . import Edit, Modification, evaluate, load_facts, load_model, score
 
     facts, model = load_facts(args.facts), load_model(args.model)
     if args.edit is None:
@@ -219,13 +237,15 @@ def _evaluate(args) -> None:
             print(f"held-out phrasings  {scores.rate('tests')}\nevidences           {scores.rate('evidences')}")
         return
     edit = Edit.load(args.edit)
-    made = edit.made.get("facts")
-    if not made or edit.made.get("base") != facts.name:
+    made = edit.made
+    if made.get("base_fingerprint") != facts.fingerprint():
         raise ValueError(
-            f"{args.edit} was made on the facts {edit.made.get('base')!r}, not {facts.name!r}: give it with --facts"
+            f"{args.edit} was made on the facts {made.get('base')!r}, which are not these ({facts.name!r}): see --facts"
         )
-    edit.applied(model)  # refuses the wrong model before the long part
-    result = evaluate(model, facts, facts.modify_to([(s, r, new) for s, r, _, new in made]), edit=edit)
+    if edit.applied(model):
+        raise ValueError(f"{args.model} is the model with the edit; --model is the one without")
+    change = Modification(facts, tuple(made["indices"]), tuple(new for *_, new in made["facts"]), made["change_seed"])
+    result = evaluate(model, facts, change, edit=edit)
     print(json.dumps(result.record()) if args.json else result)
 
 

@@ -53,7 +53,7 @@ def rate(right: np.ndarray, asked: np.ndarray, resamples: int = 2000, seed: int 
     return Rate(float(right.sum() / asked.sum()), float(low), float(high), len(asked), int(asked.sum()))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """How a model answers all of F: for each fact, how many of its statements are right, of how many asked.
 
@@ -162,6 +162,10 @@ def evaluate(
     """
     if len(base) != len(change.base) or (base is not change.base and base.fingerprint() != change.base.fingerprint()):
         raise ValueError(f"this change was drawn from {change.base}, not from {base}")
+    if len(change) == len(base):
+        raise ValueError("every fact is modified: nothing is left to keep")
+    if before is not None and ("tests" not in before.right or len(before.right["tests"]) != len(base)):
+        raise ValueError(f"`before` must be score(model, base), with the tests, of these {len(base):,} facts")
     before = before or score(model, base)
     statements = [
         (s, old.object, new.object)

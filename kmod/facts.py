@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +30,9 @@ def _one_of_each(text: str, slots: Sequence[str], what: str) -> None:
         raise ValueError(f"{what} {text!r} needs {' and '.join(slots)} exactly once; it has {', '.join(wrong)}")
 
 
-def same(a: str, b: str) -> bool:
-    """Whether two names are the same object: compared without case and surrounding space."""
-    return a.strip().casefold() == b.strip().casefold()
+def normal(name: str) -> str:
+    """A name as it is compared: without case and surrounding space, accents composed (NFC)."""
+    return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,10 @@ class Fact:
                 raise ValueError(
                     f"the {field} {value!r} holds a slot; {SUBJECT}, {OBJECT} and {MASK} belong to phrasings"
                 )
+        if isinstance(self.evidences, str) or isinstance(self.tests, str):
+            raise ValueError(
+                f"({self.subject}, {self.relation}): evidences and tests are tuples of statements, not text"
+            )
         for statement in (*self.evidences, *self.tests):
             _one_of_each(statement, (MASK,), f"({self.subject}, {self.relation}): the statement")
 
@@ -93,23 +98,34 @@ class Fact:
 class FactBase(Sequence[Fact]):
     """F: a sequence of facts with their relations.
 
-    Triples that repeat (without regard to case) are merged, their statements united; `duplicates` counts them. Facts
-    given as a lazy sequence, neither list nor tuple, are taken as they are, so that a generated base can be larger than
-    memory.
+    Triples that repeat (without regard to case) are merged, their statements united; `duplicates` counts them.
 
-    Raises ValueError if a fact has no evidence or no test, by itself or through its relation.
+    With `lazy`, `facts` is a sequence that makes its facts on demand and promises that no subject has a relation twice;
+    it is used as it is, so that a generated base can be larger than memory.
+
+    Raises ValueError if a fact has no evidence or no test, by itself or through its relation, or a test that is one of
+    its evidences.
     """
 
-    def __init__(self, facts: Iterable[Fact], relations: Mapping[str, Relation] | None = None, name: str = "facts"):
+    def __init__(
+        self,
+        facts: Iterable[Fact],
+        relations: Mapping[str, Relation] | None = None,
+        name: str = "facts",
+        *,
+        lazy: bool = False,
+    ):
         self.name, self.relations, self.duplicates = name, dict(relations or {}), 0
         self._positions: dict[tuple[str, str], list[int]] | None = None
         self._object_counts: Counter[str] | None = None
-        if isinstance(facts, Sequence) and not isinstance(facts, (list, tuple)):
+        self._fingerprint: str | None = None
+        self._lazy = lazy
+        if lazy:
             self._facts = facts
             return
         unique: dict[tuple[str, str, str], Fact] = {}
         for fact in facts:
-            key = (fact.subject.strip().casefold(), fact.relation, fact.object.strip().casefold())
+            key = (normal(fact.subject), fact.relation, normal(fact.object))
             if (old := unique.get(key)) is not None:
                 self.duplicates += 1
                 evidences = dict.fromkeys((*old.evidences, *fact.evidences))
@@ -125,6 +141,8 @@ class FactBase(Sequence[Fact]):
                         f"{fact} has no {kind}: give it masked statements, or its relation {kind} phrasings "
                         f"(relations known here: {', '.join(self.relations) or 'none'})"
                     )
+            if fact.evidences and (seen := set(self.evidences(fact)) & set(self.tests(fact))):
+                raise ValueError(f"{fact}: the test {seen.pop()!r} is one of its evidences; tests must be unseen")
 
     def __len__(self) -> int:
         return len(self._facts)
@@ -147,19 +165,19 @@ class FactBase(Sequence[Fact]):
         return fact.tests or tuple(fill(p, fact.subject) for p in self.relations[fact.relation].tests)
 
     def _by_subject(self) -> dict[tuple[str, str], list[int]]:
-        """(subject, relation) → positions of its facts; several where a relation has several objects."""
+        """(subject, relation) → positions of its facts; several where a relation has several objects. In memory."""
         if self._positions is None:
             self._positions = {}
             for i, fact in enumerate(self):
-                self._positions.setdefault((fact.subject.strip().casefold(), fact.relation), []).append(i)
+                self._positions.setdefault((normal(fact.subject), fact.relation), []).append(i)
         return self._positions
 
     def find(self, subject: str, relation: str) -> int:
         """The position of the fact about `subject` in `relation`. Raises KeyError that lists what is known instead."""
-        found = self._by_subject().get((subject.strip().casefold(), relation))
+        found = self._by_subject().get((normal(subject), relation))
         if found:
             return found[0]
-        of_subject = sorted({f.relation for f in self if same(f.subject, subject)})
+        of_subject = sorted({f.relation for f in self if normal(f.subject) == normal(subject)})
         if of_subject:
             raise KeyError(
                 f"no fact ({subject}, {relation}); of {subject} these relations are known: {', '.join(of_subject)}"
@@ -180,13 +198,17 @@ class FactBase(Sequence[Fact]):
         return sorted({fact.object for fact in self if fact.relation == relation})
 
     def fingerprint(self) -> str:
-        """SHA-256 over the facts and their statements: two bases with the same fingerprint train and test the same."""
-        digest = hashlib.sha256()
+        """SHA-256 over the facts and their statements: two bases with the same fingerprint train and test the same. Of
+        a lazy base, whose name says how it was made, over its name, its phrasings and its ends."""
+        if self._fingerprint is not None:
+            return self._fingerprint
+        digest = hashlib.sha256(f"{self.name} {len(self)}".encode() if self._lazy else b"")
         for relation in sorted(self.relations.values(), key=lambda r: r.id):
             digest.update(json.dumps([relation.id, relation.evidences, relation.tests]).encode())
-        for fact in self:
+        for fact in (self[0], self[-1]) if self._lazy else self:
             digest.update(json.dumps([fact.subject, fact.relation, fact.object, fact.evidences, fact.tests]).encode())
-        return digest.hexdigest()
+        self._fingerprint = digest.hexdigest()
+        return self._fingerprint
 
     def modify(self, n: int, seed: int = 0, known: Sequence[bool] | None = None) -> Modification:
         """Draw a modification of `n` facts by the paper's rules, from `seed` alone.
@@ -217,8 +239,9 @@ class FactBase(Sequence[Fact]):
         if len(chosen) < n:
             reason = f"; {stuck} and the like have no other object in their relation" if stuck else ""
             raise ValueError(
-                f"cannot modify {n} facts of {self.name}: only {len(chosen)} of {len(self)} qualify "
-                f"({len(candidates)} are answered correctly{reason})"
+                f"cannot modify {n} facts of {self.name}: only {len(chosen)} of {len(self)} qualify"
+                + (f" ({len(candidates)} are answered correctly)" if known is not None else "")
+                + reason
             )
         new = []
         for i in chosen:
@@ -236,7 +259,7 @@ class FactBase(Sequence[Fact]):
         for subject, relation, new in changes:
             i = self.find(subject, relation)
             Fact(subject, relation, new)  # checks the new object
-            if any(same(self[j].object, new) for j in self._by_subject()[(subject.strip().casefold(), relation)]):
+            if any(normal(self[j].object) == normal(new) for j in self._by_subject()[(normal(subject), relation)]):
                 raise ValueError(f"{self[i]} already has the object {new!r}")
             if i in indices:
                 raise ValueError(f"{self[i]} is named twice in one modification")
@@ -265,9 +288,11 @@ class _Alternatives:
 
     def of(self, fact: Fact) -> tuple[np.ndarray, np.ndarray]:
         counts = self.by_relation.get(fact.relation, Counter())
-        positions = self.base._by_subject().get((fact.subject.strip().casefold(), fact.relation), [])
-        taken = {self.base[i].object.strip().casefold() for i in positions} | {fact.object.strip().casefold()}
-        names = sorted(name for name in counts if name.strip().casefold() not in taken)
+        taken = {normal(fact.object)}
+        if not self.base._lazy:  # a lazy base promises one object for a subject and relation
+            positions = self.base._by_subject().get((normal(fact.subject), fact.relation), [])
+            taken |= {normal(self.base[i].object) for i in positions}
+        names = sorted(name for name in counts if normal(name) not in taken)
         weights = np.array([counts[name] for name in names], dtype=float)
         return np.array(names, dtype=object), weights / max(weights.sum(), 1)
 

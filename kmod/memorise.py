@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def memorise(
     cache: bool = True,
     progress: bool = True,
 ) -> Memorised:
-    """Train all parameters of `model`, **in place**, on the evidences of `facts` until they are recalled.
+    """Train the parameters of `model`, **in place**, on the evidences of `facts` until they are recalled.
 
     Stops once a whole pass over the evidences was answered right, and otherwise after `epochs` passes (or 500 steps, if
     that is more). The learning rate warms up over 100 steps and falls as a cosine. No dropout. Interrupted, the model
@@ -78,9 +79,11 @@ def memorise(
         return found
     examples = {kind: model.examples(facts, kind) for kind in ("evidences", "tests")}
     evidences = examples["evidences"]
+    if len(evidences) == 0:
+        raise ValueError(f"nothing to memorise: {facts} has no evidences")
     epoch = -(-len(evidences) // batch_size)
     steps = max(round(epochs * epoch), 500)
-    params = dict(model.net.named_parameters())
+    params = {name: p for name, p in model.net.named_parameters() if p.requires_grad}
     if progress:
         estimate = steps * seconds_a_step(model, evidences, params, batch_size)
         print(
@@ -111,7 +114,10 @@ def memorise(
         reached.rate("evidences"), reached.rate("tests"), history.steps, round(history.seconds, 1), history.stopped
     )
     if cache:
-        _save(model, path, report, key)
+        try:
+            _save(model, path, report, key)
+        except OSError as error:  # a full or read-only disk must not cost the training
+            warnings.warn(f"memorised, but not kept on disk: {error}", stacklevel=2)
     return report
 
 

@@ -6,6 +6,7 @@ their full names.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 
 from torch import nn
@@ -25,9 +26,7 @@ def blocks(net: nn.Module) -> list[tuple[str, nn.Module]]:
     depth = getattr(config, "num_hidden_groups", None) or config.num_hidden_layers
     lists = [(name, m) for name, m in net.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     if not lists:
-        raise ValueError(
-            f"{type(net).__name__}: no list of {depth} Transformer blocks found; name the parameters instead"
-        )
+        raise ValueError(f"{type(net).__name__}: no list of {depth} Transformer blocks found")
     name, found = min(
         lists, key=lambda item: item[0].count(".")
     )  # the outermost, should a block hold such a list itself
@@ -40,12 +39,12 @@ def block_indices(net: nn.Module, block: Block) -> list[int]:
     if block == "all":
         return list(range(depth))
     wanted = list(block) if isinstance(block, (list, tuple, range, set)) else [block]
-    if not all(isinstance(b, int) and not isinstance(b, bool) for b in wanted):
+    if not all(isinstance(b, numbers.Integral) and not isinstance(b, bool) for b in wanted):
         raise TypeError(f'block must be a number, a list of numbers or "all", got {block!r}')
     outside = [b for b in wanted if not -depth <= b < depth]
     if outside or not wanted:
         raise ValueError(f"no block {outside or block}: this model has blocks 0 to {depth - 1} (or -1 to -{depth})")
-    return sorted({b % depth for b in wanted})
+    return sorted({int(b) % depth for b in wanted})
 
 
 def select(net: nn.Module, block: Block = "all") -> list[str]:

@@ -1,15 +1,15 @@
 """The one training loop: batches, schedule, projection, stopping, progress.
 
-It trains a dictionary of tensors *in place of* the model's own parameters (`torch.func.functional_call`), so the
-model it is given is never written to: memorising passes the model's parameters themselves, editing passes copies of
-some.
+It trains a dictionary of tensors that stand in for parameters of the model (`torch.func.functional_call`) and writes to
+nothing else: editing passes copies of some parameters, memorising the model's own.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
+from .models.activations import activations
 from .models.masked_lm import MaskedLM, all_slots_right, evaluating
 from .models.statements import Examples
 
@@ -43,6 +44,8 @@ def fit(
     examples: Examples,
     params: dict[str, Tensor],
     *,
+    mix: Examples | None = None,
+    lowest: int = 0,
     steps: int,
     batch_size: int,
     lr: float,
@@ -58,6 +61,8 @@ def fit(
 
     Args:
         params: full parameter name of `model.net` → the leaf tensor to train in its place, updated in place.
+        mix: fill half of each batch with these.
+        lowest: the lowest block that `params` touch. From 1, what enters it is computed once and kept, if it fits.
         warmup, decay: the learning rate rises linearly over `warmup` steps, then, with `decay`, falls to 0 as a cosine.
         clip: the norm to which a longer gradient is cut; None leaves it.
         project: called after every optimiser step (Adam's moments untouched).
@@ -66,6 +71,8 @@ def fit(
 
     Dropout is off. The order of the batches depends on `seed` alone; global random state is neither used nor changed.
     """
+    if len(examples) == 0 or (mix is not None and len(mix) == 0):
+        raise ValueError("nothing to train on: no fact has an evidence")
     history, rng = History(), np.random.default_rng(seed)
     leaves = list(params.values())
     # Everything else is detached, so that the backward pass ends at the lowest trained parameter.
@@ -75,18 +82,21 @@ def fit(
     started = time.perf_counter()
     # Without a label no bar; with one, TQDM_DISABLE still has its say.
     bar = tqdm(total=steps, desc=progress, leave=False, **({} if progress else {"disable": True}))
-    batches = iter(())
+    batches = random_batches(examples, mix, batch_size, rng)
+    if mix is not None:
+        examples = Examples.join(examples, mix)
     try:
         with evaluating(model), bar:
-            for step in range(steps):
-                if (chosen := next(batches, None)) is None:
-                    batches = examples.shuffled(batch_size, rng)
-                    chosen = next(batches)
+            kept = activations(model, examples, lowest) if lowest else None
+            for step, chosen in zip(range(steps), batches, strict=False):
                 batch = examples.collate(chosen, model.device)
                 for group in optimizer.param_groups:
-                    group["lr"] = lr * rate(step, steps, warmup, decay)
-                logits = functional_call(model, weights, (batch.input_ids, batch.attention_mask, batch.slots))
+                    group["lr"] = lr * schedule(step, steps, warmup, decay)
+                with kept.entering(model.net, chosen, batch) if kept else nullcontext():
+                    logits = functional_call(model, weights, (batch.input_ids, batch.attention_mask, batch.slots))
                 loss = cross_entropy(logits.float(), batch.targets)
+                if not math.isfinite(loss.item()):
+                    raise FloatingPointError(f"the loss became {loss} at step {step}: lower the learning rate ({lr})")
                 for leaf, gradient in zip(leaves, torch.autograd.grad(loss, leaves, allow_unused=True), strict=True):
                     leaf.grad = gradient
                 if clip:
@@ -102,16 +112,30 @@ def fit(
                 bar.update()
                 if step % 20 == 0:
                     bar.set_postfix_str(f"loss {history.loss[-1]:.3f}")
-                if not math.isfinite(history.loss[-1]):
-                    raise FloatingPointError(
-                        f"the loss became {history.loss[-1]} at step {step}: lower the learning rate ({lr})"
-                    )
                 if stop and (reason := stop(history)):
                     history.stopped = reason
                     break
     finally:
         optimizer.zero_grad()
+    if not all(leaf.isfinite().all() for leaf in leaves):
+        raise FloatingPointError(f"the last step left weights that are not finite: lower the learning rate ({lr})")
     return history
+
+
+def random_batches(
+    examples: Examples, mix: Examples | None, size: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Batches without end, all statements once in each pass. With `mix`, each batch holds as many statements of `mix`
+    as of `examples`; those of `mix` are numbered on from the last of `examples`."""
+    if mix is None:
+        while True:
+            yield from examples.shuffled(size, rng)
+    half = max(1, size // 2)
+    for ours, others in zip(
+        random_batches(examples, None, half, rng), random_batches(mix, None, half, rng), strict=False
+    ):
+        n = min(len(ours), len(others))
+        yield np.concatenate([ours[:n], len(examples) + others[:n]])
 
 
 def seconds_a_step(model: MaskedLM, examples: Examples, params: dict[str, Tensor], batch_size: int) -> float:
@@ -126,7 +150,7 @@ def seconds_a_step(model: MaskedLM, examples: Examples, params: dict[str, Tensor
     return time.perf_counter() - started
 
 
-def rate(step: int, steps: int, warmup: int, decay: bool) -> float:
+def schedule(step: int, steps: int, warmup: int, decay: bool) -> float:
     """The share of the full learning rate at `step` (from 0)."""
     if step < warmup:
         return (step + 1) / warmup

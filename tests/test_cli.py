@@ -71,6 +71,7 @@ def test_memorise_edit_evaluate(tmp_path, capsys):
     assert main(["evaluate", "--model", folder, "--edit", edit, *PEOPLE]) == 0
     assert "ΔA_F∖S" in capsys.readouterr().out
     assert main(["evaluate", "--model", str(tmp_path / "merged"), "--edit", edit, "--json", *PEOPLE]) == 2
+    assert "is the model with the edit" in capsys.readouterr().err
     assert main(["evaluate", "--model", folder, "--edit", edit, "--facts", "bios:9"]) == 2
     assert "was made on the facts 'bios:8'" in capsys.readouterr().err
 
@@ -79,6 +80,12 @@ def test_memorise_does_not_write_over_other_things(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     assert main(["memorise", "--out", str(tmp_path), *PEOPLE]) == 2
     assert "is not a model folder" in capsys.readouterr().err
+
+
+def test_output_into_head_is_quiet():
+    command = f"{sys.executable} -m kmod facts list P36 | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert done.stdout.count("\n") == 1 and not done.stderr
 
 
 def test_import_is_light_and_the_module_runs():

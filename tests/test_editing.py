@@ -93,14 +93,13 @@ def test_nothing_leaves_the_ball_or_the_plan(model, change, delta, block):
 
 def test_every_iterate_is_inside_the_ball(model, change, facts):
     """Not only the last one: checked after each projection of the loop."""
-    names = select(model.net, "all")
-    origin = [dict(model.net.named_parameters())[n].detach() for n in names]
-    params = {n: o.clone().requires_grad_() for n, o in zip(names, origin, strict=True)}
+    origin = {n: dict(model.net.named_parameters())[n].detach() for n in select(model.net, "all")}
+    params = {n: o.clone().requires_grad_() for n, o in origin.items()}
     ball, seen = Linf(5e-4), []
 
     def project():
-        ball.project_(list(params.values()), origin)
-        seen.append(ball.norm(list(params.values()), origin))
+        ball.project_(params, origin)
+        seen.append(ball.norm(params, origin))
 
     fit(
         model,
@@ -150,6 +149,68 @@ def test_the_loop_equals_a_plain_transformers_loop(model, change, facts):
         tests = model.examples(facts, "tests")
         answers = model.correct(tests)
     assert torch.equal(answers, MaskedLM(net, model.tokenizer).correct(tests))
+
+
+@pytest.mark.parametrize("block", [1, -1, [1, 3]])
+@pytest.mark.parametrize("mix", [False, True])
+def test_kept_activations_give_the_edit_of_the_whole_model(model, change, facts, block, mix, monkeypatch):
+    """Entering the edited block from kept hidden states = running every block at every step."""
+    settings = dict(block=block, mix=mix, constraint=Linf(5e-3), steps=20, batch_size=32)
+    fast = kmod.finetune(model, change, **settings)
+    monkeypatch.setattr(kmod.training, "activations", lambda *_: None)
+    slow = kmod.finetune(model, change, **settings)
+    assert not any("forward" in vars(module) for module in model.modules())
+    a, b = (torch.cat([d.flatten() for d in edit.difference(model).values()]) for edit in (fast, slow))
+    assert ((a - b).abs() > 1e-4).float().mean() < 0.02
+    assert fast.made["loss"] == pytest.approx(slow.made["loss"], rel=0.05, abs=0.02)
+    tests = model.examples(facts, "tests", change.modified)
+    answers = []
+    for edit in (fast, slow):
+        with edit(model):
+            answers.append(model.correct(tests))
+    assert torch.equal(*answers)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "deberta-v2", "modernbert", "mpnet"])
+@pytest.mark.parametrize("block", [1, 2])
+def test_entering_a_block_equals_the_whole_model(model, facts, family, block):
+    from transformers import AutoConfig, AutoModelForMaskedLM
+
+    from kmod.models.activations import activations
+
+    shape = dict(num_hidden_layers=3, num_attention_heads=2, hidden_size=16, intermediate_size=32, pad_token_id=0)
+    if family == "distilbert":
+        shape = dict(n_layers=3, n_heads=2, dim=16, hidden_dim=32, pad_token_id=0)
+    if family in ("modernbert", "mpnet"):
+        shape |= dict(bos_token_id=2, cls_token_id=2, eos_token_id=3, sep_token_id=3)
+    net = AutoModelForMaskedLM.from_config(AutoConfig.for_model(family, vocab_size=len(model.tokenizer), **shape))
+    other = MaskedLM(net.eval(), model.tokenizer)
+    examples = other.examples(facts, "tests", facts[::20])
+    kept = activations(other, examples, block, batch_size=5)
+    chosen = np.arange(len(examples))[::-1].copy()
+    batch = examples.collate(chosen)
+    with torch.no_grad():
+        whole = other(batch.input_ids, batch.attention_mask, batch.slots)
+        with kept.entering(other.net, chosen, batch):
+            upper = other(batch.input_ids, batch.attention_mask, batch.slots)
+    torch.testing.assert_close(upper, whole, rtol=1e-4, atol=1e-5)
+    assert activations(other, examples, 0) is None and activations(other, examples, block, most_bytes=10) is None
+
+
+def test_mixed_batches_hold_as_many_unmodified_as_modified(model, change, facts):
+    from kmod.training import random_batches
+
+    ours = model.examples(facts, "evidences", change.modified)
+    rest = model.examples(facts, "evidences", change.unmodified)
+    batches = random_batches(ours, rest, 16, np.random.default_rng(0))
+    seen = [next(batches) for _ in range(40)]
+    assert all((batch < len(ours)).sum() == (batch >= len(ours)).sum() for batch in seen)
+    assert set(range(len(ours))) <= set(np.concatenate(seen).tolist())
+    edit = kmod.finetune(model, change, mix=True, constraint=Linf(5e-3), **QUICK)
+    assert (
+        edit.made["method"] == "FTA"
+        and edit.after != kmod.finetune(model, change, constraint=Linf(5e-3), **QUICK).after
+    )
 
 
 def test_save_and_load(model, change, tmp_path):
@@ -270,9 +331,57 @@ def test_wrong_settings_are_refused_before_any_work(model, change, settings, mes
         kmod.finetune(model, change, **settings)
 
 
-def test_training_that_diverges_stops_and_says_so(model, change):
+@pytest.mark.parametrize("steps, lr", [(60, 1e30), (1, 1e39)])
+def test_training_that_diverges_stops_and_says_so(model, change, steps, lr):
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        kmod.finetune(model, change, steps=60, lr=1e30)
+        kmod.finetune(model, change, steps=steps, lr=lr)
+
+
+def test_an_edit_of_tensors_that_do_not_fit_is_refused(model):
+    name, theta = next(iter(model.net.named_parameters()))
+    for new, message in [
+        ({"nothing": theta}, "no parameter"),
+        ({name: theta[:1]}, "must be"),
+        ({name: theta.half()}, "must be"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            Edit.between(model, new, {})
+
+
+def test_tied_tensors_are_edited_as_one(model):
+    """The decoder shares the word embeddings: both names change, and both come back."""
+    name = "bert.embeddings.word_embeddings.weight"
+    before = state(model)
+    edit = Edit.between(model, {name: dict(model.net.named_parameters())[name].detach() + 1}, {})
+    edit.apply(model)
+    assert model.fingerprint() == edit.after
+    assert torch.equal(model.net.cls.predictions.decoder.weight, before[name] + 1)
+    edit.undo(model)
+    assert same_bits(before, state(model))
+
+
+def test_a_damaged_edit_changes_nothing(model, change):
+    edit = kmod.finetune(model, change, block=0, **QUICK)
+    name = next(iter(edit.xor))
+    for xor in ({"nothing": edit.xor[name]}, {name: edit.xor[name][:1]}, {name: edit.xor[name].to(torch.int16)}):
+        damaged = Edit({**edit.xor, **xor}, edit.before, edit.after, edit.made)
+        before = state(model)
+        with pytest.raises(WrongModelError, match="damaged"):
+            damaged.apply(model)
+        assert same_bits(before, state(model))
+
+
+def test_a_disk_that_takes_nothing_does_not_cost_the_training(facts, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KMOD_CACHE", str(tmp_path / "file"))  # no folder can be made below a file
+    few = kmod.FactBase(facts[:4], facts.relations, "few")
+    with pytest.warns(UserWarning, match="not kept on disk"):
+        assert kmod.memorise(kmod.load_model("nano", few, device="cpu"), few, batch_size=8, progress=False).steps > 0
+
+
+def test_nothing_to_memorise_is_said(model):
+    with pytest.raises(ValueError, match="nothing to memorise"):
+        kmod.memorise(model, kmod.FactBase([]), progress=False)
 
 
 def test_memorised_weights_come_back_from_the_cache(facts, tmp_path, monkeypatch):

@@ -69,6 +69,19 @@ def test_a_fact_without_statements_is_refused():
         base_of(("Peru", "P99", "Lima"))
 
 
+def test_a_fact_whose_test_is_an_evidence_is_refused():
+    with pytest.raises(ValueError, match="tests must be unseen"):
+        FactBase([Fact("Peru", "P36", "Lima", ("In [MASK].",), ("In [MASK].",))])
+    with pytest.raises(ValueError, match="tuples of statements"):
+        Fact("Peru", "P36", "Lima", "In [MASK].")
+
+
+def test_a_base_can_be_made_from_a_base():
+    with pytest.raises(ValueError, match="has no evidences"):
+        FactBase(base_of(*WORLD), {})
+    assert list(FactBase(base_of(*WORLD), RELATIONS)) == list(base_of(*WORLD))
+
+
 def test_repeated_triples_are_merged_and_counted():
     base = FactBase(
         [Fact("Peru", "P36", "Lima", ("A [MASK].",)), Fact("peru ", "P36", "LIMA", ("B [MASK].", "A [MASK]."))],

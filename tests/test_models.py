@@ -1,5 +1,7 @@
 """One small interface over any masked LM: the fast path, the tokeniser, what is refused."""
 
+import json
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMaskedLM
@@ -69,9 +71,50 @@ def test_answers_agree_with_correct(model, facts):
 
 
 def test_an_object_outside_the_vocabulary_is_refused_by_name(model, facts):
-    model.tokenizer.add_tokens([])  # the object's script has no piece at all
     with pytest.raises(ValueError, match="the object '東京' cannot be written"):
         kmod.finetune(model, facts.modify_to([(facts[0].subject, facts[0].relation, "東京")]))
+
+
+def test_byte_level_pieces_are_those_of_running_text():
+    """In a byte-level vocabulary a word after a space has pieces of its own."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaTokenizer
+
+    learner = ByteLevelBPETokenizer()
+    text = ["The capital of France is Paris.", "Paris is the capital of France.", "He lives in New York City."] * 4
+    learner.train_from_iterator(
+        text, vocab_size=400, min_frequency=2, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    )
+    parts = json.loads(learner.to_str())["model"]
+    tokenizer = RobertaTokenizer(vocab=parts["vocab"], merges=[tuple(merge) for merge in parts["merges"]])
+    statements = ["The capital of France is [MASK].", "[MASK] is the capital of France.", "He lives in [MASK]."]
+    objects = ["Paris", "Paris", "New York City"]
+    examples = encode(tokenizer, statements, objects, range(3), 100)
+    for i, (statement, name) in enumerate(zip(statements, objects, strict=True)):
+        whole = tokenizer(statement.replace("[MASK]", name))["input_ids"]
+        ids = examples.ids[examples.starts[i] : examples.starts[i + 1]].copy()
+        ids[ids == tokenizer.mask_token_id] = examples.targets[
+            examples.target_starts[i] : examples.target_starts[i + 1]
+        ]
+        assert ids.tolist() == whole
+
+
+def test_a_checkpoint_without_a_masked_lm_head_is_refused(model, tmp_path):
+    model.net.bert.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="is no masked language model: its weights lack cls"):
+        kmod.load_model(tmp_path, device="cpu")
+
+
+def test_half_precision_files_are_edited_in_float32(model, tmp_path):
+    model.net.half().save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    assert next(kmod.load_model(tmp_path, device="cpu").parameters()).dtype == torch.float32
+
+
+def test_a_vocabulary_smaller_than_the_alphabet_is_refused(facts):
+    with pytest.raises(ValueError, match="vocab_size must be at least"):
+        kmod.load_model("nano", facts, vocab_size=20)
 
 
 def test_a_statement_that_is_too_long_is_refused(model):

@@ -40,7 +40,7 @@ def _bits(tensor: Tensor) -> Tensor:
     return tensor.view(_BITS[tensor.element_size()])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Edit:
     """A change of some of a model's parameters.
 
@@ -57,18 +57,19 @@ class Edit:
 
     @classmethod
     def between(cls, model: MaskedLM, new: dict[str, Tensor], made: dict) -> Edit:
-        """The edit that gives the named parameters of `model` their `new` values. The model is not changed."""
+        """The edit that gives the named parameters of `model` their `new` values. The model is not written to.
+
+        Raises ValueError for a name that is no parameter of the model, or another shape or type than the parameter's.
+        """
         current = dict(model.net.named_parameters())
+        for name, value in new.items():
+            if name not in current:
+                raise ValueError(f"{name} is no parameter of this model")
+            if (value.shape, value.dtype) != (current[name].shape, current[name].dtype):
+                raise ValueError(f"{name} must be {tuple(current[name].shape)}, {current[name].dtype}")
         with torch.no_grad():
             xor = {name: (_bits(current[name].detach()) ^ _bits(value.detach())).cpu() for name, value in new.items()}
-        before = model.fingerprint()
-        edit = cls(xor, before, "", made)
-        edit._toggle(model)
-        try:
-            after = model.fingerprint()
-        finally:
-            edit._toggle(model)
-        return cls(xor, before, after, made)
+        return cls(xor, model.fingerprint(), model.fingerprint(new), made)
 
     def __repr__(self) -> str:
         touched = sum(x.numel() for x in self.xor.values())
@@ -81,12 +82,20 @@ class Edit:
     @torch.no_grad()
     def _toggle(self, model: MaskedLM) -> None:
         parameters = dict(model.net.named_parameters())
-        for name, xor in self.xor.items():
-            _bits(parameters[name].data).bitwise_xor_(xor.to(parameters[name].device))
+        done = []
+        try:
+            for name, xor in self.xor.items():
+                _bits(parameters[name].data).bitwise_xor_(xor.to(parameters[name].device))
+                done.append(name)
+        except BaseException:  # out of memory, or interrupted: all or nothing
+            for name in done:
+                _bits(parameters[name].data).bitwise_xor_(self.xor[name].to(parameters[name].device))
+            raise
 
     def _require(self, model: MaskedLM, state: str, verb: str) -> None:
         now = model.fingerprint()
         if now == state:
+            self._require_fit(model)
             return
         if now in (self.before, self.after):
             raise WrongModelError(
@@ -96,6 +105,14 @@ class Edit:
             f"cannot {verb}: the edit was made for another model "
             f"(fingerprint {self.before[:12]}, this model has {now[:12]})"
         )
+
+    def _require_fit(self, model: MaskedLM) -> None:
+        """A file whose fingerprints are right and whose tensors are not was damaged."""
+        parameters = dict(model.net.named_parameters())
+        for name, xor in self.xor.items():
+            theta = parameters.get(name)
+            if theta is None or theta.shape != xor.shape or _BITS[theta.element_size()] != xor.dtype:
+                raise WrongModelError(f"the edit is damaged: {name} does not fit the model it names")
 
     def applied(self, model: MaskedLM) -> bool:
         """Whether `model` is exactly the edited one. Raises WrongModelError if it is neither that nor the original."""
@@ -155,6 +172,8 @@ class Edit:
                 about = file.metadata() or {}
                 if about.get("format") != FORMAT:
                     raise ValueError(f"{path} is a safetensors file but not an edit ({FORMAT})")
+                if missing := {"before", "after", "made"} - about.keys():
+                    raise ValueError(f"{path} is not a whole edit: it lacks {', '.join(sorted(missing))}")
                 xor = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
                 return cls(xor, about["before"], about["after"], json.loads(about["made"]))
         except SafetensorError as error:

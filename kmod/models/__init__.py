@@ -27,7 +27,8 @@ def load_model(
             any architecture that AutoModelForMaskedLM knows. Only safetensors are read and no remote code is run.
         device: "cpu", "cuda", ...; a GPU if there is one, by default.
 
-    Raises ValueError if a preset is asked for without facts, and OSError, from transformers, if nothing is found.
+    Raises ValueError if a preset is asked for without facts, or the weights are not those of a masked LM, and OSError
+    if nothing is found.
     """
     import torch
     from transformers import AutoModelForMaskedLM, AutoTokenizer
@@ -42,8 +43,13 @@ def load_model(
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise ValueError(f"the folder {name} holds no model (no config.json). {known}")
     try:
-        net = AutoModelForMaskedLM.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+        # In float32 whatever the file holds: a step within a small ball would be lost in half precision.
+        net, report = AutoModelForMaskedLM.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except OSError as error:
         raise OSError(f"no model {str(name)!r}: {known}. ({str(error).splitlines()[0]})") from error
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"{name} is no masked language model: its weights lack {', '.join(missing[:3])}")
     return MaskedLM(net.eval(), tokenizer).to(device)

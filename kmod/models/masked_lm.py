@@ -8,7 +8,8 @@ slots are the same.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,8 +50,11 @@ class MaskedLM(nn.Module):
 
     @property
     def limit(self) -> int:
-        """The longest statement, in tokens. (Some families number positions from pad_id + 1.)"""
+        """The longest statement, in tokens."""
         positions = getattr(self.net.config, "max_position_embeddings", None) or 512
+        embedding = next((m for n, m in self.net.named_modules() if n.endswith("position_embeddings")), None)
+        if getattr(embedding, "padding_idx", None) is not None:  # RoBERTa and its kin number positions from there
+            positions -= embedding.padding_idx + 1
         return min(self.tokenizer.model_max_length, positions)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
@@ -104,22 +108,39 @@ class MaskedLM(nn.Module):
                         for step, token in zip(top[slot].tolist(), ids[slot].tolist(), strict=True)
                     ]
                     beam = sorted(longer, key=lambda item: -item[0])[:k]
-                found[position] = [
-                    (self.tokenizer.decode(piece).strip(), float(torch.tensor(score).exp())) for score, piece in beam
-                ]
+                found[position] = [(self.tokenizer.decode(piece).strip(), math.exp(score)) for score, piece in beam]
         return found
 
-    def fingerprint(self) -> str:
-        """SHA-256 over the names, types, shapes and bytes of all parameters and buffers, and the vocabulary."""
+    def written(self, name: str) -> str:
+        """`name` as this model's vocabulary writes it back: "Brasília" is "brasilia" in an uncased one."""
+        return self.tokenizer.decode(self.tokenizer(name, add_special_tokens=False)["input_ids"]).strip()
+
+    def fingerprint(self, instead: Mapping[str, Tensor] | None = None) -> str:
+        """SHA-256 over the names, types, shapes and bytes of all parameters and buffers, and the vocabulary.
+
+        With `instead`, that of the model which has these tensors in place of its parameters of those names.
+        """
+        instead = instead or {}
+        swap = {id(p): instead[name] for name, p in self.net.named_parameters() if name in instead}
+        seen: set[int] = set()
         digest = hashlib.sha256()
-        for name, tensor in self.net.state_dict().items():
+        for name, tensor in self.net.state_dict(keep_vars=True).items():
+            if id(tensor) in seen:  # another name of a tied tensor
+                continue
+            seen.add(id(tensor))
+            tensor = swap.get(id(tensor), tensor)
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         digest.update(repr(sorted(self.tokenizer.get_vocab().items())).encode())
         return digest.hexdigest()
 
     def save(self, folder: str | Path) -> None:
-        """Write a plain Hugging Face folder (config, safetensors, tokeniser) that transformers loads by itself."""
+        """Write a plain Hugging Face folder (config, safetensors, tokeniser) that transformers loads by itself.
+
+        Raises NotADirectoryError if `folder` is a file.
+        """
+        if Path(folder).exists() and not Path(folder).is_dir():
+            raise NotADirectoryError(f"{folder} is a file; a model needs a folder")
         self.net.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 

@@ -50,6 +50,8 @@ def build_tokenizer(facts: FactBase, vocab_size: int = 16_384) -> BertTokenizer:
     for statement in statements_with_objects(facts):
         words.update(word for word, _ in split(normalize(statement)))
     characters = sorted({character for word in words for character in word})
+    if vocab_size < (least := len(SPECIAL) + 2 * len(characters)):
+        raise ValueError(f"vocab_size must be at least {least}, the characters of these facts; got {vocab_size}")
     frequent = sorted((word for word in words if len(word) > 1), key=lambda word: (-words[word], word))
     pieces = [*SPECIAL, *characters, *(f"##{character}" for character in characters), *frequent][:vocab_size]
     return BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, model_max_length=512)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..facts import MASK, Fact, FactBase
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """A padded batch of B statements of at most T tokens with K masked slots in all."""
 
@@ -26,7 +26,7 @@ class Batch:
     rows: Tensor  # (K,) which statement of the batch a slot belongs to
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Examples:
     """N tokenised masked statements with their objects. `owner[i]` is the position of the fact that statement i asks
     for."""
@@ -46,14 +46,27 @@ class Examples:
     def lengths(self) -> np.ndarray:
         return np.diff(self.starts)
 
+    @staticmethod
+    def join(a: Examples, b: Examples) -> Examples:
+        """The statements of `a`, then those of `b`; the owners are those of each."""
+        return Examples(
+            np.concatenate([a.ids, b.ids]),
+            np.concatenate([a.starts, a.starts[-1] + b.starts[1:]]),
+            np.concatenate([a.targets, b.targets]),
+            np.concatenate([a.target_starts, a.target_starts[-1] + b.target_starts[1:]]),
+            np.concatenate([a.owner, b.owner]),
+            a.mask_id,
+            a.pad_id,
+        )
+
     def collate(self, chosen: np.ndarray, device: torch.device | str = "cpu") -> Batch:
         """The statements at positions `chosen` as one padded batch on `device`."""
-        lengths = self.lengths[chosen]
+        lengths = self.starts[chosen + 1] - self.starts[chosen]
         inside = np.arange(lengths.max()) < lengths[:, None]
         input_ids = np.full(inside.shape, self.pad_id, dtype=np.int64)
         input_ids[inside] = np.concatenate([self.ids[self.starts[i] : self.starts[i + 1]] for i in chosen])
         targets = np.concatenate([self.targets[self.target_starts[i] : self.target_starts[i + 1]] for i in chosen])
-        rows = np.repeat(np.arange(len(chosen)), np.diff(self.target_starts)[chosen])
+        rows = np.repeat(np.arange(len(chosen)), self.target_starts[chosen + 1] - self.target_starts[chosen])
         ids = torch.from_numpy(input_ids).to(device)
         return Batch(
             ids,
@@ -87,26 +100,30 @@ def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: 
     Raises ValueError, naming the object or the statement, if an object cannot be written in the model's vocabulary or a
     statement has more than `limit` tokens.
     """
+    # In byte-level vocabularies the space before a word belongs to its first piece; to WordPiece it is nothing.
+    spaced = [" " if MASK in s and s[: s.index(MASK)].endswith(" ") else "" for s in statements]
+    keys = [space + name for space, name in zip(spaced, objects, strict=True)]
     pieces: dict[str, list[int]] = {}
-    for name in dict.fromkeys(objects):
+    for name in dict.fromkeys(keys):
         ids = tokenizer(name, add_special_tokens=False)["input_ids"]
         if not ids or tokenizer.unk_token_id in ids:
             raise ValueError(
-                f"the object {name!r} cannot be written in this model's vocabulary ({len(tokenizer):,} word pieces); "
+                f"the object {name.strip()!r} cannot be written in this model's vocabulary "
+                f"({len(tokenizer):,} word pieces); "
                 "choose another object, or a tokeniser built from facts that hold it"
             )
         pieces[name] = ids
     texts = [
-        statement.replace(MASK, " ".join([tokenizer.mask_token] * len(pieces[name])))
-        for statement, name in zip(statements, objects, strict=True)
+        statement.replace(space + MASK, tokenizer.mask_token * len(pieces[key]))
+        for statement, space, key in zip(statements, spaced, keys, strict=True)
     ]
     encoded = tokenizer(texts)["input_ids"] if texts else []
-    for ids, statement, name in zip(encoded, statements, objects, strict=True):
+    for ids, statement, key in zip(encoded, statements, keys, strict=True):
         if len(ids) > limit:
             raise ValueError(f"{len(ids)} tokens are more than this model's {limit}: {statement!r}")
-        if ids.count(tokenizer.mask_token_id) != len(pieces[name]):
+        if ids.count(tokenizer.mask_token_id) != len(pieces[key]):
             raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {statement!r}")
-    targets = [pieces[name] for name in objects]
+    targets = [pieces[key] for key in keys]
     flat = (np.fromiter((t for ids in part for t in ids), np.int32) for part in (encoded, targets))
     starts = (np.cumsum([0, *map(len, part)], dtype=np.int64) for part in (encoded, targets))
     ids, target_ids = flat

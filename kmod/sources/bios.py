@@ -96,11 +96,14 @@ class People(Sequence[Fact]):
 
 
 def bios(n: int, seed: int = 0) -> FactBase:
-    """`n` generated people with six attributes each: 6n facts, the same for the same seed. Memory does not grow with n.
+    """`n` generated people with six attributes each: 6n facts, the same for the same seed.
+
+    Memory does not grow with n: facts are made when asked for. Looking one up by name, or evaluating, does need memory
+    for all.
 
     Raises ValueError unless `n` is a whole number from 1.
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"the number of people must be a whole number from 1, got {n!r}")
     relations = {attribute.relation.id: attribute.relation for attribute in attributes()}
-    return FactBase(People(n, seed), relations, f"bios:{n}" + (f":{seed}" if seed else ""))
+    return FactBase(People(n, seed), relations, f"bios:{n}" + (f":{seed}" if seed else ""), lazy=True)
