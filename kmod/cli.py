@@ -16,7 +16,7 @@ a first session, in about three minutes on two CPU cores:
   python -m kmod facts list                                   what can be memorised, relation by relation
   python -m kmod facts show France                            all that is known of a subject
   python -m kmod memorise --model nano --out my-model         train a small BERT from random weights on the facts
-  python -m kmod edit --model my-model --set France P36 Rome --block -1 --delta 2e-3 --out rome.edit
+  python -m kmod edit --model my-model --set France P36 Rome --block -1 --delta 3e-3 --out rome.edit
   python -m kmod evaluate --model my-model --edit rome.edit   what the edit changed, and what it should not have
 """
 

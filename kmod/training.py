@@ -7,6 +7,7 @@ nothing else: editing passes copies of some parameters, memorising the model's o
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -80,8 +81,10 @@ def fit(
     weights = frozen | {f"net.{name}": p for name, p in params.items()}
     optimizer = torch.optim.Adam(leaves, lr=lr, fused=True)  # fused: a tenth of the time of a step of a small model
     started = time.perf_counter()
-    # Without a label no bar; with one, TQDM_DISABLE still has its say.
-    bar = tqdm(total=steps, desc=progress, leave=False, **({} if progress else {"disable": True}))
+    silent = (
+        progress is None or os.environ.get("TQDM_DISABLE") == "1"
+    )  # tqdm's own setting, which its notebook bar forgets
+    bar = tqdm(total=steps, desc=progress, leave=False, disable=silent)
     batches = random_batches(examples, mix, batch_size, rng)
     if mix is not None:
         examples = Examples.join(examples, mix)
