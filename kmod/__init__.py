@@ -12,10 +12,11 @@
 Method and terms: Zhu et al. 2020, "Modifying Memories in Transformer Models" (arXiv 2012.00363).
 """
 
-from .constraints import Linf
+from .constraints import L2, Fisher, L2PerTensor, Linf
 from .editing import Edit, WrongModelError, finetune
 from .evaluation import Evaluation, Rate, evaluate, known, score
 from .facts import Fact, FactBase, Modification, Relation
+from .fisher import fisher_diagonal
 from .memorise import memorise
 from .models import MaskedLM, load_model
 from .sources import load_facts
@@ -23,10 +24,13 @@ from .sources import load_facts
 __version__ = "0.1.0"
 
 __all__ = [
+    "L2",
     "Edit",
     "Evaluation",
     "Fact",
     "FactBase",
+    "Fisher",
+    "L2PerTensor",
     "Linf",
     "MaskedLM",
     "Modification",
@@ -35,6 +39,7 @@ __all__ = [
     "WrongModelError",
     "evaluate",
     "finetune",
+    "fisher_diagonal",
     "known",
     "load_facts",
     "load_model",

@@ -165,8 +165,8 @@ def tradeoff(records: Iterable[Mapping], finding: str | None = None) -> alt.Laye
     before = base.transform_aggregate(before="mean(before)").encode(y=_percent(alt.Y, "before", "accuracy"))
     layers = [
         before.mark_rule(strokeDash=[2, 4], opacity=0.6),
-        before.mark_text(align="right", dy=-8, opacity=0.85).encode(
-            x=alt.value("width"), text=alt.value(alt.expr(BEFORE))
+        before.mark_text(align="right", dy=16, opacity=0.85).encode(
+            x=alt.value(alt.expr("width * 0.9")), text=alt.value(alt.expr(BEFORE))
         ),
         picked.mark_rule(opacity=0.4, strokeWidth=1.5).encode(x=x),
         within.mark_area().encode(y=low, y2="high:Q", opacity=opacity(0.15, 0.03)),

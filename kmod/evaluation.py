@@ -129,15 +129,23 @@ class Evaluation:
 
     def __str__(self) -> str:
         m, fs, d = self.A_M, self.A_FS, self.delta_A_FS
-        kept = f"; on evidences {self.A_FS_evidences}" if self.A_FS_evidences else ""
-        return (
-            f"modified facts learnt   A_M     {m}  ({m.facts} facts, {m.statements} tests; "
-            f"on evidences {self.A_M_evidences})\n"
-            f"the rest, before        A_F∖S   {self.A_FS_before}\n"
-            f"the rest, after         A_F∖S   {fs}  ({fs.facts:,} facts, {fs.statements:,} tests{kept})\n"
-            f"change                  ΔA_F∖S  {100 * d.value:+.1f} points [{100 * d.low:+.1f}, {100 * d.high:+.1f}]\n"
-            f"mean of both            Ā       {100 * self.A_mean:.1f} %"
-        )
+        lines = [
+            f"modified facts learnt   A_M     {m}",
+            f"  on their evidences            {self.A_M_evidences}",
+            f"the rest, before        A_F∖S   {self.A_FS_before}",
+            f"the rest, after         A_F∖S   {fs}",
+            f"change                  ΔA_F∖S  {_points(d.value)} points [{_points(d.low)}, {_points(d.high)}]",
+            f"mean of both            Ā       {100 * self.A_mean:.1f} %",
+            f"n: {m.facts:,} modified and {fs.facts:,} other facts, {m.statements:,} and {fs.statements:,} tests",
+        ]
+        if self.A_FS_evidences:
+            lines.insert(4, f"  on their evidences            {self.A_FS_evidences}")
+        return "\n".join(lines)
+
+
+def _points(share: float) -> str:
+    """A difference of shares in percentage points, with its sign; never "-0.0"."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
 def evaluate(

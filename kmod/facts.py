@@ -57,7 +57,8 @@ class Relation:
 def fill(phrasing: str, subject: str) -> str:
     """The masked statement of `phrasing` about `subject`: "[X] is in [Y]." about Peru is "Peru is in [MASK]."."""
     text = phrasing.replace(OBJECT, MASK).replace(SUBJECT, subject)
-    return text[0].upper() + text[1:]
+    first = text.split(" ", 1)[0]
+    return text[0].upper() + text[1:] if first == first.lower() else text  # "Cobra is ...", but "iPhone is ..."
 
 
 @dataclass(frozen=True, slots=True)

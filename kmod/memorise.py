@@ -38,10 +38,11 @@ class Memorised:
     cached: bool = False
 
     def __str__(self) -> str:
-        where = "from the cache; training took" if self.cached else "in"
+        where = "kept on disk; training took" if self.cached else "trained in"
         return (
-            f"recall on evidences {self.evidences}, on held-out phrasings {self.tests} "
-            f"({self.evidences.facts:,} facts); {self.steps} steps {where} {self.seconds:.0f} s"
+            f"recall on evidences          {self.evidences}\n"
+            f"recall on unseen phrasings   {self.tests}\n"
+            f"{self.evidences.facts:,} facts, {self.steps:,} steps, {where} {self.seconds:.0f} s"
         )
 
 

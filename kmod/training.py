@@ -125,6 +125,11 @@ def fit(
     return history
 
 
+def silent(progress: str | bool | None) -> bool:
+    """Whether to show no progress bar: none is asked for, or TQDM_DISABLE=1, which tqdm's own notebook bar forgets."""
+    return not progress or os.environ.get("TQDM_DISABLE") == "1"
+
+
 def random_batches(
     examples: Examples, mix: Examples | None, size: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:

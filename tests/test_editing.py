@@ -213,6 +213,43 @@ def test_mixed_batches_hold_as_many_unmodified_as_modified(model, change, facts)
     )
 
 
+def test_fisher_is_the_mean_of_squared_gradients_one_by_one(model, change, facts):
+    """Against plain transformers: one statement, backward, square; then the mean."""
+    ours = kmod.fisher_diagonal(model, change, block=2, evidences=9, seed=3)
+    assert set(ours) == set(select(model.net, 2))
+    assert all(p.grad is None for p in model.net.parameters())
+    net, examples = copy.deepcopy(model.net).eval(), model.examples(facts, "evidences", change.unmodified)
+    total = {name: torch.zeros_like(value) for name, value in ours.items()}
+    for i in np.random.default_rng(3).permutation(len(examples))[:9]:
+        batch = examples.collate(np.array([i]))
+        labels = torch.full_like(batch.input_ids, -100)
+        labels[batch.slots] = batch.targets
+        net.zero_grad()
+        net(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=labels).loss.backward()
+        for name in total:
+            total[name] += dict(net.named_parameters())[name].grad ** 2
+    for name, value in ours.items():
+        torch.testing.assert_close(value, total[name] / 9, rtol=1e-3, atol=1e-10)
+    with pytest.raises(ValueError, match="evidences must be"):
+        kmod.fisher_diagonal(model, change, evidences=0)
+
+
+@pytest.mark.parametrize("kind", ["L2", "L2PerTensor", "Fisher"])
+def test_every_ball_holds_an_edit(model, change, kind):
+    if kind == "Fisher":
+        ball = kmod.Fisher(3e-3, kmod.fisher_diagonal(model, change, block=-1, evidences=30))
+        with pytest.raises(ValueError, match="lacks"):
+            kmod.finetune(model, change, block=0, constraint=ball, **QUICK)
+    else:
+        ball = {"L2": kmod.L2(0.2), "L2PerTensor": kmod.L2PerTensor(1e-3)}[kind]
+    edit = kmod.finetune(model, change, block=-1, constraint=ball, steps=20, batch_size=32)
+    parameters = dict(model.net.named_parameters())
+    with edit(model):
+        after = {name: parameters[name].detach().clone() for name in edit.xor}
+    origin = {name: parameters[name].detach() for name in edit.xor}
+    assert 0.9 * ball.delta < ball.norm(after, origin) <= ball.delta * (1 + 1e-4)  # at the edge, not beyond
+
+
 def test_save_and_load(model, change, tmp_path):
     edit = kmod.finetune(model, change, block=-1, constraint=Linf(1e-3), **QUICK)
     edit.save(tmp_path / "sub" / "an.edit")

@@ -31,6 +31,7 @@ WORLD = [
 def test_fill_starts_with_a_capital():
     assert fill("[X] is in [Y].", "cobra") == "Cobra is in [MASK]."
     assert fill("[Y] is the home of [X].", "cobra") == "[MASK] is the home of cobra."
+    assert fill("[X] is made by [Y].", "iPhone") == "iPhone is made by [MASK]."
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""The diagonal of the Fisher information, for the `Fisher` ball: which parameters the unmodified facts hang on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+
+from .facts import Modification
+from .models.masked_lm import MaskedLM, evaluating
+from .parts import Block, select
+from .training import silent
+
+
+def fisher_diagonal(
+    model: MaskedLM,
+    change: Modification,
+    *,
+    block: Block = "all",
+    evidences: int = 1000,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Tensor]:
+    """The mean of squared per-example gradients over `evidences` evidences of F∖S, for each parameter of `block`.
+
+    One example is one evidence; its loss is the mean over its masked slots, with the known object as the target (the
+    empirical Fisher). Squaring the gradient of a *batch mean*, a common short cut, would shrink with the batch size.
+    Evidences are drawn without replacement from `seed`; all are used if there are fewer.
+
+    Raises ValueError unless `evidences` is a whole number from 1.
+    """
+    if isinstance(evidences, bool) or not isinstance(evidences, int) or evidences < 1:
+        raise ValueError(f"evidences must be a whole number from 1, got {evidences!r}")
+    examples = model.examples(change.base, "evidences", change.unmodified)
+    chosen = np.random.default_rng(seed).permutation(len(examples))[:evidences]
+    weights = {f"net.{name}": p.detach() for name, p in model.net.named_parameters()}
+    # detach() gives tensors of our own on the same memory: asking them for gradients asks nothing of the model.
+    params = {name: weights[f"net.{name}"].requires_grad_() for name in select(model.net, block)}
+    total = {name: torch.zeros_like(theta, requires_grad=False) for name, theta in params.items()}
+    with evaluating(model):
+        for i in tqdm(chosen, desc="Fisher information", leave=False, disable=silent(progress)):
+            batch = examples.collate(np.array([i]), model.device)
+            logits = functional_call(model, weights, (batch.input_ids, batch.attention_mask, batch.slots))
+            loss = cross_entropy(logits.float(), batch.targets)
+            for name, gradient in zip(params, torch.autograd.grad(loss, list(params.values())), strict=True):
+                total[name] += gradient.square()
+    return {name: value / len(chosen) for name, value in total.items()}
