@@ -8,6 +8,7 @@ of BERT: time does not depend on what a model knows.
 """
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -64,8 +65,6 @@ def step_of(model, examples, names, lowest, keep):
 
 def plain_step(model, examples, names):
     """The same with transformers alone: labels, full-vocabulary logits, loss.backward(), Adam, clamp."""
-    import copy
-
     net = copy.deepcopy(model.net).eval()
     params = dict(net.named_parameters())
     for name, p in params.items():

@@ -27,9 +27,7 @@ def blocks(net: nn.Module) -> list[tuple[str, nn.Module]]:
     lists = [(name, m) for name, m in net.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     if not lists:
         raise ValueError(f"{type(net).__name__}: no list of {depth} Transformer blocks found")
-    name, found = min(
-        lists, key=lambda item: item[0].count(".")
-    )  # the outermost, should a block hold such a list itself
+    name, found = min(lists, key=lambda item: item[0].count("."))  # the outermost, should a block hold one itself
     return [(f"{name}.{i}", block) for i, block in enumerate(found)]
 
 

@@ -79,12 +79,9 @@ def fit(
     # Everything else is detached, so that the backward pass ends at the lowest trained parameter.
     frozen = {f"net.{name}": p.detach() for name, p in model.net.named_parameters() if name not in params}
     weights = frozen | {f"net.{name}": p for name, p in params.items()}
-    optimizer = torch.optim.Adam(leaves, lr=lr, fused=True)  # fused: a tenth of the time of a step of a small model
+    optimizer = torch.optim.Adam(leaves, lr=lr, fused=True)  # fused: one pass over many small tensors
     started = time.perf_counter()
-    silent = (
-        progress is None or os.environ.get("TQDM_DISABLE") == "1"
-    )  # tqdm's own setting, which its notebook bar forgets
-    bar = tqdm(total=steps, desc=progress, leave=False, disable=silent)
+    bar = tqdm(total=steps, desc=progress, leave=False, disable=silent(progress))
     batches = random_batches(examples, mix, batch_size, rng)
     if mix is not None:
         examples = Examples.join(examples, mix)
