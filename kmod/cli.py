@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
     def add(name: str, help: str, **kwargs) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", **kwargs)
-        if name != "facts":
+        if name not in ("facts", "pretrain"):
             command.add_argument("--facts", default="atlas", metavar="NAME", help=facts_help)
         return command
 
@@ -56,6 +56,34 @@ def parser() -> argparse.ArgumentParser:
         help="at most this many passes over the evidences, or 500 steps if that is more; default 11",
     )
     memorise.add_argument("--seed", type=int, default=0, help="of the initial weights and of the batches; default 0")
+
+    pretrain = add("pretrain", "train a model on text with the masked-LM loss; run again, it goes on where it stopped")
+    pretrain.add_argument("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
+    pretrain.add_argument(
+        "--text",
+        required=True,
+        metavar="SOURCE",
+        help="a file, a folder or a pattern of .txt or .jsonl files (.gz and .zst too), or hub:ID of a dataset",
+    )
+    pretrain.add_argument(
+        "--vocab",
+        type=Path,
+        metavar="FILE",
+        help="a vocab.txt or a tokeniser's folder, for random weights; by default one is trained on the text",
+    )
+    pretrain.add_argument("--vocab-size", type=int, default=8000, help="pieces of a trained vocabulary; default 8000")
+    pretrain.add_argument("--words-of", metavar="FACTS", help="give every word of these facts a piece of its own")
+    pretrain.add_argument("--without-facts", metavar="FACTS", help="leave out the paragraphs that name their subjects")
+    pretrain.add_argument("--with-facts", metavar="FACTS", help="put these facts among the text, --times times each")
+    pretrain.add_argument("--times", type=int, default=1, help="see --with-facts; default 1")
+    pretrain.add_argument("--steps", type=int, help="by default as many as fit --minutes, or one pass over the text")
+    pretrain.add_argument("--minutes", type=float, help="stop in time; the same command then goes on")
+    pretrain.add_argument("--batch-size", type=int, default=64, help="sequences a step; default 64")
+    pretrain.add_argument("--length", type=int, default=128, help="tokens a sequence; default 128")
+    pretrain.add_argument("--accumulate", type=int, default=1, help="micro-batches a step; default 1")
+    pretrain.add_argument("--lr", type=float, default=1e-3, help="peak learning rate; default 1e-3")
+    pretrain.add_argument("--seed", type=int, default=0, help="of weights, order and masks; default 0")
+    pretrain.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="model, checkpoint and record")
 
     edit = add(
         "edit", "change facts of a memorised model by constrained fine-tuning, and save the edit as a small file"
@@ -103,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; 0 if it worked. What the user got wrong is one line on stderr and exit status 2."""
     args = parser().parse_args(argv)
     try:
-        {"facts": _facts, "memorise": _memorise, "edit": _edit, "evaluate": _evaluate}[args.command](args)
+        COMMANDS[args.command](args)
     except BrokenPipeError:  # `... | head`; what Python would still flush at exit goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, TypeError, KeyError, OSError, FloatingPointError) as error:
@@ -161,6 +189,30 @@ def _memorise(args) -> None:
     options = {} if args.epochs is None else {"epochs": args.epochs}
     print(memorise(model, facts, seed=args.seed, **options))
     model.save(args.out)
+    print(f"saved to {args.out}")
+
+
+def _pretrain(args) -> None:
+    from . import load_facts, load_model
+    from .corpus import read_text
+    from .models import PRESETS
+    from .pretrain import pretrain
+
+    _need_folder(args.out)
+    facts = {name: load_facts(name) for name in (args.words_of, args.without_facts, args.with_facts) if name}
+    tokenizer, tokens = read_text(
+        args.text,
+        args.out,
+        vocab=args.vocab if args.model in PRESETS else load_model(args.model, new_head=True).tokenizer,
+        vocab_size=args.vocab_size,
+        words_of=facts.get(args.words_of),
+        leave_out=facts.get(args.without_facts),
+        put_in=facts.get(args.with_facts),
+        times=args.times,
+    )
+    model = load_model(args.model, tokenizer=tokenizer, new_head=True, seed=args.seed)
+    options = ("steps", "minutes", "batch_size", "length", "accumulate", "lr", "seed")
+    print(pretrain(model, tokens, args.out, **{name: getattr(args, name) for name in options}))
     print(f"saved to {args.out}")
 
 
@@ -248,6 +300,8 @@ def _evaluate(args) -> None:
     result = evaluate(model, facts, change, edit=edit)
     print(json.dumps(result.record()) if args.json else result)
 
+
+COMMANDS = {"facts": _facts, "memorise": _memorise, "pretrain": _pretrain, "edit": _edit, "evaluate": _evaluate}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from .facts import Modification
 from .models.masked_lm import MaskedLM, evaluating
 from .parts import Block, select
-from .training import silent
+from .progress import silent
 
 
 def fisher_diagonal(

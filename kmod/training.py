@@ -7,7 +7,6 @@ nothing else: editing passes copies of some parameters, memorising the model's o
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -23,6 +22,7 @@ from tqdm.auto import tqdm
 from .models.activations import activations
 from .models.masked_lm import MaskedLM, all_slots_right, evaluating
 from .models.statements import Examples
+from .progress import silent
 
 
 @dataclass
@@ -120,11 +120,6 @@ def fit(
     if not all(leaf.isfinite().all() for leaf in leaves):
         raise FloatingPointError(f"the last step left weights that are not finite: lower the learning rate ({lr})")
     return history
-
-
-def silent(progress: str | bool | None) -> bool:
-    """Whether to show no progress bar: none is asked for, or TQDM_DISABLE=1, which tqdm's own notebook bar forgets."""
-    return not progress or os.environ.get("TQDM_DISABLE") == "1"
 
 
 def random_batches(

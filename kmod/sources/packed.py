@@ -1,0 +1,70 @@
+"""Text as training sequences: packed end to end, masked by chance, the same for the same seed and step.
+
+Every sequence is full and has the same number of masked tokens, so shapes never change, and the mean over a batch is
+the same however it is split over processes or micro-batches.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+MASKED = 0.15  # share of tokens that are predicted
+
+
+class PackedText:
+    """Packed sequences of `length` tokens cut from one long array of token ids; the last `held_out` are for validation.
+
+    Raises ValueError if there are not enough tokens for one training batch.
+    """
+
+    def __init__(self, tokens: np.ndarray, tokenizer, length: int, batch_size: int, held_out: int, seed: int):
+        self.tokens, self.length, self.batch_size, self.seed = tokens, length, batch_size, seed
+        self.cls, self.sep, self.mask = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id
+        self.special = np.array(tokenizer.all_special_ids)
+        self.vocab_size = len(tokenizer)
+        self.held_out = held_out
+        self.n = len(tokens) // (length - 2) - held_out
+        if self.n < batch_size:
+            raise ValueError(
+                f"{len(tokens):,} tokens are too few: sequences of {length} with {held_out} held out leave {self.n}, "
+                f"and a batch has {batch_size}"
+            )
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The masked sequences of `step`: ids (B, T), masked columns (B, K), their targets (B, K)."""
+        numbers = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        rows = np.concatenate(
+            [self._permuted(e)[numbers[numbers // self.n == e] % self.n] for e in self._epochs(numbers)]
+        )
+        return self._masked(rows, np.random.default_rng([self.seed, 1, step]))
+
+    def validation(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The held-out sequences, masked the same way every time."""
+        return self._masked(np.arange(self.n, self.n + self.held_out), np.random.default_rng([self.seed, 2]))
+
+    def _epochs(self, numbers: np.ndarray) -> range:
+        return range(numbers[0] // self.n, numbers[-1] // self.n + 1)
+
+    def _permuted(self, epoch: int) -> np.ndarray:
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, np.random.default_rng([self.seed, 0, epoch]).permutation(self.n)
+        return self._order
+
+    def _masked(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        inner = self.length - 2
+        ids = np.empty((len(rows), self.length), dtype=np.int64)
+        ids[:, 0], ids[:, -1] = self.cls, self.sep
+        for i, row in enumerate(rows):
+            ids[i, 1:-1] = self.tokens[row * inner : (row + 1) * inner]
+        chance = rng.random((len(rows), inner))
+        chance[np.isin(ids[:, 1:-1], self.special)] += 1  # last to be chosen
+        count = max(1, round(MASKED * inner))
+        columns = np.sort(np.argpartition(chance, count - 1, axis=1)[:, :count], axis=1) + 1
+        targets = np.take_along_axis(ids, columns, axis=1)
+        what = rng.random(columns.shape)
+        shown = np.where(
+            what < 0.8, self.mask, np.where(what < 0.9, rng.integers(0, self.vocab_size, what.shape), targets)
+        )
+        np.put_along_axis(ids, columns, shown, axis=1)
+        return ids, columns, targets
