@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,11 +22,13 @@ def fisher_diagonal(
     change: Modification,
     *,
     block: Block = "all",
+    component: str | Sequence[str] | None = None,
     evidences: int = 1000,
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Tensor]:
-    """The mean of squared per-example gradients over `evidences` evidences of F∖S, for each parameter of `block`.
+    """The mean of squared per-example gradients over `evidences` evidences of F∖S, for each parameter that `block`
+    and `component` choose (see `kmod.plan`).
 
     One example is one evidence; its loss is the mean over its masked slots, with the known object as the target (the
     empirical Fisher). Squaring the gradient of a *batch mean*, a common short cut, would shrink with the batch size.
@@ -38,7 +42,7 @@ def fisher_diagonal(
     chosen = np.random.default_rng(seed).permutation(len(examples))[:evidences]
     weights = {f"net.{name}": p.detach() for name, p in model.net.named_parameters()}
     # detach() gives tensors of our own on the same memory: asking them for gradients asks nothing of the model.
-    params = {name: weights[f"net.{name}"].requires_grad_() for name in select(model.net, block)}
+    params = {name: weights[f"net.{name}"].requires_grad_() for name in select(model.net, block, component)}
     total = {name: torch.zeros_like(theta, requires_grad=False) for name, theta in params.items()}
     with evaluating(model):
         for i in tqdm(chosen, desc="Fisher information", leave=False, disable=silent(progress)):

@@ -1,4 +1,4 @@
-"""The one training loop: batches, schedule, projection, stopping, progress.
+"""The one training loop: batches, schedule, penalty, projection, stopping, progress.
 
 It trains a dictionary of tensors that stand in for parameters of the model (`torch.func.functional_call`) and writes to
 nothing else: editing passes copies of some parameters, memorising the model's own.
@@ -7,8 +7,9 @@ nothing else: editing passes copies of some parameters, memorising the model's o
 from __future__ import annotations
 
 import math
+import numbers
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -21,14 +22,14 @@ from tqdm.auto import tqdm
 
 from .models.activations import activations
 from .models.masked_lm import MaskedLM, all_slots_right, evaluating
-from .models.statements import Examples
+from .models.statements import Batch, Examples
 from .progress import silent
 
 
 @dataclass
 class History:
     """What happened: one entry an optimiser step (loss, share of the batch's statements right), seconds, why it
-    ended."""
+    ended. Both are those of `examples`, without penalty; `recall` without the statements of `mix`."""
 
     loss: list[float] = field(default_factory=list)
     recall: list[float] = field(default_factory=list)
@@ -38,6 +39,68 @@ class History:
     @property
     def steps(self) -> int:
         return len(self.loss)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When to end before the step budget: whichever comes first.
+
+    Args:
+        loss: the loss of the batch is at most this, ...
+        recall: the share of the batch's statements answered right before the step is at least this, ...
+        in_a_row: ... at this many steps in a row. A batch is not all of M: a pass over |D_M| evidences takes
+            |D_M| / batch_size steps.
+        seconds: this much wall-clock time has gone by.
+
+    Raises ValueError for values that are no numbers or out of range.
+    """
+
+    loss: float | None = None
+    recall: float | None = None
+    in_a_row: int = 1
+    seconds: float | None = None
+
+    def __post_init__(self):
+        for name, most in (("loss", math.inf), ("recall", 1), ("seconds", math.inf)):
+            value = getattr(self, name)
+            if value is not None and (not _is_number(value) or not 0 < value <= most):
+                raise ValueError(f"stop: {name} must be above 0{' and at most 1' * (most == 1)}, got {value!r}")
+        if not isinstance(self.in_a_row, int) or isinstance(self.in_a_row, bool) or self.in_a_row < 1:
+            raise ValueError(f"stop: in_a_row must be a whole number from 1, got {self.in_a_row!r}")
+
+    def __call__(self, history: History) -> str | None:
+        k = self.in_a_row
+        if history.steps >= k:
+            if self.loss is not None and max(history.loss[-k:]) <= self.loss:
+                return f"loss {self.loss:g}"
+            if self.recall is not None and min(history.recall[-k:]) >= self.recall:
+                return f"recall {self.recall:g}"
+        if self.seconds is not None and history.seconds >= self.seconds:
+            return f"{self.seconds:g} seconds"
+        return None
+
+
+class Forward:
+    """The model with `params` (full name of a parameter of `model.net` → tensor) in place of its own, on statements of
+    `examples` given by position. Gradients reach `params` alone.
+
+    `lowest` is the lowest block that `params` touch; what enters it is computed once and kept, if it fits.
+    """
+
+    def __init__(self, model: MaskedLM, examples: Examples, params: dict[str, Tensor], lowest: int = 0):
+        self.model, self.examples = model, examples
+        # Everything else is detached, so that the backward pass ends at the lowest trained parameter.
+        frozen = {f"net.{name}": p.detach() for name, p in model.net.named_parameters() if name not in params}
+        self.weights = frozen | {f"net.{name}": p for name, p in params.items()}
+        with evaluating(model):
+            self.kept = activations(model, examples, lowest) if lowest else None
+
+    def __call__(self, chosen: np.ndarray) -> tuple[Tensor, Batch]:
+        """Logits (K, vocabulary) of the K masked slots of the statements `chosen`, and the batch they make."""
+        batch = self.examples.collate(chosen, self.model.device)
+        with self.kept.entering(self.model.net, chosen, batch) if self.kept else nullcontext():
+            inputs = (batch.input_ids, batch.attention_mask, batch.slots)
+            return functional_call(self.model, self.weights, inputs), batch
 
 
 def fit(
@@ -53,7 +116,8 @@ def fit(
     warmup: int = 0,
     decay: bool = False,
     clip: float | None = None,
-    project: Callable[[], None] | None = None,
+    penalty: Callable[[int], Tensor] | None = None,
+    project: Callable[[], Mapping[str, Tensor] | None] | None = None,
     stop: Callable[[History], str | None] | None = None,
     seed: int = 0,
     progress: str | None = None,
@@ -66,7 +130,9 @@ def fit(
         lowest: the lowest block that `params` touch. From 1, what enters it is computed once and kept, if it fits.
         warmup, decay: the learning rate rises linearly over `warmup` steps, then, with `decay`, falls to 0 as a cosine.
         clip: the norm to which a longer gradient is cut; None leaves it.
-        project: called after every optimiser step (Adam's moments untouched).
+        penalty: of the step's number (from 0), what to add to the loss: a scalar that depends on `params`.
+        project: called after every optimiser step. Adam's moments are left as they are, save for what it returns:
+            parameter name → bool mask of the elements whose moments start anew.
         stop: called after every step with the history; a reason to stop, or None.
         progress: the label of a progress bar; None shows none.
 
@@ -76,25 +142,23 @@ def fit(
         raise ValueError("nothing to train on: no fact has an evidence")
     history, rng = History(), np.random.default_rng(seed)
     leaves = list(params.values())
-    # Everything else is detached, so that the backward pass ends at the lowest trained parameter.
-    frozen = {f"net.{name}": p.detach() for name, p in model.net.named_parameters() if name not in params}
-    weights = frozen | {f"net.{name}": p for name, p in params.items()}
     optimizer = torch.optim.Adam(leaves, lr=lr, fused=True)  # fused: one pass over many small tensors
     started = time.perf_counter()
     bar = tqdm(total=steps, desc=progress, leave=False, disable=silent(progress))
     batches = random_batches(examples, mix, batch_size, rng)
-    if mix is not None:
-        examples = Examples.join(examples, mix)
     try:
         with evaluating(model), bar:
-            kept = activations(model, examples, lowest) if lowest else None
+            forward = Forward(model, examples if mix is None else Examples.join(examples, mix), params, lowest)
             for step, chosen in zip(range(steps), batches, strict=False):
-                batch = examples.collate(chosen, model.device)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * schedule(step, steps, warmup, decay)
-                with kept.entering(model.net, chosen, batch) if kept else nullcontext():
-                    logits = functional_call(model, weights, (batch.input_ids, batch.attention_mask, batch.slots))
+                logits, batch = forward(chosen)
                 loss = cross_entropy(logits.float(), batch.targets)
+                history.loss.append(loss.item())
+                right = all_slots_right(logits, batch.targets, batch.rows, len(chosen))
+                history.recall.append(right[torch.from_numpy(chosen < len(examples))].float().mean().item())
+                if penalty:
+                    loss = loss + penalty(step)
                 if not math.isfinite(loss.item()):
                     raise FloatingPointError(f"the loss became {loss} at step {step}: lower the learning rate ({lr})")
                 for leaf, gradient in zip(leaves, torch.autograd.grad(loss, leaves, allow_unused=True), strict=True):
@@ -102,12 +166,9 @@ def fit(
                 if clip:
                     torch.nn.utils.clip_grad_norm_(leaves, clip)
                 optimizer.step()
-                if project:
-                    project()
-                history.loss.append(loss.item())
-                history.recall.append(
-                    all_slots_right(logits, batch.targets, batch.rows, len(chosen)).float().mean().item()
-                )
+                for name, mask in (project() or {}).items() if project else ():
+                    for moment in ("exp_avg", "exp_avg_sq"):
+                        optimizer.state[params[name]][moment].masked_fill_(mask, 0)
                 history.seconds = time.perf_counter() - started
                 bar.update()
                 if step % 20 == 0:
@@ -120,6 +181,10 @@ def fit(
     if not all(leaf.isfinite().all() for leaf in leaves):
         raise FloatingPointError(f"the last step left weights that are not finite: lower the learning rate ({lr})")
     return history
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
 
 
 def random_batches(

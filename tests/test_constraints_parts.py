@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from transformers import (
     AlbertConfig,
     AlbertForMaskedLM,
+    AutoConfig,
+    AutoModelForMaskedLM,
     BertConfig,
     BertForMaskedLM,
     DistilBertConfig,
@@ -16,7 +18,7 @@ from transformers import (
 )
 
 from kmod.constraints import L2, Fisher, L2PerTensor, Linf
-from kmod.parts import block_indices, blocks, select
+from kmod.parts import INSIDE, OUTSIDE, block_indices, blocks, layout, plan, select
 
 
 def tensors(seed, scale):
@@ -160,3 +162,148 @@ def test_blocks_of_other_families():
         )
     )
     assert len(blocks(albert)) == 1  # one block, shared by all depths
+
+
+SMALL = dict(
+    vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, pad_token_id=0
+)
+ENDS = dict(bos_token_id=2, cls_token_id=2, eos_token_id=3, sep_token_id=3)
+BERT_BLOCK = {
+    "attention": "attention.self.query attention.self.key attention.self.value attention.output.dense",
+    "mlp": "intermediate.dense output.dense",
+    "layernorm": "attention.output.LayerNorm output.LayerNorm",
+}
+FAMILIES = {  # shape, and the modules of each component of a block, by hand
+    "bert": (SMALL, BERT_BLOCK),
+    "roberta": (SMALL, BERT_BLOCK),
+    "xlm-roberta": (SMALL, BERT_BLOCK),
+    "electra": (SMALL | dict(embedding_size=8), BERT_BLOCK),
+    "distilbert": (
+        dict(vocab_size=60, dim=16, n_layers=2, n_heads=2, hidden_dim=32, pad_token_id=0),
+        {
+            "attention": "attention.q_lin attention.k_lin attention.v_lin attention.out_lin",
+            "mlp": "ffn.lin1 ffn.lin2",
+            "layernorm": "sa_layer_norm output_layer_norm",
+        },
+    ),
+    "albert": (
+        SMALL | dict(embedding_size=8),
+        {
+            "attention": " ".join(f"albert_layers.0.attention.{name}" for name in ("query", "key", "value", "dense")),
+            "mlp": "albert_layers.0.ffn albert_layers.0.ffn_output",
+            "layernorm": "albert_layers.0.attention.LayerNorm albert_layers.0.full_layer_layer_norm",
+        },
+    ),
+    "deberta-v2": (
+        SMALL | dict(relative_attention=True, position_buckets=8, pos_att_type=["p2c", "c2p"]),
+        {
+            "attention": "attention.self.query_proj attention.self.key_proj attention.self.value_proj "
+            "attention.self.pos_key_proj attention.self.pos_query_proj attention.output.dense",
+            "mlp": "intermediate.dense output.dense",
+            "layernorm": "attention.output.LayerNorm output.LayerNorm",
+        },
+    ),
+    "mpnet": (
+        SMALL | ENDS,
+        {
+            "attention": "attention.attn.q attention.attn.k attention.attn.v attention.attn.o",
+            "mlp": "intermediate.dense output.dense",
+            "layernorm": "attention.LayerNorm output.LayerNorm",
+        },
+    ),
+    "modernbert": (
+        SMALL | ENDS,
+        {"attention": "attn.Wqkv attn.Wo", "mlp": "mlp.Wi mlp.Wo", "layernorm": "attn_norm mlp_norm"},
+    ),
+    "fnet": (
+        SMALL | ENDS,
+        {"mlp": "intermediate.dense output.dense", "layernorm": "fourier.output.LayerNorm output.LayerNorm"},
+    ),
+}
+
+
+def family(name):
+    shape, expected = FAMILIES[name]
+    return AutoModelForMaskedLM.from_config(AutoConfig.for_model(name, **shape)), expected
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_components_are_those_of_the_family_and_partition_the_model(name):
+    net, expected = family(name)
+    everything = [n for n, _ in net.named_parameters()]
+    parts = [n for c in {c for _, c in layout(net).values()} for n in select(net, component=c)]
+    assert sorted(parts) == sorted(everything) == sorted(select(net, component="everything"))
+    last = len(blocks(net)) - 1
+    prefix = blocks(net)[last][0] + "."
+    for component, modules in expected.items():
+        found = {n.removeprefix(prefix).rsplit(".", 1)[0] for n in select(net, last, component)}
+        assert found == set(modules.split())
+    assert sorted(select(net, last)) == sorted(n for c in expected for n in select(net, last, c))
+    words = next(n for n, p in net.named_parameters() if p is net.get_input_embeddings().weight)
+    assert words in select(net, component="embeddings")
+    (bias,) = select(net, component="decoder_bias")
+    assert dict(net.named_parameters())[bias].shape == (60,) and "embed" not in bias
+    assert select(net, component="head")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_lowest_block_is_the_first_whose_output_changes(name):
+    """Moving the planned parameters leaves the hidden states that enter `lowest` as they were, and none above."""
+    net, _ = family(name)
+    net.eval()
+    ids = torch.tensor([[2, 7, 8, 9, 10, 3]])
+    for component in {c for _, c in layout(net).values()}:
+        for block in (0, len(blocks(net)) - 1) if component in INSIDE else ("all",):
+            what = plan(net, block, component)
+            with torch.no_grad():
+                before = net(ids, output_hidden_states=True).hidden_states
+                for n in what.names:
+                    net.get_parameter(n).mul_(1.5).add_(0.5)
+                after = net(ids, output_hidden_states=True).hidden_states
+            first = next((i for i, pair in enumerate(zip(before, after, strict=True)) if not torch.equal(*pair)), None)
+            if component == "embeddings":
+                assert what.lowest == 0 == first
+            elif component in INSIDE:  # hidden_states[i] enters block i
+                assert first == what.lowest + 1
+            else:  # a norm after the last block may count as the last hidden state
+                assert what.lowest == len(blocks(net)) and first in (None, net.config.num_hidden_layers)
+
+
+def test_a_plan_prints_what_will_change_and_how_much():
+    net = bert(12)
+    what = plan(net, [0, 1, 2, 7], "mlp")
+    text, sizes = str(what), {n: p.numel() for n, p in net.named_parameters()}
+    assert what.parameters == sum(sizes[n] for n in what.names) == 4 * (8 * 16 * 2 + 16 + 8)
+    assert "mlp of blocks 0 to 2, 7" in text and "16 tensors" in text and f"{what.parameters:,} parameters" in text
+    assert f"{100 * what.parameters / sum(sizes.values()):.3g} % of the model" in text and what.lowest == 0
+    assert plan(net, [5, 9], ["attention", "layernorm"]).lowest == 5
+    assert plan(net, component=["head", "decoder_bias"]).lowest == 12
+    assert plan(net, 3, ["mlp", "embeddings"]).lowest == 0  # the embeddings, and the MLP of block 3 alone
+    assert plan(net, 3, ["mlp", "embeddings"]).blocks == [3]
+    assert "100 % of the model" in str(plan(net, component="everything"))
+    for component in OUTSIDE:
+        assert component in str(plan(net, component=component))
+    name = "bert.encoder.layer.1.output.dense.bias"
+    assert select(net, component=name) == [name] and plan(net, component=name).lowest == 1
+    assert set(select(net, 2, ["attention", name])) == {name, *select(net, 2, "attention")}
+
+
+@pytest.mark.parametrize(
+    "settings, error, message",
+    [
+        (dict(component="mpl"), ValueError, "known: attention, mlp, layernorm, embeddings, head, decoder_bias, every"),
+        (dict(component="bert.encoder.layer.1"), ValueError, "such as bert.encoder.layer.1"),
+        (dict(component=[]), TypeError, "component must be"),
+        (dict(component=3), TypeError, "component must be"),
+        (dict(component="embeddings", block=1), ValueError, "leave block out"),
+        (dict(component="mlp", block=12), ValueError, "blocks 0 to 11"),
+    ],
+)
+def test_wrong_components_are_refused_by_name(settings, error, message):
+    with pytest.raises(error, match=message):
+        plan(bert(), **settings)
+
+
+def test_a_component_that_a_family_lacks_is_refused():
+    with pytest.raises(ValueError, match="FNetForMaskedLM has no parameters called attention"):
+        plan(family("fnet")[0], component="attention")

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 import kmod
 from kmod import Edit, Linf, MaskedLM, WrongModelError
 from kmod.parts import select
-from kmod.training import fit
+from kmod.training import History, Stop, fit
 
 
 def state(model):
@@ -197,6 +197,140 @@ def test_entering_a_block_equals_the_whole_model(model, facts, family, block):
     assert activations(other, examples, 0) is None and activations(other, examples, block, most_bytes=10) is None
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(block=[0, 2], component="attention"),
+        dict(block=-1, component=["mlp", "decoder_bias"]),
+        dict(component="embeddings"),
+        dict(component=["head", "decoder_bias"]),
+        dict(component="everything"),
+        dict(component="bert.encoder.layer.1.output.dense.weight"),
+    ],
+)
+def test_only_the_named_parts_change(model, change, settings):
+    before = state(model)
+    edit = kmod.finetune(model, change, constraint=Linf(1e-3), **QUICK, **settings)
+    assert list(edit.xor) == select(model.net, **settings) and edit.made["component"] == settings["component"]
+    with edit(model):
+        after = state(model)
+    changed = {n for n, t in after.items() if not torch.equal(t, before[n])}
+    tied = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}  # other names of two of them
+    assert changed - tied and changed <= set(edit.xor) | tied
+    assert same_bits(before, state(model))
+
+
+def test_head_edits_pass_over_all_blocks(model, change, facts, monkeypatch):
+    """Kept activations for what lies above the last block: the same training as running every block."""
+    settings = dict(component="head", constraint=Linf(5e-3), **QUICK)
+    fast = kmod.finetune(model, change, **settings)
+    monkeypatch.setattr(kmod.training, "activations", lambda *_: None)
+    slow = kmod.finetune(model, change, **settings)
+    a, b = (torch.cat([d.flatten() for d in edit.difference(model).values()]) for edit in (fast, slow))
+    assert ((a - b).abs() > 1e-4).float().mean() < 0.02
+
+
+def test_a_model_that_memorised_nothing_can_be_edited(facts):
+    """The paper's RI setting: random weights, fine-tuned on M alone."""
+    random = kmod.load_model("nano", facts, device="cpu")
+    change = facts.modify(4, seed=0)
+    edit = kmod.finetune(random, change, steps=40, batch_size=32)
+    result = kmod.evaluate(random, facts, change, edit=edit, answers=False)
+    assert result.A_M_evidences.value > 0.5 and result.A_FS_before.value < 0.1
+
+
+def test_stop_says_why(model, change):
+    stops = {
+        "loss 0.5": Stop(loss=0.5, in_a_row=2),
+        "recall 0.9": Stop(recall=0.9),
+        "1e-09 seconds": Stop(seconds=1e-9),
+        "step budget": Stop(loss=1e-9, seconds=1e9),
+    }
+    longest = kmod.finetune(model, change, steps=80, batch_size=16).made
+    assert longest["stopped"] == "step budget" and longest["steps"] == 80
+    for reason, stop in stops.items():
+        made = kmod.finetune(model, change, steps=80, batch_size=16, stop=stop).made
+        assert made["stopped"] == reason
+        assert (made["steps"] == 80) == (reason == "step budget")
+    assert kmod.finetune(model, change, steps=80, stop=stops["1e-09 seconds"]).made["steps"] == 1
+    made = kmod.finetune(model, change, steps=80, batch_size=16, mix=True, stop=stops["recall 0.9"]).made
+    assert made["stopped"] == "recall 0.9" and made["steps"] > 1  # of M: the rest is recalled from the start
+
+
+@given(
+    loss=st.lists(st.floats(0, 10), min_size=1, max_size=12),
+    k=st.integers(1, 4),
+    least=st.floats(0.01, 10),
+    share=st.sampled_from([0.25, 0.5, 1.0]),
+)
+@settings(max_examples=200, deadline=None)
+def test_stop_against_a_plain_reading(loss, k, least, share):
+    recall = [1 / (1 + value) for value in loss]
+    history = History(loss, recall, seconds=3.0)
+    calm = all(len(loss) >= k and value <= least for value in loss[-k:])
+    right = all(len(loss) >= k and value >= share for value in recall[-k:])
+    assert bool(Stop(loss=least, in_a_row=k)(history)) == calm
+    assert bool(Stop(recall=share, in_a_row=k)(history)) == right
+    assert Stop(seconds=3.0)(history) == "3 seconds" and Stop(seconds=3.1)(history) is None and Stop()(history) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [dict(loss=-1), dict(recall=1.5), dict(recall="all"), dict(seconds=0), dict(in_a_row=0), dict(loss=True)]
+)
+def test_wrong_stops_are_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=f"stop: {next(iter(wrong))} must be"):
+        Stop(**wrong)
+
+
+def test_moments_start_anew_at_the_bounds_and_nowhere_else(model, change, facts):
+    """With a projection that says which elements it moved, their moments are zero after the step; the others are those
+    of a run without."""
+    name = "bert.encoder.layer.3.output.dense.weight"
+    origin, moments = model.net.get_parameter(name).detach(), {}
+    for reset in (False, True):
+        params, ball, step = {name: origin.clone().requires_grad_()}, Linf(1e-3), torch.optim.Adam.step
+
+        def project(params=params, ball=ball, reset=reset):
+            before = params[name].detach().clone()
+            ball.project_(params, {name: origin})
+            clamped = params[name].detach() != before
+            moments.setdefault("clamped", clamped)
+            return {name: clamped} if reset else None
+
+        def watch(self, reset=reset, step=step, params=params):
+            moments.setdefault(reset, []).append({k: v.clone() for k, v in self.state.get(params[name], {}).items()})
+            return step(self)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.optim.Adam, "step", watch)
+            fit(
+                model,
+                model.examples(facts, "evidences", change.modified),
+                params,
+                steps=2,
+                batch_size=16,
+                lr=1.5e-3,
+                project=project,
+            )
+    (_, kept), (_, anew), clamped = moments[False], moments[True], moments["clamped"]
+    assert clamped.any() and not clamped.all()
+    for moment in ("exp_avg", "exp_avg_sq"):
+        assert (anew[moment][clamped] == 0).all() and (kept[moment][clamped] != 0).all()
+        assert torch.equal(anew[moment][~clamped], kept[moment][~clamped])
+
+
+def test_resetting_moments_stays_in_the_ball_and_needs_bounds(model, change):
+    ball = Linf(1e-3)
+    plain, anew = (kmod.finetune(model, change, constraint=ball, reset_moments=r, **QUICK) for r in (False, True))
+    assert plain.after != anew.after and anew.made["reset_moments"]
+    assert anew.made["norm"] <= 1e-3 * (1 + 1e-3)
+    free = kmod.finetune(model, change, constraint=Linf(math.inf), reset_moments=True, **QUICK)
+    assert free.after == kmod.finetune(model, change, **QUICK).after  # no bound, nothing to reset
+    for constraint in (None, kmod.L2(1.0)):
+        with pytest.raises(ValueError, match="reset_moments needs the constraint Linf"):
+            kmod.finetune(model, change, constraint=constraint, reset_moments=True, **QUICK)
+
+
 def test_mixed_batches_hold_as_many_unmodified_as_modified(model, change, facts):
     from kmod.training import random_batches
 
@@ -361,6 +495,8 @@ def test_files_that_are_not_edits_are_refused(tmp_path):
         (dict(lr=float("nan")), "lr must be"),
         (dict(block=7), "blocks 0 to 3"),
         (dict(block="first"), "block must be"),
+        (dict(component="mpl"), "known: attention, mlp"),
+        (dict(stop=0.1), "stop must be"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(model, change, settings, message):

@@ -2,6 +2,9 @@
 `Edit`."""
 
 from .edit import Edit, WrongModelError
+from .ewc import ewc
 from .finetune import finetune
+from .kl import kl
+from .loss_constrained import loss_constrained
 
-__all__ = ["Edit", "WrongModelError", "finetune"]
+__all__ = ["Edit", "WrongModelError", "ewc", "finetune", "kl", "loss_constrained"]

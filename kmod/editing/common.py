@@ -1,0 +1,163 @@
+"""What the methods that descend on the evidences of M share: checking settings, training copies, the record."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from ..constraints import Constraint, Linf
+from ..facts import Modification
+from ..models.masked_lm import MaskedLM
+from ..models.statements import Examples
+from ..parts import Block, plan
+from ..training import Forward, History, Stop, fit, random_batches
+from ..versions import versions
+from .edit import Edit
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a penalty may look at: the model, the tensors that are trained in place of its own, and their origin θ₀."""
+
+    model: MaskedLM
+    change: Modification
+    params: dict[str, Tensor]
+    origin: dict[str, Tensor]
+    lowest: int
+    batch_size: int
+    seed: int
+
+    def unmodified(self) -> tuple[Forward, Forward, Iterator[np.ndarray]]:
+        """The evidences of F∖S under θ, the same under θ₀, and random batches of them without end.
+
+        The batches do not depend on those of M: a penalty of weight 0 leaves the training as it was.
+        """
+        rest = unmodified(self.model, self.change)
+        trained = Forward(self.model, rest, self.params, self.lowest)
+        original = Forward(self.model, rest, self.origin, 0)
+        original.kept = trained.kept  # what enters the lowest block is the same
+        return trained, original, random_batches(rest, None, self.batch_size, np.random.default_rng([self.seed, 1]))
+
+
+Penalty = Callable[[Trained], Callable[[int], Tensor]]
+"""Of what is trained, a function of the step's number that gives what to add to the loss."""
+
+
+def tune(
+    model: MaskedLM,
+    change: Modification,
+    *,
+    method: str,
+    settings: dict | None = None,
+    penalty: Penalty | None = None,
+    block: Block = "all",
+    component: str | Sequence[str] | None = None,
+    constraint: Constraint | None = None,
+    mix: bool = False,
+    steps: int = 60,
+    batch_size: int = 64,
+    lr: float = 1e-3,
+    stop: Stop | None = None,
+    reset_moments: bool = False,
+    seed: int = 0,
+    progress: bool = False,
+) -> Edit:
+    """Train copies of the planned parameters on the evidences of M and return the edit; see `finetune` for the
+    settings. `settings` are those of the method itself, for the record."""
+    if constraint is not None and not (hasattr(constraint, "project_") and hasattr(constraint, "delta")):
+        raise TypeError(f"constraint must be a constraint such as kmod.Linf(2e-3), or None; got {constraint!r}")
+    if reset_moments and not isinstance(constraint, Linf):
+        raise ValueError("reset_moments needs the constraint Linf: the bounds of single parameters")
+    if stop is not None and not isinstance(stop, Stop):
+        raise TypeError(f"stop must be such as kmod.Stop(recall=1.0, in_a_row=3), or None; got {stop!r}")
+    check_positive(steps=(steps, int), batch_size=(batch_size, int), lr=(lr, numbers.Real))
+    what = plan(model.net, block, component)
+    current = dict(model.net.named_parameters())
+    origin = {name: current[name].detach() for name in what.names}
+    if constraint is not None:
+        constraint.check(origin)
+    examples = model.examples(change.base, "evidences", change.modified)
+    rest = unmodified(model, change) if mix else None
+    params = {name: theta.clone().requires_grad_() for name, theta in origin.items()}
+    trained = Trained(model, change, params, origin, what.lowest, batch_size, seed)
+
+    def project() -> dict[str, Tensor] | None:
+        before = {name: theta.detach().clone() for name, theta in params.items()} if reset_moments else {}
+        constraint.project_(params, origin)
+        return {name: theta.detach() != before[name] for name, theta in params.items()} if reset_moments else None
+
+    history = fit(
+        model,
+        examples,
+        params,
+        mix=rest,
+        lowest=what.lowest,
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        penalty=penalty(trained) if penalty else None,
+        project=project if constraint is not None else None,
+        stop=stop,
+        seed=seed,
+        progress=f"editing {len(change)} facts" if progress else None,
+    )
+    made = about(method, change, history, **(settings or {})) | {
+        "blocks": what.blocks,
+        "component": component if component is None or isinstance(component, str) else list(component),
+        "constraint": repr(constraint) if constraint is not None else None,
+        "delta": constraint.delta if constraint is not None else None,
+        "norm": constraint.norm(params, origin) if constraint is not None else None,
+        "reset_moments": reset_moments,
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+    }
+    return Edit.between(model, params, made)
+
+
+def about(method: str, change: Modification, history: History | None = None, **settings) -> dict:
+    """The record of how an edit was made: method, facts, what the training reached, versions."""
+    made = {
+        "method": method,
+        "facts": [
+            [f.subject, f.relation, f.object, new] for f, new in zip(change.originals, change.objects, strict=True)
+        ],
+        "base": change.base.name,
+        "base_fingerprint": change.base.fingerprint(),
+        "indices": list(change.indices),
+        "change_seed": change.seed,
+        "versions": versions(),
+    }
+    if history is not None:
+        made |= {
+            "steps": history.steps,
+            "loss": history.loss[-1],
+            "stopped": history.stopped,
+            "seconds": round(history.seconds, 3),
+        }
+    return made | settings
+
+
+def unmodified(model: MaskedLM, change: Modification) -> Examples:
+    """D_{F∖S}. Raises ValueError if every fact is modified."""
+    if len(change) == len(change.base):
+        raise ValueError("every fact is modified: there are no unmodified facts to keep to")
+    return model.examples(change.base, "evidences", change.unmodified)
+
+
+def check_positive(**values: tuple[object, type]) -> None:
+    """Raise ValueError for a setting that is not a finite number above 0 of its kind; name=(value, kind)."""
+    for name, (value, kind) in values.items():
+        if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a number above 0, got {value!r}")
+
+
+def check_weight(name: str, value: float) -> None:
+    """Raise ValueError unless `value` is a finite number, zero or more."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be a number, zero or more, got {value!r}")

@@ -1,0 +1,55 @@
+"""EWC: fine-tune on M with a quadratic penalty on moving the parameters that the unmodified facts hang on.
+
+    minimise   mean over D_M of L(x; θ)  +  λ/2 · Σᵢ Fᵢ (θᵢ − θ₀ᵢ)²
+
+F is the diagonal Fisher information of the unmodified evidences, per example (`kmod.fisher_diagonal`). Source:
+Kirkpatrick et al. 2017, "Overcoming catastrophic forgetting in neural networks" (arXiv 1612.00796), equation 3. The
+`Fisher` ball bounds the same quadratic form; here it is weighed against the loss.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..constraints import Fisher, Tensors
+from ..facts import Modification
+from ..fisher import fisher_diagonal
+from ..models.masked_lm import MaskedLM
+from .common import Trained, check_weight, tune
+from .edit import Edit
+
+
+def ewc(
+    model: MaskedLM,
+    change: Modification,
+    *,
+    weight: float,
+    diagonal: Tensors | None = None,
+    evidences: int = 1000,
+    **settings,
+) -> Edit:
+    """Fine-tune on the modified facts under the penalty of elastic weight consolidation; `model` is not changed.
+
+    Args:
+        weight: λ; 0 is plain fine-tuning. F is small where the facts are known by heart, so that λ is large: 1e4 to
+            1e8 spans what is useful on the atlas.
+        diagonal: F, a tensor for each trained parameter; None computes it from `evidences` evidences of F∖S.
+        settings: those of `finetune`.
+
+    Raises ValueError for a weight below 0 or a diagonal that does not fit, and as `finetune` does.
+    """
+    check_weight("weight", weight)
+    if diagonal is None:
+        where = {key: settings[key] for key in ("block", "component") if key in settings}
+        diagonal = fisher_diagonal(model, change, evidences=evidences, seed=settings.get("seed", 0), **where)
+
+    def penalty(trained: Trained):
+        Fisher(0, diagonal).check(trained.origin)
+
+        def at(step: int) -> Tensor:
+            moved = ((p - trained.origin[n]).square().mul(diagonal[n]).sum() for n, p in trained.params.items())
+            return weight / 2 * sum(moved)
+
+        return at
+
+    return tune(model, change, method="EWC", settings={"weight": weight}, penalty=penalty, **settings)

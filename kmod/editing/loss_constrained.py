@@ -1,0 +1,84 @@
+"""The paper's ideal: learn M, subject to a bound on how much the loss of the unmodified facts may rise.
+
+    minimise   mean over D_M of L(x; θ)   subject to   g(θ) = mean over D_{F∖S} of L(x; θ) − L(x; θ₀)  ≤  δ
+
+The balls around θ₀ are its cheap surrogate. Source: Zhu et al. 2020 (arXiv 2012.00363), who do not train it. Here by
+dual ascent: Adam descends on the Lagrangian L_M + λ·g, and after each step λ ← max(0, λ + η·(g − δ)), with g estimated
+on a batch of unmodified evidences as large as that of M. δ is in nats a word piece.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ..constraints import check_delta
+from ..facts import Modification
+from ..models.masked_lm import MaskedLM
+from ..training import Forward
+from .common import Trained, check_positive, tune
+from .edit import Edit
+
+
+class DualAscent:
+    """λ·g(θ) on the next batch at each call; λ (`multiplier`) rises while the batches' g is above δ and falls below.
+
+    `risen` keeps the estimate of g at every step."""
+
+    def __init__(self, now: Forward, original: Forward, batches: Iterator[np.ndarray], delta: float, rate: float):
+        self.now, self.original, self.batches = now, original, batches
+        self.delta, self.rate, self.multiplier = delta, rate, 0.0
+        self.risen: list[float] = []
+
+    def __call__(self, step: int) -> Tensor:
+        g = rise(self.now, self.original, next(self.batches))
+        self.risen.append(g.item())
+        # Ascent first: the step that follows already pays for what this batch shows.
+        self.multiplier = max(0.0, self.multiplier + self.rate * (self.risen[-1] - self.delta))
+        return self.multiplier * g
+
+
+def rise(now: Forward, original: Forward, chosen: np.ndarray) -> Tensor:
+    """The mean over masked slots of L(x; θ) − L(x; θ₀), in nats."""
+    with torch.no_grad():
+        logits, batch = original(chosen)
+        before = cross_entropy(logits.float(), batch.targets)
+    return cross_entropy(now(chosen)[0].float(), batch.targets) - before
+
+
+def loss_constrained(
+    model: MaskedLM, change: Modification, *, delta: float, multiplier_rate: float = 1.0, **settings
+) -> Edit:
+    """Fine-tune on the modified facts with the loss of the unmodified ones held to δ; `model` is not changed.
+
+    The record says how it ended: `made["multiplier"]` is the last λ, and `made["rise"]` the mean of g over the last
+    ten batches. A constraint reached by ascent is approached, not kept at every step: judge the edit by these.
+
+    Args:
+        delta: δ, by how much the mean loss of D_{F∖S} may rise, in nats; ∞ is plain fine-tuning.
+        multiplier_rate: η, by how much λ rises in a step for each nat above δ.
+        settings: those of `finetune`; a `constraint` on the weights holds as well.
+
+    Raises TypeError or ValueError for a wrong δ or rate, and as `finetune` does.
+    """
+    delta = check_delta(delta)
+    check_positive(multiplier_rate=(multiplier_rate, (int, float)))
+    duals: list[DualAscent] = []
+
+    def penalty(trained: Trained) -> DualAscent:
+        duals.append(DualAscent(*trained.unmodified(), delta, multiplier_rate))
+        return duals[-1]
+
+    edit = tune(
+        model, change, method="loss-constrained", settings={"multiplier_rate": multiplier_rate}, penalty=penalty,
+        **settings,
+    )  # fmt: skip
+    (dual,) = duals
+    edit.made["delta_loss"] = delta if math.isfinite(delta) else None
+    edit.made["multiplier"], edit.made["rise"] = dual.multiplier, float(np.mean(dual.risen[-10:]))
+    return edit
