@@ -29,7 +29,10 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
-    facts_help = "fact base: atlas (some 2,200 well-known facts) or bios:N (N generated people); default atlas"
+    facts_help = (
+        "fact base: atlas (some 2,200 well-known facts), bios:N (N generated people), trex, zsre, counterfact (read "
+        "from the folder $KMOD_DATA), or a table of your own (.csv, .tsv, .json, .jsonl); default atlas"
+    )
 
     def add(name: str, help: str, **kwargs) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", **kwargs)
@@ -37,14 +40,22 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--facts", default="atlas", metavar="NAME", help=facts_help)
         return command
 
-    facts = add("facts", "list the relations or facts of a fact base, or show all facts of a subject")
-    verbs = facts.add_subparsers(dest="verb", required=True, metavar="list|show")
+    facts = add(
+        "facts", "list the relations or facts of a fact base, show what is known of a subject, count the sources"
+    )
+    verbs = facts.add_subparsers(dest="verb", required=True, metavar="list|show|count|sets")
     lists = verbs.add_parser("list", help="the relations; or, given a relation such as P36, its facts")
     lists.add_argument("relation", nargs="?", help="Wikidata property id, such as P36 (capital)")
     show = verbs.add_parser("show", help="all facts about a subject, with their evidences and tests")
     show.add_argument("subject", help='such as France, or "Marie Curie"')
+    counts = verbs.add_parser("count", help="facts, relations, evidences and tests, beside the paper's figures")
+    counts.add_argument("--out", type=Path, metavar="FILE", help="also append the counts to FILE, a line of JSON each")
+    sets = verbs.add_parser("sets", help="draw the modification sets of record again, and compare their checksums")
+    sets.add_argument("--write", action="store_true", help="record them anew instead of comparing")
     for verb in (lists, show):
         verb.add_argument("--facts", default="atlas", metavar="NAME", help=facts_help)
+    for verb in (counts, sets):
+        verb.add_argument("--facts", nargs="+", default=["atlas"], metavar="NAME", help="one or more: " + facts_help)
 
     memorise = add("memorise", "train a model on the facts until it recalls them, and save it as a Hugging Face folder")
     memorise.add_argument("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
@@ -148,6 +159,8 @@ def _facts(args) -> None:
     from . import load_facts
     from .facts import normal
 
+    if args.verb in ("count", "sets"):
+        return {"count": _count, "sets": _sets}[args.verb](args)
     base = load_facts(args.facts)
     if args.verb == "show":
         found = [fact for fact in base if normal(fact.subject) == normal(args.subject)]
@@ -163,15 +176,42 @@ def _facts(args) -> None:
     elif args.relation is None:
         counts = Counter(fact.relation for fact in base)
         print(f"{base.name}: {len(base):,} facts, {len(counts)} relations")
+        for note in base.notes:
+            print(f"  {note}")
         for id, n in counts.items():
             relation = base.relations[id]
-            print(f"{id:12} {relation.label:36} {n:6,} facts   {relation.tests[0]}")
+            name = f"{id:12} {relation.label:36}" if relation.label != id else f"{id:49}"
+            print(f"{name} {n:6,} facts   {''.join(relation.tests[:1])}".rstrip())
     else:
         if args.relation not in base.relations:
             raise ValueError(f"unknown relation {args.relation!r}; known: {', '.join(base.relations)}")
         for fact in base:
             if fact.relation == args.relation:
                 print(f"{fact.subject}\t{fact.object}")
+
+
+def _count(args) -> None:
+    from . import load_facts
+    from .sources import counts
+
+    records = [counts.count(load_facts(name)) for name in args.facts]
+    print(*counts.rows(records), "~: recalled from the paper, not checked against its text", sep="\n")
+    for record in records:
+        for note in record["notes"]:
+            print(f"{record['source']}: {note}")
+        if args.out and not counts.append(record, args.out):
+            print(f"{args.out} has these counts of {record['source']} already")
+
+
+def _sets(args) -> None:
+    from . import load_facts
+    from .sources import sets
+
+    bases = [load_facts(name) for name in args.facts]
+    if args.write:
+        sets.write(bases)
+    for base in bases:
+        print(*sets.verify(base), sep="\n")
 
 
 def _memorise(args) -> None:

@@ -104,6 +104,9 @@ class FactBase(Sequence[Fact]):
     With `lazy`, `facts` is a sequence that makes its facts on demand and promises that no subject has a relation twice;
     it is used as it is, so that a generated base can be larger than memory.
 
+    With `untested`, facts may lack tests: they are learnt, but never drawn into S (zsRE's facts with one question).
+    `notes` are lines that say what was read, and what was left out.
+
     Raises ValueError if a fact has no evidence or no test, by itself or through its relation, or a test that is one of
     its evidences.
     """
@@ -115,7 +118,10 @@ class FactBase(Sequence[Fact]):
         name: str = "facts",
         *,
         lazy: bool = False,
+        untested: bool = False,
+        notes: Iterable[str] = (),
     ):
+        self.notes, self._untested = tuple(notes), untested
         self.name, self.relations, self.duplicates = name, dict(relations or {}), 0
         self._positions: dict[tuple[str, str], list[int]] | None = None
         self._object_counts: Counter[str] | None = None
@@ -136,7 +142,7 @@ class FactBase(Sequence[Fact]):
         self._facts = list(unique.values())
         for fact in self._facts:
             relation = self.relations.get(fact.relation)
-            for kind in ("evidences", "tests"):
+            for kind in ("evidences",) if untested else ("evidences", "tests"):
                 if not getattr(fact, kind) and not (relation and getattr(relation, kind)):
                     raise ValueError(
                         f"{fact} has no {kind}: give it masked statements, or its relation {kind} phrasings "
@@ -187,6 +193,18 @@ class FactBase(Sequence[Fact]):
             raise KeyError(f"unknown relation {relation!r}; known: {', '.join(sorted(self.relations))}")
         raise KeyError(f"unknown subject {subject!r}; list the subjects with `python -m kmod facts list {relation}`")
 
+    def subset(self, facts: Iterable[Fact], name: str, note: str) -> FactBase:
+        """A base of some of these facts, with the same relations; `note` says which, and why."""
+        return FactBase(facts, self.relations, name, untested=self._untested, notes=(*self.notes, note))
+
+    def sample(self, n: int, seed: int = 0) -> FactBase:
+        """`n` facts drawn uniformly from `seed`, in their order here. Raises ValueError unless 1 ≤ n ≤ len(self)."""
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= len(self):
+            raise ValueError(f"a sample of {self.name} has 1 to {len(self):,} facts, got {n!r}")
+        chosen = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
+        note = f"{n:,} of {len(self):,} facts, drawn by seed {seed}"
+        return self.subset((self[int(i)] for i in chosen), f"{self.name}, {n} sampled by seed {seed}", note)
+
     @property
     def object_counts(self) -> Counter[str]:
         """How many facts, over all relations, have each object: the weights by which new objects are drawn."""
@@ -217,7 +235,8 @@ class FactBase(Sequence[Fact]):
         S is drawn uniformly from the facts that the model answers correctly (`known`: one boolean a fact, as
         `kmod.known(model, facts)` gives it; None takes all facts). The new object of each is drawn among the objects of
         the same relation, weighted by how many facts over all relations have that object; the original, and any other
-        object the fact already has, weighs nothing. Facts whose relation offers no other object cannot be drawn.
+        object the fact already has, weighs nothing. Facts whose relation offers no other object, and facts
+        without a test, cannot be drawn.
 
         Raises ValueError if fewer than `n` facts can be modified.
         """
@@ -233,6 +252,8 @@ class FactBase(Sequence[Fact]):
         for i in rng.permutation(candidates):
             if len(chosen) == n:
                 break
+            if self._untested and not self.tests(self[i]):
+                continue
             if len(choices.of(self[i])[0]):
                 chosen.append(int(i))
             else:
@@ -254,7 +275,7 @@ class FactBase(Sequence[Fact]):
         """A modification chosen by hand: triples (subject, relation, new object).
 
         The new object may be any name, seen before or not. Raises KeyError for a fact that is not in the base and
-        ValueError for an empty object, an object that the fact already has, or a fact named twice.
+        ValueError for an empty object, an object that the fact already has, a fact named twice or one without a test.
         """
         indices, objects = [], []
         for subject, relation, new in changes:
@@ -264,6 +285,8 @@ class FactBase(Sequence[Fact]):
                 raise ValueError(f"{self[i]} already has the object {new!r}")
             if i in indices:
                 raise ValueError(f"{self[i]} is named twice in one modification")
+            if not self.tests(self[i]):
+                raise ValueError(f"{self[i]} has no test, so nothing could tell whether the change was learnt")
             indices.append(i)
             objects.append(new.strip())
         if not indices:
@@ -337,4 +360,6 @@ class Modification:
         """F′ = (F∖S) ∪ M, in the order of F."""
         new = dict(zip(self.indices, self.modified, strict=True))
         facts = [new.get(i, fact) for i, fact in enumerate(self.base)]
-        return FactBase(facts, self.base.relations, f"{self.base.name}, {len(self)} modified")
+        return FactBase(
+            facts, self.base.relations, f"{self.base.name}, {len(self)} modified", untested=self.base._untested
+        )

@@ -1,0 +1,69 @@
+"""CounterFact (Meng et al. 2022): facts with a prompt that the object completes, and two rephrased prompts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..facts import MASK, SUBJECT, Fact, FactBase, Relation
+from ._read import find, json_lines, lines, local_folder, need, usable
+
+FILES = ("counterfact.json", "counterfact_500.jsonl")
+FIELDS = ("subject", "prompt", "ground_truth", "rephrase_prompt", "target_new")
+
+Row = tuple[str, str, str, str, list[str], str]  # subject, relation, object, prompt, rephrased prompts, new object
+
+
+def counterfact(folder: str | Path | None = None) -> FactBase:
+    """CounterFact's facts: learnt from the prompt as a masked statement, examined by the rephrased prompts.
+
+    Read from counterfact.json as released, or counterfact_500.jsonl (a selection, which does not name relations: there
+    the prompt without its subject is the relation), in `folder` or $KMOD_DATA; either may be gzipped.
+
+    Raises ValueError for damaged files, FileNotFoundError if CounterFact is not there.
+    """
+    facts, read, name = [], 0, _path(folder).name
+    for subject, relation, obj, prompt, rephrased, _ in records(folder):
+        read += 1
+        tests = tuple(dict.fromkeys(_cloze(text) for text in rephrased if text.strip() != prompt.strip()))
+        if usable(subject, relation.replace(SUBJECT, ""), obj) and tests:
+            facts.append(Fact(subject, relation, obj, (_cloze(prompt),), tests))
+    relations = {fact.relation: Relation(fact.relation, fact.relation) for fact in facts}
+    note = f"{read:,} rows read from {name}; {read - len(facts):,} without subject, object or rephrased prompt left out"
+    return FactBase(facts, relations, "counterfact", notes=[note])
+
+
+def _cloze(prompt: str) -> str:
+    return f"{prompt.strip()} {MASK}."
+
+
+def _path(folder: str | Path | None) -> Path:
+    local = local_folder(folder)
+    path = find(local, *FILES)
+    if path is None:
+        place = local or "neither folder= nor $KMOD_DATA is given: nothing"
+        raise FileNotFoundError(f"{place} holds {' or '.join(FILES)} (.gz)")
+    return path
+
+
+def records(folder: str | Path | None) -> Iterator[Row]:
+    """The records of CounterFact, edits included."""
+    path = _path(folder)
+    if ".jsonl" in path.name:
+        for row in json_lines(path, *FIELDS):
+            relation = row["prompt"].replace(row["subject"], "…").strip()
+            subject, prompt, obj, new = (row[field] for field in ("subject", "prompt", "ground_truth", "target_new"))
+            yield subject, relation, obj, prompt, row["rephrase_prompt"], new
+        return
+    try:
+        found = json.loads("".join(text for _, text in lines(path)))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error}); the file may be cut short") from None
+    for number, record in enumerate(found):
+        need(record, ("requested_rewrite", "paraphrase_prompts"), f"{path}, record {number}")
+        edit = record["requested_rewrite"]
+        need(edit, ("prompt", "subject", "relation_id", "target_true", "target_new"), f"{path}, record {number}")
+        prompt = edit["prompt"].replace("{}", edit["subject"])
+        new, true = edit["target_new"]["str"], edit["target_true"]["str"]
+        yield edit["subject"], edit["relation_id"], true, prompt, record["paraphrase_prompts"], new

@@ -1,0 +1,60 @@
+"""Edit sets that others released, with the targets that they chose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..facts import FactBase, Modification, normal
+from ._read import local_folder
+from .counterfact import counterfact, records
+from .zsre import EDITS, edit_rows, stand_in
+
+EDIT_SETS = ("counterfact", *(f"zsre:{name}" for name in EDITS))
+
+
+def load_edits(
+    name: str, n: int | None = None, seed: int = 0, *, folder: str | Path | None = None
+) -> tuple[FactBase, Modification]:
+    """The facts of an edit set's source, and the modification of `n` of them (None: of all) to the set's own targets.
+
+    `name` is "counterfact", or "zsre:knowedit", "zsre:mend" or "zsre:ke", whose facts are those of the stand-in that
+    `load_facts("zsre")` describes. Unlike `FactBase.modify`, whose new objects follow the paper's rule. Edits whose
+    target the fact already has, or whose fact is not in the base, are left out; one of several edits of a fact counts.
+
+    Raises ValueError for an unknown set, or more edits than there are.
+    """
+    if name not in EDIT_SETS:
+        raise ValueError(f"unknown edit set {name!r}; known: {', '.join(EDIT_SETS)}")
+    if name == "counterfact":
+        base = counterfact(folder)
+        rows = ((subject, obj, new) for subject, _, obj, _, _, new in records(folder))
+    else:
+        local = local_folder(folder)
+        if local is None:
+            raise FileNotFoundError("the zsRE edit sets are read from folder= or $KMOD_DATA; neither is given")
+        base = stand_in(local, seed)
+        rows = ((subject, true, new) for subject, _, true, new in edit_rows(local, name.removeprefix("zsre:")))
+    return base, _modification(base, rows, name, n, seed)
+
+
+def _modification(base: FactBase, rows, name: str, n: int | None, seed: int) -> Modification:
+    # The sets do not name relations: subject and true answer tell which fact is meant.
+    positions: dict[tuple[str, str], int] = {}
+    objects: dict[tuple[str, str], set[str]] = {}
+    for i, fact in enumerate(base):
+        objects.setdefault((normal(fact.subject), fact.relation), set()).add(normal(fact.object))
+        if base.tests(fact):
+            positions.setdefault((normal(fact.subject), normal(fact.object)), i)
+    changes: dict[int, str] = {}
+    for subject, true, new in rows:
+        i = positions.get((normal(subject), normal(true)))
+        if i is not None and new.strip() and normal(new) not in objects[normal(subject), base[i].relation]:
+            changes.setdefault(i, new.strip())
+    chosen = list(changes)
+    if n is not None:
+        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= len(chosen):
+            raise ValueError(f"{name} has 1 to {len(chosen):,} edits to give, got {n!r}")
+        chosen = [chosen[i] for i in np.random.default_rng(seed).choice(len(chosen), n, replace=False)]
+    return Modification(base, tuple(chosen), tuple(changes[i] for i in chosen), seed)

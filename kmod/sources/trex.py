@@ -1,0 +1,244 @@
+"""T-REx as LAMA gives it (Petroni et al. 2019): Wikidata facts with the Wikipedia sentences that state them.
+
+The evidences of a fact are its sentences with the object masked; its test is the relation's template. The paper uses
+34,039 facts of 41 relations, with some 1.28 million sentences (paper, section 3). LAMA is licensed CC BY-NC 4.0, so
+nothing of it is in the package: it is read from a folder, or downloaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+
+from ..facts import MASK, Fact, FactBase, Relation, fill, normal
+from ._read import draw, find, json_lines, local_folder, need, usable
+
+URL = "https://dl.fbaipublicfiles.com/LAMA/data.zip"
+HUB = "facebook/lama"
+COMPACT, RELATIONS = "trex_facts.jsonl", ("trex_relations.jsonl", "relations.jsonl")
+
+Row = tuple[str, str, str, list[str]]  # subject, relation, object, masked sentences
+Templates = Mapping[str, tuple[str, str]]  # relation: label, template
+
+
+def trex(
+    folder: str | Path | None = None,
+    *,
+    evidences_per_fact: int | None = None,
+    seed: int = 0,
+    relations: Iterable[str] | None = None,
+    pararel: str | None = None,
+    questions: bool = False,
+) -> FactBase:
+    """The T-REx facts that have sentences to learn from.
+
+    Read from `folder`, or $KMOD_DATA, or else the hub's Parquet of LAMA (needs `datasets`), or else LAMA's archive. A
+    folder holds either LAMA's relations.jsonl and TREx/P*.jsonl, or trex_facts.jsonl and trex_relations.jsonl, a fact
+    a line with its relation; each may be gzipped.
+
+    Facts that read alike (same names, though Wikidata tells them apart) are one fact with the sentences of all, since a
+    masked statement cannot tell them apart either. Sentences that repeat, or that do not have exactly one [MASK], are
+    left out, and so are facts without sentences: a model could not learn them. `notes` of the result counts all this.
+
+    Args:
+        evidences_per_fact: keep at most so many sentences of a fact, drawn from `seed` and the fact (some facts have
+            thousands); None keeps all.
+        relations: Wikidata ids to keep; None keeps all.
+        pararel: "tests" examines a fact in ParaRel's phrasings (Elazar et al. 2021) beside its template; "evidences"
+            makes them further evidences, except those that are the template but for spaces. Reads
+            pararel_patterns.jsonl in the folder.
+        questions: examine facts also by their question of EntityQuestions (Sciavolino et al. 2021), where it has one.
+            Reads entity_questions.jsonl in the folder.
+
+    Raises ValueError for a relation without template, or unknown, and for damaged files; ConnectionError that says
+    where was looked, if T-REx is nowhere.
+    """
+    if evidences_per_fact is not None and (isinstance(evidences_per_fact, bool) or evidences_per_fact < 1):
+        raise ValueError(f"evidences_per_fact is a whole number from 1, or None for all; got {evidences_per_fact!r}")
+    if pararel not in (None, "tests", "evidences"):
+        raise ValueError(f'pararel is "tests", "evidences" or None, got {pararel!r}')
+    where, rows, templates = _place(folder)
+    patterns = _pararel(folder) if pararel else {}
+    asked = _questions(folder) if questions else {}
+    wanted = set(templates) if relations is None else _known(relations, templates)
+
+    found: dict[tuple[str, str, str], tuple[str, str, str, dict[str, None]]] = {}
+    read = learnable = sentences = malformed = unusable = seen = 0
+    for subject, relation, obj, masked in rows:
+        if relation not in templates or not templates[relation][1]:
+            raise ValueError(
+                f"relation {relation} of ({subject}, {obj}) has no template in {where}; known: {', '.join(templates)}"
+            )
+        if relation not in wanted:
+            continue
+        read += 1
+        learnable += bool(masked)
+        sentences += len(masked)
+        if not usable(subject, obj):
+            unusable += 1
+            malformed += len(masked)
+            continue
+        kept = [sentence for sentence in masked if sentence.count(MASK) == 1]
+        malformed += len(masked) - len(kept)
+        key = (normal(subject), relation, normal(obj))
+        found.setdefault(key, (subject, relation, obj, {}))[3].update(dict.fromkeys(kept))
+
+    further = {r: _others(templates[r][1], patterns.get(r, ())) for r in wanted}
+    tests = {r: (templates[r][1], *(further[r] if pararel == "tests" else ())) for r in sorted(wanted)}
+    facts, distinct, with_question = [], 0, 0
+    for subject, relation, obj, own in found.values():
+        distinct += len(own)
+        examined = [fill(phrasing, subject) for phrasing in tests[relation]]
+        if question := _question(asked, subject, relation, obj):
+            examined.append(f"{question} {MASK}")
+        evidences = [sentence for sentence in own if sentence not in examined]
+        seen += len(own) - len(evidences)
+        if evidences_per_fact is not None and len(evidences) > evidences_per_fact:
+            evidences = draw(evidences, evidences_per_fact, seed, subject, relation, obj)
+        if pararel == "evidences":
+            evidences = list(dict.fromkeys((*evidences, *(fill(pattern, subject) for pattern in further[relation]))))
+        if evidences:
+            with_question += question is not None
+            facts.append(Fact(subject, relation, obj, tuple(evidences), tuple(examined) if question else ()))
+    present = {fact.relation for fact in facts}
+    notes = [
+        f"{read:,} facts of {len({r for _, r, _ in found})} relations read from {where}, {learnable:,} with sentences; "
+        f"{read - unusable - len(found):,} that read like another are merged with it, and "
+        f"{unusable + len(found) - len(facts):,} left out that have nothing to be learnt from",
+        f"{sentences:,} sentences; left out: {malformed:,} without exactly one {MASK}, "
+        f"{sentences - malformed - distinct:,} that repeat, {seen:,} that are a test",
+    ]
+    if evidences_per_fact is not None:
+        notes.append(f"at most {evidences_per_fact} sentences a fact, drawn by seed {seed}")
+    if pararel:
+        notes.append(f"ParaRel's phrasings are {pararel}, for {sum(r in patterns for r in present)} relations")
+    if questions:
+        notes.append(f"{with_question:,} facts have a question of EntityQuestions among their tests")
+    known = {r: Relation(r, templates[r][0], (), tests[r]) for r in tests if r in present}
+    return FactBase(facts, known, "trex", notes=notes)
+
+
+def _known(relations: Iterable[str], templates: Templates) -> set[str]:
+    wanted = {relations} if isinstance(relations, str) else set(relations)
+    if unknown := sorted(wanted - set(templates)):
+        raise ValueError(f"unknown T-REx relation {unknown[0]!r}; known: {', '.join(templates)}")
+    return wanted
+
+
+def _place(folder: str | Path | None) -> tuple[str, Iterator[Row], Templates]:
+    """Where T-REx is found: in words, its rows, and its relations."""
+    local = local_folder(folder)
+    if local and (place := _local(local)):
+        return place
+    looked = f"{local} holds neither {COMPACT} (.gz) nor LAMA's TREx/P*.jsonl, with {' or '.join(RELATIONS)}"
+    if folder:
+        raise FileNotFoundError(looked)
+    tried = [looked if local else "neither folder= nor $KMOD_DATA is given"]
+    try:
+        return _hub()
+    except (OSError, ImportError, ValueError, RuntimeError) as error:  # `datasets` has all kinds for "not there"
+        tried.append(f"the hub: {' '.join(str(error).split())}")
+    try:
+        return _archive()
+    except ConnectionError as error:
+        raise ConnectionError(f"no T-REx: {'; '.join(tried)}; {error}") from None
+
+
+def _local(folder: Path, name: str | None = None) -> tuple[str, Iterator[Row], Templates] | None:
+    described = find(folder, *RELATIONS)
+    files = sorted((folder / "TREx").glob("P*.jsonl*"))
+    compact = find(folder, COMPACT)
+    if described is None or not (files or compact):
+        return None
+    templates = {
+        row["relation"]: (row.get("label") or row["relation"], row["template"])
+        for row in json_lines(described, "relation", "template")
+    }
+    rows = _rows(files, "predicate_id") if files else _rows([compact], "relation")
+    return name or ("a folder of LAMA's files" if files else "a folder of compact files"), rows, templates
+
+
+def _rows(files: Iterable[Path], relation: str) -> Iterator[Row]:
+    for file in files:
+        for row in json_lines(file, "sub_label", "obj_label", relation, "evidences"):
+            yield row["sub_label"], row[relation], row["obj_label"], [e["masked_sentence"] for e in row["evidences"]]
+
+
+def _hub() -> tuple[str, Iterator[Row], Templates]:
+    """The Parquet of LAMA on the Hugging Face hub: a sentence a row. Its loading script is not run by `datasets`."""
+    from datasets import load_dataset
+
+    try:
+        table = load_dataset(HUB, "trex", split="train", revision="refs/convert/parquet")
+    except (OSError, ValueError, RuntimeError):
+        table = load_dataset(HUB, "trex", split="train")  # if its main branch has been turned into Parquet by now
+    fields = ("uuid", "sub_label", "predicate_id", "obj_label", "masked_sentence")
+    described = ("predicate_id", "label", "template")
+    need(table.column_names, (*fields, *described), f"{HUB} on the hub")
+    groups = table.with_format("arrow").select_columns(list(described))[:].group_by(list(described)).aggregate([])
+    templates = {row["predicate_id"]: (row["label"], row["template"]) for row in groups.to_pylist()}
+    return "the Hugging Face hub", _by_fact(table.with_format("arrow").select_columns(list(fields)), fields), templates
+
+
+def _by_fact(table, fields: tuple[str, ...]) -> Iterator[Row]:
+    def rows():
+        for batch in table.iter(batch_size=10_000):
+            yield from zip(*(batch[field].to_pylist() for field in fields), strict=True)
+
+    for (_, subject, relation, obj), group in groupby(rows(), key=lambda row: row[:4]):
+        yield subject, relation, obj, [row[4] for row in group]
+
+
+def _archive() -> tuple[str, Iterator[Row], Templates]:
+    from .download import download, source_cache, unzip
+
+    archive = download(URL, source_cache() / "lama")
+    folder = unzip(
+        archive,
+        archive.with_name("trex"),
+        lambda name: name == "data/relations.jsonl" or (name.startswith("data/TREx/P") and name.endswith(".jsonl")),
+    )
+    place = _local(folder / "data", "LAMA's archive")
+    if place is None:
+        raise ValueError(f"{archive} holds no T-REx")
+    return place
+
+
+def _companion(folder: str | Path | None, name: str, option: str) -> Path:
+    local = local_folder(folder)
+    path = find(local, name)
+    if path is None:
+        raise FileNotFoundError(f"{option} needs {name} (.gz) in {local or 'folder= or $KMOD_DATA, neither given'}")
+    return path
+
+
+def _pararel(folder: str | Path | None) -> dict[str, list[str]]:
+    """ParaRel's phrasings of each relation, in its order."""
+    patterns: dict[str, list[str]] = {}
+    for row in json_lines(_companion(folder, "pararel_patterns.jsonl", "pararel"), "relation", "pattern"):
+        patterns.setdefault(row["relation"], []).append(row["pattern"])
+    return patterns
+
+
+def _others(template: str, patterns: Iterable[str]) -> list[str]:
+    """The phrasings that differ from `template`, and from one another, in more than spaces and case."""
+    found = {"".join(template.split()).casefold(): template}
+    for pattern in patterns:
+        found.setdefault("".join(pattern.split()).casefold(), pattern)
+    return list(found.values())[1:]
+
+
+def _questions(folder: str | Path | None) -> dict[tuple[str, str], list[tuple[str, set[str]]]]:
+    """EntityQuestions by (subject, relation): each question with its answers."""
+    found: dict[tuple[str, str], list[tuple[str, set[str]]]] = {}
+    path = _companion(folder, "entity_questions.jsonl", "questions")
+    for row in json_lines(path, "relation", "subject", "question", "answers"):
+        answers = {normal(answer) for answer in row["answers"]}
+        found.setdefault((normal(row["subject"]), row["relation"]), []).append((row["question"], answers))
+    return found
+
+
+def _question(asked: Mapping, subject: str, relation: str, obj: str) -> str | None:
+    candidates = asked.get((normal(subject), relation), ()) if asked else ()
+    return next((question for question, answers in candidates if normal(obj) in answers), None)

@@ -1,0 +1,147 @@
+"""zsRE (Levy et al. 2017): facts with questions, split into those to learn from and those to be examined by.
+
+The paper takes KILT's training file (Petroni et al. 2021; 147,909 lines) and splits a fact's questions: one question is
+learnt; of two, one is learnt and one examines; of three or more, two examine and the rest are learnt (paper, section
+3). A masked statement is the question followed by [MASK], which stands for the whole answer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..facts import MASK, SUBJECT, Fact, FactBase, Relation, normal
+from ._read import draw, find, json_lines, local_folder, need, usable
+
+URL = "https://dl.fbaipublicfiles.com/KILT/structured_zeroshot-train-kilt.jsonl"
+KILT = "structured_zeroshot-train-kilt.jsonl"
+CONTEXT = "zsre_qa_context.jsonl"
+EDITS = {  # the three released edit sets: file, and its names for (question, true answer, rephrased, new answer)
+    "knowedit": ("zsre_edit_knowedit.jsonl", ("prompt", "ground_truth", "rephrase_prompt", "target_new")),
+    "mend": ("zsre_edit_mend_portability.jsonl", ("src", "answers", "rephrase", "alt")),
+    "ke": ("zsre_edit_ke500.jsonl", ("prompt", "ground_truth", "rephrase_prompt", "target_new")),
+}
+
+Row = tuple[str, str, str, list[str], list[str]]  # subject, relation, answer, questions, masked sentences
+
+
+def zsre(folder: str | Path | None = None, *, seed: int = 0, sentences: bool = False) -> FactBase:
+    """zsRE's facts; those with one question only are learnt and never examined, nor drawn into S.
+
+    Read from KILT's training file in `folder` or $KMOD_DATA; or, where that is missing, from the released questions
+    with their sentences (zsre_qa_context.jsonl) and edit sets (zsre_edit_*.jsonl) there: a smaller stand-in, as `notes`
+    says. Without `folder`, and if $KMOD_DATA has neither, KILT's file is downloaded.
+
+    Answers have several word pieces: `kmod.sources.writable(base, tokenizer, 20)` keeps those of at most 20.
+
+    Args:
+        seed: of the split of the questions; a fact's split depends on it and the fact alone.
+        sentences: of the stand-in, also learn the Wikipedia sentences in which the answer stands once.
+
+    Raises ValueError for damaged files, FileNotFoundError or ConnectionError if zsRE is nowhere.
+    """
+    local = local_folder(folder)
+    kilt = find(local, KILT)
+    if kilt is None and find(local, CONTEXT):
+        return stand_in(local, seed, sentences)
+    if kilt is None:
+        if folder:
+            raise FileNotFoundError(f"{folder} holds neither {KILT} nor {CONTEXT} (.gz)")
+        from .download import download, source_cache
+
+        kilt = download(URL, source_cache() / "kilt")
+    return _base(_kilt(kilt), "KILT's training file", seed, False)
+
+
+def stand_in(folder: Path, seed: int = 0, sentences: bool = False) -> FactBase:
+    """The smaller zsRE of the released questions and edit sets; see `zsre`."""
+    where = "a smaller stand-in for KILT's training file: released questions with sentences, and edit sets"
+    return _base(_stand_in(folder), where, seed, sentences)
+
+
+def _base(rows: Iterator[Row], where: str, seed: int, sentences: bool) -> FactBase:
+    found: dict[tuple[str, str, str], tuple[str, str, str, dict[str, None], dict[str, None]]] = {}
+    read = unusable = 0
+    for subject, relation, answer, questions, masked in rows:
+        read += 1
+        questions = [question for question in questions if isinstance(question, str) and MASK not in question]
+        if not usable(subject, relation, answer) or not questions:
+            unusable += 1
+            continue
+        key = (normal(subject), relation, normal(answer))
+        own = found.setdefault(key, (subject, relation, answer, {}, {}))
+        own[3].update(dict.fromkeys(question.strip() for question in questions))
+        own[4].update(dict.fromkeys(masked))
+    facts = []
+    for subject, relation, answer, questions, masked in found.values():
+        learnt, examined = split(list(questions), seed, subject, relation, answer)
+        evidences = [f"{question} {MASK}" for question in learnt] + (list(masked) if sentences else [])
+        facts.append(
+            Fact(subject, relation, answer, tuple(evidences), tuple(f"{question} {MASK}" for question in examined))
+        )
+    if not facts:
+        raise ValueError(f"no facts in {where}: {read:,} rows read, {unusable:,} without subject, answer or question")
+    untested = sum(not fact.tests for fact in facts)
+    notes = [
+        f"{read:,} rows read from {where}; {unusable:,} without subject, answer or question left out, "
+        f"{read - unusable - len(found):,} merged with the same fact",
+        f"questions split by seed {seed}; {untested:,} facts with one question are learnt and never examined",
+    ]
+    relations = {fact.relation: Relation(fact.relation, fact.relation) for fact in facts}
+    return FactBase(facts, relations, "zsre", untested=True, notes=notes)
+
+
+def split(questions: list[str], seed: int, *fact: str) -> tuple[list[str], list[str]]:
+    """The paper's split of a fact's questions: (those learnt, those that examine)."""
+    examined = draw(questions, min(len(questions) - 1, 2), "zsre", seed, *fact)
+    return [question for question in questions if question not in examined], examined
+
+
+def _kilt(path: Path) -> Iterator[Row]:
+    for row in json_lines(path, "input", "output", "meta"):
+        where = f"{path}, {row.get('id', row['input'])!r}"
+        need(row["meta"], ("template_questions",), f"{where}, meta")
+        subject, separator, relation = row["input"].partition(" [SEP] ")
+        if not separator:
+            raise ValueError(f"{where}: the input is not 'subject [SEP] relation'")
+        answer = next((output["answer"] for output in row["output"] if output.get("answer")), None)
+        yield subject.strip(), relation.strip(), answer, row["meta"]["template_questions"], []
+
+
+def _stand_in(folder: Path) -> Iterator[Row]:
+    """The facts of the released questions and of the edit sets.
+
+    The edit sets do not name relations: a question is of the relation that its form (the question without its subject)
+    has among the released questions, most often; else its form is its relation.
+    """
+    context = find(folder, CONTEXT)
+    if context is None:
+        raise FileNotFoundError(f"{folder} holds neither {KILT} nor {CONTEXT} (.gz)")
+    forms: dict[str, Counter[str]] = {}
+    fields = ("subject", "relation", "question", "question_template", "answer", "answerable", "context")
+    for row in json_lines(context, *fields):
+        if not row["answerable"]:
+            continue
+        if row["relation"]:
+            forms.setdefault(row["question_template"], Counter())[row["relation"]] += 1
+        masked = [row["context"].replace(row["answer"], MASK)]
+        once = row["context"].count(row["answer"]) == 1 and MASK not in row["context"]
+        yield row["subject"], row["relation"], row["answer"], [row["question"]], masked if once else []
+    for name in EDITS:
+        for subject, questions, answer, _ in edit_rows(folder, name):
+            form = questions[0].replace(subject, SUBJECT)
+            relation = forms[form].most_common(1)[0][0] if form in forms else form.replace(SUBJECT, "…")
+            yield subject, relation, answer, questions, []
+
+
+def edit_rows(folder: Path | None, name: str) -> Iterator[tuple[str, list[str], str, str]]:
+    """(subject, questions, true answer, new answer) of each edit of a released set."""
+    file, (prompt, true, rephrased, new) = EDITS[name]
+    path = find(folder, file)
+    if path is None:
+        raise FileNotFoundError(f"{folder or 'neither folder= nor $KMOD_DATA is given: nothing'} holds {file} (.gz)")
+    for row in json_lines(path, "subject", prompt, true, rephrased, new):
+        more = row[rephrased] if isinstance(row[rephrased], list) else [row[rephrased]]
+        answer = row[true][0] if isinstance(row[true], list) else row[true]
+        yield row["subject"], [row[prompt], *more], answer, row[new]
