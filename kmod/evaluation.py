@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from .facts import FactBase, Modification
+from .models.activations import Activations, activations
 from .models.masked_lm import MaskedLM
 from .models.statements import Examples
+from .parts import block_indices, plan
 
 KINDS = ("tests", "evidences")
 
@@ -58,12 +60,15 @@ class Scores:
     """How a model answers all of F: for each fact, how many of its statements are right, of how many asked.
 
     `right[kind]` and `asked[kind]` are (facts,) counts for kind in "tests", "evidences"; `examples` are the tokenised
-    statements, kept so that the next model on the same facts need not tokenise again.
+    statements, kept so that the next model on the same facts need not tokenise again. `kept` are the hidden states that
+    enter a block, and `model` is the fingerprint of the model that they come from.
     """
 
     right: dict[str, np.ndarray]
     asked: dict[str, np.ndarray]
     examples: dict[str, Examples]
+    kept: dict[str, Activations] = field(default_factory=dict)
+    model: str | None = None
 
     def rate(self, kind: str = "tests", facts: np.ndarray | slice = slice(None)) -> Rate:
         return rate(self.right[kind][facts], self.asked[kind][facts])
@@ -75,16 +80,36 @@ class Scores:
 
 
 def score(
-    model: MaskedLM, base: FactBase, kinds: Sequence[str] = KINDS, examples: dict[str, Examples] | None = None
+    model: MaskedLM,
+    base: FactBase,
+    kinds: Sequence[str] = KINDS,
+    examples: dict[str, Examples] | None = None,
+    *,
+    keep: int | None = None,
+    kept: dict[str, Activations] | None = None,
 ) -> Scores:
-    """Ask `model` for every fact of `base`."""
+    """Ask `model` for every fact of `base`.
+
+    Args:
+        examples: those of an earlier `score`, so as not to tokenise again.
+        keep: a block (negative from the last): keep the hidden states that enter it, as far as they fit into 2 GiB for
+            each kind. `evaluate` then judges edits of this block and those above from there.
+        kept: such states, of this very model below that block: begin there.
+
+    Raises ValueError for a block that is not there.
+    """
     examples = {kind: (examples or {}).get(kind) or model.examples(base, kind) for kind in kinds}
+    kept = dict(kept or {})
+    if keep is not None:
+        (block,) = block_indices(model.net, keep)
+        found = {kind: activations(model, statements, block) for kind, statements in examples.items()}
+        kept = {kind: states for kind, states in found.items() if states}
     right, asked = {}, {}
     for kind, statements in examples.items():
-        answers = model.correct(statements).numpy()
+        answers = model.correct(statements, kept=kept.get(kind)).numpy()
         right[kind] = np.bincount(statements.owner, weights=answers, minlength=len(base))
         asked[kind] = np.bincount(statements.owner, minlength=len(base))
-    return Scores(right, asked, examples)
+    return Scores(right, asked, examples, kept, model.fingerprint() if kept else None)
 
 
 def known(model: MaskedLM, base: FactBase) -> np.ndarray:
@@ -165,7 +190,8 @@ def evaluate(
         base: F, the facts that `change` was drawn from.
         edit: the `Edit` to judge; None judges the model as it stands.
         before: `score(model, base)`, to spare asking again when many edits of one model are judged; with
-            `score(model, base, ["tests"])` the rest is judged on its tests alone, in a fifth of the time.
+            `score(model, base, ["tests"])` the rest is judged on its tests alone, in a fifth of the time; with
+            `score(model, base, keep=-1)` edits of the last block are judged from the hidden states that enter it.
         answers: whether to collect the before/after answers of each modified fact's tests.
     """
     if len(base) != len(change.base) or (base is not change.base and base.fingerprint() != change.base.fingerprint()):
@@ -183,7 +209,7 @@ def evaluate(
     texts, olds, news = map(list, zip(*statements, strict=True))
     answers_before = model.answers(texts, olds) if answers else []
     with edit(model) if edit is not None else nullcontext():
-        after = score(model, base, tuple(before.examples), before.examples)
+        after = score(model, base, tuple(before.examples), before.examples, kept=_still_valid(model, before, edit))
         learnt = {kind: model.examples(base, kind, change.modified) for kind in KINDS}
         learnt_right = {kind: model.correct(examples).numpy() for kind, examples in learnt.items()}
         answers_after = model.answers(texts, news) if answers else []
@@ -213,3 +239,11 @@ def evaluate(
         if answers
         else [],
     )
+
+
+def _still_valid(model: MaskedLM, before: Scores, edit) -> dict[str, Activations]:
+    """The states of `before` that an evaluation under `edit` may begin at: of the same model, and below the edit."""
+    if not before.kept or edit is None or getattr(edit, "before", None) != before.model:
+        return {}
+    lowest = plan(model.net, component=list(edit.xor)).lowest
+    return {kind: kept for kind, kept in before.kept.items() if lowest is not None and kept.block <= lowest}

@@ -111,10 +111,11 @@ class Plan:
         return sorted({block for _, block, *_ in self.tensors if block is not None})
 
     @property
-    def lowest(self) -> int:
-        """The first block whose output can change: all that lies below gives the same hidden states as before."""
+    def lowest(self) -> int | None:
+        """The block that the same hidden states enter whatever these parameters are (the number of blocks: the head);
+        None if the embeddings are among them."""
         if any(component == "embeddings" for _, _, component, _ in self.tensors):
-            return 0
+            return None
         return min(self.blocks, default=self.depth)
 
     def __str__(self) -> str:

@@ -10,7 +10,6 @@ import math
 import numbers
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -84,23 +83,22 @@ class Forward:
     """The model with `params` (full name of a parameter of `model.net` → tensor) in place of its own, on statements of
     `examples` given by position. Gradients reach `params` alone.
 
-    `lowest` is the lowest block that `params` touch; what enters it is computed once and kept, if it fits.
+    `lowest`: the block that the same hidden states enter whatever `params` are (`Plan.lowest`): they are kept.
     """
 
-    def __init__(self, model: MaskedLM, examples: Examples, params: dict[str, Tensor], lowest: int = 0):
+    def __init__(self, model: MaskedLM, examples: Examples, params: dict[str, Tensor], lowest: int | None = None):
         self.model, self.examples = model, examples
         # Everything else is detached, so that the backward pass ends at the lowest trained parameter.
-        frozen = {f"net.{name}": p.detach() for name, p in model.net.named_parameters() if name not in params}
-        self.weights = frozen | {f"net.{name}": p for name, p in params.items()}
-        with evaluating(model):
-            self.kept = activations(model, examples, lowest) if lowest else None
+        self.weights = {name: p.detach() for name, p in model.net.named_parameters()} | params
+        self.named = {f"net.{name}": p for name, p in self.weights.items()}
+        self.kept = activations(model, examples, lowest)
 
     def __call__(self, chosen: np.ndarray) -> tuple[Tensor, Batch]:
         """Logits (K, vocabulary) of the K masked slots of the statements `chosen`, and the batch they make."""
         batch = self.examples.collate(chosen, self.model.device)
-        with self.kept.entering(self.model.net, chosen, batch) if self.kept else nullcontext():
-            inputs = (batch.input_ids, batch.attention_mask, batch.slots)
-            return functional_call(self.model, self.weights, inputs), batch
+        if self.kept:
+            return self.kept.logits(self.weights, chosen, batch), batch
+        return functional_call(self.model, self.named, (batch.input_ids, batch.attention_mask, batch.slots)), batch
 
 
 def fit(
@@ -109,7 +107,7 @@ def fit(
     params: dict[str, Tensor],
     *,
     mix: Examples | None = None,
-    lowest: int = 0,
+    lowest: int | None = None,
     steps: int,
     batch_size: int,
     lr: float,
@@ -127,7 +125,8 @@ def fit(
     Args:
         params: full parameter name of `model.net` → the leaf tensor to train in its place, updated in place.
         mix: fill half of each batch with these.
-        lowest: the lowest block that `params` touch. From 1, what enters it is computed once and kept, if it fits.
+        lowest: the block that the same hidden states enter whatever `params` are; they are computed once. None: there
+            is none, for `params` hold embeddings.
         warmup, decay: the learning rate rises linearly over `warmup` steps, then, with `decay`, falls to 0 as a cosine.
         clip: the norm to which a longer gradient is cut; None leaves it.
         penalty: of the step's number (from 0), what to add to the loss: a scalar that depends on `params`.

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 import kmod
 from kmod import Edit, Linf, MaskedLM, WrongModelError
+from kmod.models.activations import activations
 from kmod.parts import select
 from kmod.training import History, Stop, fit
 
@@ -151,7 +152,7 @@ def test_the_loop_equals_a_plain_transformers_loop(model, change, facts):
     assert torch.equal(answers, MaskedLM(net, model.tokenizer).correct(tests))
 
 
-@pytest.mark.parametrize("block", [1, -1, [1, 3]])
+@pytest.mark.parametrize("block", [0, 1, -1, [1, 3]])
 @pytest.mark.parametrize("mix", [False, True])
 def test_kept_activations_give_the_edit_of_the_whole_model(model, change, facts, block, mix, monkeypatch):
     """Entering the edited block from kept hidden states = running every block at every step."""
@@ -171,30 +172,73 @@ def test_kept_activations_give_the_edit_of_the_whole_model(model, change, facts,
     assert torch.equal(*answers)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "deberta-v2", "modernbert", "mpnet"])
-@pytest.mark.parametrize("block", [1, 2])
-def test_entering_a_block_equals_the_whole_model(model, facts, family, block):
-    from transformers import AutoConfig, AutoModelForMaskedLM
+FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "deberta-v2", "modernbert", "mpnet")
 
-    from kmod.models.activations import activations
+
+def of_family(family, tokenizer) -> MaskedLM:
+    from transformers import AutoConfig, AutoModelForMaskedLM
 
     shape = dict(num_hidden_layers=3, num_attention_heads=2, hidden_size=16, intermediate_size=32, pad_token_id=0)
     if family == "distilbert":
         shape = dict(n_layers=3, n_heads=2, dim=16, hidden_dim=32, pad_token_id=0)
     if family in ("modernbert", "mpnet"):
         shape |= dict(bos_token_id=2, cls_token_id=2, eos_token_id=3, sep_token_id=3)
-    net = AutoModelForMaskedLM.from_config(AutoConfig.for_model(family, vocab_size=len(model.tokenizer), **shape))
-    other = MaskedLM(net.eval(), model.tokenizer)
+    if family == "electra":
+        shape |= dict(embedding_size=8)
+    torch.manual_seed(0)
+    net = AutoModelForMaskedLM.from_config(AutoConfig.for_model(family, vocab_size=len(tokenizer), **shape))
+    return MaskedLM(net.eval(), tokenizer)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("block", [0, 1, 2, 3])
+def test_entering_a_block_equals_the_whole_model(model, facts, family, block):
+    """Logits and gradients from kept hidden states = those of the model's own code, whether there is room or not."""
+    other = of_family(family, model.tokenizer)
     examples = other.examples(facts, "tests", facts[::20])
-    kept = activations(other, examples, block, batch_size=5)
-    chosen = np.arange(len(examples))[::-1].copy()
+    like_bert = FAMILIES.index(family) < 5
+    if block == 0 and not like_bert:
+        assert activations(other, examples, 0) is None
+        return
+    chosen = np.random.default_rng(0).permutation(len(examples))
     batch = examples.collate(chosen)
-    with torch.no_grad():
-        whole = other(batch.input_ids, batch.attention_mask, batch.slots)
-        with kept.entering(other.net, chosen, batch):
-            upper = other(batch.input_ids, batch.attention_mask, batch.slots)
-    torch.testing.assert_close(upper, whole, rtol=1e-4, atol=1e-5)
-    assert activations(other, examples, 0) is None and activations(other, examples, block, most_bytes=10) is None
+    weights = dict(other.net.named_parameters())
+    named = [name for name in select(other.net, [b for b in range(3) if b >= block])] if block < 3 else []
+    named += select(other.net, component="head")
+    whole = other(batch.input_ids, batch.attention_mask, batch.slots)
+    gradients = torch.autograd.grad(whole.square().mean(), [weights[n] for n in named])
+    for most_bytes in (2**31, 3000, 0):
+        kept = activations(other, examples, block, most_bytes)
+        assert (kept.upper is not None) == like_bert
+        for first in (3, 5):  # some are met before
+            kept.entering(chosen[first - 3 : first], examples.collate(chosen[first - 3 : first]))
+        for _ in range(2):
+            logits = kept.logits(weights, chosen, batch)
+            torch.testing.assert_close(logits, whole, rtol=1e-4, atol=1e-5)
+        for a, b in zip(
+            torch.autograd.grad(logits.square().mean(), [weights[n] for n in named]), gradients, strict=True
+        ):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+        used = kept.used * 16 * 4
+        assert used <= most_bytes and (kept.place >= 0).all() == (most_bytes == 2**31)
+    assert not any("forward" in vars(module) for module in other.modules())
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_evaluating_an_upper_edit_from_kept_states_equals_evaluating_it_whole(model, facts, family):
+    other = model if family == "bert" else of_family(family, model.tokenizer)
+    change = facts.modify(4, seed=1)
+    edit = kmod.finetune(other, change, block=-1, lr=5e-2, **QUICK)
+    whole = kmod.evaluate(other, facts, change, edit=edit)
+    before = kmod.score(other, facts, keep=-1)
+    kept = kmod.evaluate(other, facts, change, edit=edit, before=before)
+    assert kept.record() == whole.record()
+    assert all((k.place >= 0).all() and k.block == len(kmod.parts.blocks(other.net)) - 1 for k in before.kept.values())
+    lower = kmod.finetune(other, change, block=0, lr=5e-2, **QUICK)  # cannot be judged from these states
+    assert (
+        kmod.evaluate(other, facts, change, edit=lower, before=before).record()
+        == kmod.evaluate(other, facts, change, edit=lower).record()
+    )
 
 
 @pytest.mark.parametrize(

@@ -48,12 +48,12 @@ def test_only_the_slots_pass_the_decoder_and_answer_the_same(family, facts, mode
     config = AutoConfig.for_model(family, vocab_size=len(model.tokenizer), **FAMILIES[family])
     torch.manual_seed(0)
     other = MaskedLM(AutoModelForMaskedLM.from_config(config).eval(), model.tokenizer)
-    assert other._head is not None
+    assert other.head is not None
     examples = other.examples(facts, "tests", facts[::8])
     assert len(examples.targets) > len(examples)  # objects of several word pieces among them
     slow = slow_logits(other, examples)
     torch.testing.assert_close(fast_logits(other, examples, 7), slow, rtol=1e-4, atol=1e-5)
-    other._head = None  # the path of an unknown architecture
+    other.head = None  # the path of an unknown architecture
     torch.testing.assert_close(fast_logits(other, examples, 7), slow, rtol=1e-4, atol=1e-5)
 
 

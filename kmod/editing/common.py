@@ -28,7 +28,7 @@ class Trained:
     change: Modification
     params: dict[str, Tensor]
     origin: dict[str, Tensor]
-    lowest: int
+    lowest: int | None
     batch_size: int
     seed: int
 
@@ -39,7 +39,7 @@ class Trained:
         """
         rest = unmodified(self.model, self.change)
         trained = Forward(self.model, rest, self.params, self.lowest)
-        original = Forward(self.model, rest, self.origin, 0)
+        original = Forward(self.model, rest, self.origin)
         original.kept = trained.kept  # what enters the lowest block is the same
         return trained, original, random_batches(rest, None, self.batch_size, np.random.default_rng([self.seed, 1]))
 

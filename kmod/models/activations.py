@@ -1,38 +1,111 @@
 """Run a model from one of its blocks upwards, from the kept hidden states that enter that block.
 
 When only blocks from b upwards change, everything below gives the same hidden states at every step: they are computed
-once, without dropout, and kept. The blocks below are passed through, so that the model's own code still makes the
-attention masks; the result is that of the whole model.
+when a statement is first met, without dropout or gradient, and kept. BERT-like models then run `upper`; of others the
+blocks below are passed over, so that the model's own code still makes the attention masks. Either way the result is
+that of the whole model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.func import functional_call
 
 from ..parts import blocks
 from .statements import Batch, Examples
+from .upper import upper
 
 
-@dataclass(frozen=True, eq=False)
+class _Caught(Exception):
+    """Ends a forward pass once the states that are wanted are there."""
+
+
 class Activations:
-    """The hidden states of N statements as they enter block `block`."""
+    """The hidden states of `examples` as they enter block `block` of `model` as it is now.
 
-    block: int
-    hidden: Tensor  # (total tokens, width), unpadded
-    starts: Tensor  # (N + 1,): statement i is hidden[starts[i]:starts[i + 1]]
-    parts: int  # how many values a block of this family returns, the hidden states first; 0 if not a tuple
+    At most `most_bytes` are kept; what does not fit is computed anew each time. Make it with `activations`.
+    """
+
+    def __init__(self, model, examples: Examples, block: int, most_bytes: int = 2**31):
+        self.model, self.examples, self.block, self.most_bytes = model, examples, block, most_bytes
+        self.upper = upper(model, block)
+        self.parts = 0  # how many values a block of this family returns, the hidden states first; 0 if not a tuple
+        self.place = np.full(len(examples), -1)  # first row of a statement's states in `store`
+        self.used = 0
+        self.store: Tensor | None = None  # (rows, width): unpadded states, in the order in which they were met
+
+    def logits(self, weights: Mapping[str, Tensor], chosen: np.ndarray, batch: Batch) -> Tensor:
+        """Logits (K, V) of the slots of statements `chosen`, whose batch is `batch`, under `weights`: the full name of
+        every parameter of `model.net` → tensor. Those below `block` are not looked at."""
+        hidden = self.entering(chosen, batch)
+        if self.upper:
+            return self.upper(weights, hidden, batch.attention_mask, *batch.slots.nonzero(as_tuple=True))
+        with self._passing_over(hidden):
+            named = {f"net.{name}": w for name, w in weights.items()}
+            return functional_call(self.model, named, (batch.input_ids, batch.attention_mask, batch.slots))
+
+    @torch.no_grad()
+    def entering(self, chosen: np.ndarray, batch: Batch) -> Tensor:
+        """(B, T, width) for the statements at positions `chosen`, zero where `batch` is padding."""
+        if len(missing := chosen[self.place[chosen] < 0]):
+            part = batch if len(missing) == len(chosen) else self.examples.collate(missing, batch.input_ids.device)
+            states = self._lower(part)
+            if not self._keep(missing, states[part.attention_mask.bool()]):
+                return states if part is batch else self._lower(batch)
+        lengths = self.examples.lengths[chosen]
+        inside = np.arange(batch.input_ids.shape[1]) < lengths[:, None]
+        rows = (self.place[chosen][:, None] + np.arange(inside.shape[1]))[inside]
+        out = self.store.new_zeros(*inside.shape, self.store.shape[-1])
+        out[torch.from_numpy(inside).to(out.device)] = self.store[torch.from_numpy(rows).to(out.device)]
+        return out
+
+    def _keep(self, statements: np.ndarray, states: Tensor) -> bool:
+        """Put away the unpadded `states` (tokens, width) of `statements`; False if there is no room for them."""
+        if (self.used + len(states)) * states.shape[-1] * states.element_size() > self.most_bytes:
+            return False
+        if self.store is None or self.used + len(states) > len(self.store):
+            room = min(int(self.examples.starts[-1]), 2 * (self.used + len(states)))
+            grown = states.new_empty(room, states.shape[-1])
+            if self.store is not None:
+                grown[: self.used] = self.store[: self.used]
+            self.store = grown
+        self.store[self.used : self.used + len(states)] = states
+        self.place[statements] = self.used + np.cumsum([0, *self.examples.lengths[statements][:-1]])
+        self.used += len(states)
+        return True
+
+    def _lower(self, batch: Batch) -> Tensor:
+        """The states (B, T, width) that enter the block, by the model's own code, which is left once they are there."""
+        caught = []
+
+        def take(result) -> None:
+            self.parts = len(result) if isinstance(result, tuple) else 0
+            caught.append(result[0] if self.parts else result)
+            raise _Caught
+
+        found = [module for _, module in blocks(self.model.net)]
+        if self.block:
+            handle = found[self.block - 1].register_forward_hook(lambda _, __, result: take(result))
+        else:
+            handle = found[0].register_forward_pre_hook(lambda _, arguments: take(arguments[0]))
+        try:
+            self.model(batch.input_ids, batch.attention_mask, batch.slots)
+        except _Caught:
+            pass
+        finally:
+            handle.remove()
+        return caught[0]
 
     @contextmanager
-    def entering(self, net: nn.Module, chosen, batch: Batch) -> Iterator[None]:
-        """Inside, `net` passes over the blocks below; the kept hidden states of `chosen` come out of them."""
-        hidden = self.collate(chosen, batch)
+    def _passing_over(self, hidden: Tensor) -> Iterator[None]:
+        """Inside, the blocks below are passed over, and `hidden` comes out of them."""
         result = (hidden, *[None] * (self.parts - 1)) if self.parts else hidden
-        passed = [module for _, module in blocks(net)[: self.block]]
+        passed = [module for _, module in blocks(self.model.net)[: self.block]]
         try:
             for module in passed:
                 module.forward = lambda *_, **__: result  # shadows the method on this one module; deleted below
@@ -41,41 +114,12 @@ class Activations:
             for module in passed:
                 vars(module).pop("forward", None)
 
-    def collate(self, chosen, batch: Batch) -> Tensor:
-        """(B, T, width) for the statements at positions `chosen`, zero where `batch` is padding."""
-        chosen = torch.as_tensor(chosen)
-        first, lengths = self.starts[chosen], self.starts[chosen + 1] - self.starts[chosen]
-        column = torch.arange(int(lengths.max()))
-        inside = column < lengths[:, None]
-        rows = (first[:, None] + column)[inside].to(self.hidden.device)
-        out = self.hidden.new_zeros(*batch.input_ids.shape, self.hidden.shape[-1])
-        out[inside.to(out.device)] = self.hidden[rows]
-        return out
 
-
-@torch.no_grad()
-def activations(
-    model, examples: Examples, block: int, most_bytes: int = 2**31, batch_size: int = 256
-) -> Activations | None:
-    """The hidden states that enter `block` for all statements; None if they would take more than `most_bytes`, or the
-    block is the first or shared by several depths, so that there is nothing to keep."""
-    found = blocks(model.net)
-    width, item = model.net.config.hidden_size, next(model.net.parameters()).element_size()
-    tokens = int(examples.starts[-1])
-    if block == 0 or len(found) != model.net.config.num_hidden_layers or tokens * width * item > most_bytes:
+def activations(model, examples: Examples, block: int | None, most_bytes: int = 2**31) -> Activations | None:
+    """What enters `block` (the number of blocks: what enters the head), kept as statements are met. None if `block` is
+    None, or shared by several depths, or the first of a model that is not BERT-like: then there is nothing to keep."""
+    if block is None or len(blocks(model.net)) != model.net.config.num_hidden_layers:
         return None
-    out, caught, parts = None, [], 0
-    handle = found[block - 1][1].register_forward_hook(lambda _, __, result: caught.append(result))
-    starts = torch.from_numpy(examples.starts)
-    try:
-        for chosen in examples.by_length(batch_size):
-            batch = examples.collate(chosen, model.device)
-            model(batch.input_ids, batch.attention_mask, batch.slots)
-            result = caught.pop()
-            hidden, parts = (result[0], len(result)) if isinstance(result, tuple) else (result, 0)
-            out = hidden.new_empty(tokens, hidden.shape[-1]) if out is None else out
-            rows = torch.cat([torch.arange(int(starts[i]), int(starts[i + 1])) for i in chosen])
-            out[rows.to(out.device)] = hidden[batch.attention_mask.bool()]
-    finally:
-        handle.remove()
-    return Activations(block, out, starts, parts)
+    if block == 0 and upper(model, 0) is None:
+        return None
+    return Activations(model, examples, block, most_bytes)

@@ -42,7 +42,7 @@ class MaskedLM(nn.Module):
                 raise ValueError(f"the tokeniser has no {role}: {type(net).__name__} is not a masked language model")
         self.net, self.tokenizer = net, tokenizer
         names = next((names for names in HEADS if all(hasattr(net, name) for name in names)), None)
-        self._head = names if names and net.base_model is not net else None
+        self.head = names if names and net.base_model is not net else None
 
     @property
     def device(self) -> torch.device:
@@ -62,11 +62,11 @@ class MaskedLM(nn.Module):
     ) -> Tensor:
         """Logits (K, vocabulary) of the K slots of a (B, T) batch: those that the (B, T) bool `slots` marks, in reading
         order, or those at its (K,) rows and (K,) columns. Without `attention_mask` there is no padding."""
-        if self._head is None:
+        if self.head is None:
             return self.net(input_ids=input_ids, attention_mask=attention_mask).logits[slots]
         hidden = self.net.base_model(input_ids=input_ids, attention_mask=attention_mask)[0]  # (B, T, H)
         rows = hidden[slots]  # (K, H)
-        for name in self._head:
+        for name in self.head:
             rows = getattr(self.net, name)(rows)
         return rows
 
@@ -82,13 +82,20 @@ class MaskedLM(nn.Module):
                 batch = examples.collate(chosen, self.device)
                 yield torch.from_numpy(chosen), self(batch.input_ids, batch.attention_mask, batch.slots), batch.rows
 
-    def correct(self, examples: Examples, batch_size: int = 256) -> Tensor:
-        """For each statement (N,) bool: is the argmax over the whole vocabulary right at every slot (P@1)?"""
+    def correct(self, examples: Examples, batch_size: int = 256, kept=None) -> Tensor:
+        """For each statement (N,) bool: is the argmax over the whole vocabulary right at every slot (P@1)?
+
+        `kept` (`Activations` of these examples): begin at the block that they enter.
+        """
         right = torch.zeros(len(examples), dtype=torch.bool)
+        weights = dict(self.net.named_parameters())
         with torch.no_grad(), evaluating(self):
             for chosen in examples.by_length(batch_size):
                 batch = examples.collate(chosen, self.device)
-                logits = self(batch.input_ids, batch.attention_mask, batch.slots)
+                if kept:
+                    logits = kept.logits(weights, chosen, batch)
+                else:
+                    logits = self(batch.input_ids, batch.attention_mask, batch.slots)
                 right[torch.from_numpy(chosen)] = all_slots_right(logits, batch.targets, batch.rows, len(chosen)).cpu()
         return right
 
