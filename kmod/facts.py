@@ -148,7 +148,7 @@ class FactBase(Sequence[Fact]):
                         f"{fact} has no {kind}: give it masked statements, or its relation {kind} phrasings "
                         f"(relations known here: {', '.join(self.relations) or 'none'})"
                     )
-            if fact.evidences and (seen := set(self.evidences(fact)) & set(self.tests(fact))):
+            if (fact.evidences or fact.tests) and (seen := set(self.evidences(fact)) & set(self.tests(fact))):
                 raise ValueError(f"{fact}: the test {seen.pop()!r} is one of its evidences; tests must be unseen")
 
     def __len__(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..facts import Fact, FactBase
+from ..facts import MASK, Fact, FactBase
 
 
 def single_token(base: FactBase, tokenizer) -> FactBase:
@@ -56,4 +56,6 @@ def _tokens(tokenizer, statement: str, masks: int, limit: int) -> int:
     """How many tokens a statement has; an upper bound where that is enough to tell."""
     # A token is at least a byte, so that few statements need tokenising. 8: special tokens, and spaces made bytes.
     bound = len(statement.encode()) + masks + 8
-    return bound if bound <= limit else len(tokenizer(statement)["input_ids"]) + masks
+    if bound <= limit:
+        return bound
+    return len(tokenizer(statement.replace(MASK, tokenizer.mask_token * masks), verbose=False)["input_ids"])
