@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from tokenizers import AddedToken
 
 import kmod
 from kmod.cli import main
@@ -58,6 +59,24 @@ def test_what_is_kept_can_be_asked_of_a_model(facts, tokenizer):
     for limit in (8, 12, 20):
         kept = writable(base, model.tokenizer, limit=limit)[0].evidences
         assert kept == tuple(s for s, n in zip(statements, lengths, strict=True) if n <= limit)
+
+
+def test_an_object_is_judged_after_a_space():
+    """As in RoBERTa, whose pieces carry the space before them, and whose mask takes it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = {piece: i for i, piece in enumerate(["<mask>", "<pad>", "Ġ", *"Limacu:.", "ĠL", "ĠLi", "ĠLim", "ĠLima"])}
+    bpe = Tokenizer(models.BPE(letters, [("Ġ", "L"), ("ĠL", "i"), ("ĠLi", "m"), ("ĠLim", "a")]))
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", model_max_length=6)
+    tokenizer.add_special_tokens({"mask_token": AddedToken("<mask>", lstrip=True)})
+    assert len(tokenizer("Lima")["input_ids"]) == 4 and len(tokenizer(" Lima")["input_ids"]) == 1
+    statements = ("mama: [MASK].", "mam: [MASK].")
+    base = FactBase([Fact("A", "r", name, statements, (": [MASK]",)) for name in ("Lima", "Lama")])
+    kept = single_token(base, tokenizer)
+    assert [fact.object for fact in kept] == ["Lima"] and kept[0].evidences == ("mam: [MASK].",)
+    assert "1 objects of more than one word piece" in kept.notes[0] and "(1 longer statements" in kept.notes[0]
 
 
 def test_a_sample(atlas):

@@ -1,12 +1,15 @@
 """Facts of one's own, and what is said of mistakes in them."""
 
+import csv
 import gzip
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import kmod
-from kmod.facts import Fact
+from kmod.facts import Fact, FactBase, Relation
 
 TOML = """
 [P36]
@@ -18,6 +21,7 @@ tests = [
   "[X]'s capital is [Y].",
 ]
 """
+CAPITAL = Relation("P36", "capital", ("The capital of [X] is [Y].",), ("[Y] is the capital of [X].",))
 ROWS = [
     {"subject": "Peru", "relation": "P36", "object": "Lima"},
     {"subject": "Côte d'Ivoire", "relation": "P36", "object": "Yamoussoukro"},
@@ -91,6 +95,8 @@ def test_quoted_lines_in_a_csv(tmp_path, toml):
         ("f.csv", "subject,relation,object\nPeru,P36\n", r"f.csv, line 2: 2 values for 3 columns"),
         ("f.csv", "subject,relation,object\n\nPeru,P36,\n", r"f.csv, line 3: a fact needs a object"),
         ("f.csv", "subject,relation,object\nPeru,P99,Lima\n", r"line 2: relation 'P99' has no phrasings .* has P36"),
+        ("f.csv", "subject,relation,object\rPeru,P36,Lima\r", "f.csv, line 1: new-line character"),
+        ("f.csv", 'subject,relation,object\n"Peru,P36,Lima\n', "f.csv, line 2: unexpected end of data"),
         ("f.tsv", "subject\trelation\tobject\nPeru\tP36\t[MASK]\n", "f.tsv, line 2: the object .* holds a slot"),
         ("f.jsonl", '{"subject": "Peru"}\n', "f.jsonl, line 1: no 'relation' and no 'object'; found: subject"),
         ("f.jsonl", '{"subject": "Peru", \n', "f.jsonl, line 1: not JSON"),
@@ -110,6 +116,29 @@ def test_mistakes_are_one_line(tmp_path, toml, name, content, message):
     with pytest.raises(ValueError, match=message) as error:
         kmod.load_facts(tmp_path / name, relations=toml)
     assert "\n" not in str(error.value)
+
+
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="["), min_size=1).filter(str.strip)
+
+
+@given(
+    st.lists(st.tuples(names, names), min_size=1, max_size=8), st.sampled_from(["f.csv", "f.tsv", "f.json", "f.jsonl"])
+)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_names_survive_a_file(tmp_path, toml, pairs, name):
+    rows = [{"subject": subject, "relation": "P36", "object": obj} for subject, obj in pairs]
+    if name.endswith("sv"):
+        with open(tmp_path / name, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(
+                file, rows[0], delimiter="," if name == "f.csv" else "\t", quoting=csv.QUOTE_ALL, lineterminator="\n"
+            )
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        write(tmp_path / name, rows)
+    given_ = FactBase((Fact(s.strip(), "P36", o.strip()) for s, o in pairs), {"P36": CAPITAL})
+    read = kmod.load_facts(tmp_path / name, relations=toml)
+    assert [(f.subject, f.object) for f in read] == [(f.subject, f.object) for f in given_]
 
 
 def test_a_frame_without_a_column_and_other_things_are_refused(tmp_path, toml):

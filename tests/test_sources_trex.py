@@ -145,6 +145,7 @@ def test_evidences_are_capped_by_seed_and_fact(lama):
     "options, message",
     [
         ({"evidences_per_fact": 0}, "whole number from 1"),
+        ({"evidences_per_fact": 2.5}, "whole number from 1"),
         ({"pararel": "both"}, '"tests", "evidences" or None'),
         ({"relations": ["P99"]}, "unknown T-REx relation 'P99'; known: P36, P17"),
         ({"pararel": "tests"}, r"pararel needs pararel_patterns.jsonl \(.gz\) in"),

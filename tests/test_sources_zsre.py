@@ -8,6 +8,7 @@ import pytest
 
 import kmod
 from kmod.facts import Fact, FactBase, Relation
+from kmod.sources import download as downloads
 from kmod.sources import load_edits
 from kmod.sources.zsre import split
 
@@ -57,6 +58,16 @@ def test_kilts_training_file(kilt):
     assert "1 facts with one question are learnt and never examined" in base.notes[1]
     assert list(base) == list(kmod.load_facts("zsre", folder=kilt))
     assert any(list(base) != list(kmod.load_facts("zsre", folder=kilt, seed=seed)) for seed in (1, 2, 3))
+
+
+def test_kilts_file_is_downloaded_where_it_is_not_at_hand(kilt, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("KMOD_DATA", str(tmp_path / "empty"))
+    asked = []
+    file = kilt / "structured_zeroshot-train-kilt.jsonl"
+    monkeypatch.setattr(downloads, "download", lambda url, folder: asked.append(url) or file)
+    assert len(kmod.load_facts("zsre")) == 3
+    assert asked == ["https://dl.fbaipublicfiles.com/KILT/structured_zeroshot-train-kilt.jsonl"]
 
 
 def test_facts_without_a_test_are_never_modified(kilt):

@@ -54,7 +54,7 @@ def trex(
     Raises ValueError for a relation without template, or unknown, and for damaged files; ConnectionError that says
     where was looked, if T-REx is nowhere.
     """
-    if evidences_per_fact is not None and (isinstance(evidences_per_fact, bool) or evidences_per_fact < 1):
+    if evidences_per_fact is not None and (type(evidences_per_fact) is not int or evidences_per_fact < 1):
         raise ValueError(f"evidences_per_fact is a whole number from 1, or None for all; got {evidences_per_fact!r}")
     if pararel not in (None, "tests", "evidences"):
         raise ValueError(f'pararel is "tests", "evidences" or None, got {pararel!r}')
