@@ -179,6 +179,16 @@ def test_damaged_files_are_one_line(lama, content, message):
     assert "\n" not in str(error.value)
 
 
+def test_an_evidence_without_sentence_is_counted_and_no_facts_are_refused(lama):
+    path = lama / "TREx" / "P36.jsonl"
+    path.write_text(path.read_text().replace('"masked_sentence": "Peru is', '"masked": "Peru is'))
+    base = kmod.load_facts("trex", folder=lama)
+    assert "left out: 4 without" in base.notes[1] and len(base.evidences(base[base.find("Peru", "P36")])) == 1
+    path.write_text("")
+    with pytest.raises(ValueError, match="no T-REx facts to learn: 0 facts of 0 relations read"):
+        kmod.load_facts("trex", folder=lama, relations="P36")
+
+
 def test_a_truncated_gzip_is_one_line(lama):
     path = lama / "TREx" / "P36.jsonl"
     (lama / "TREx" / "P36.jsonl.gz").write_bytes(gzip.compress(path.read_bytes())[:-60])
