@@ -148,7 +148,7 @@ class FactBase(Sequence[Fact]):
                         f"{fact} has no {kind}: give it masked statements, or its relation {kind} phrasings "
                         f"(relations known here: {', '.join(self.relations) or 'none'})"
                     )
-            if fact.evidences and (seen := set(self.evidences(fact)) & set(self.tests(fact))):
+            if (fact.evidences or fact.tests) and (seen := set(self.evidences(fact)) & set(self.tests(fact))):
                 raise ValueError(f"{fact}: the test {seen.pop()!r} is one of its evidences; tests must be unseen")
 
     def __len__(self) -> int:
@@ -306,19 +306,28 @@ class _Alternatives:
 
     def __init__(self, base: FactBase):
         self.base = base
-        self.by_relation: dict[str, Counter[str]] = {}
+        objects: dict[str, set[str]] = {}
         for fact in base:
-            self.by_relation.setdefault(fact.relation, Counter())[fact.object] = base.object_counts[fact.object]
+            objects.setdefault(fact.relation, set()).add(fact.object)
+        self.by_relation: dict[str, tuple[np.ndarray, np.ndarray, dict[str, list[int]]]] = {}
+        for relation, names in objects.items():
+            ordered, places = sorted(names), {}
+            for place, name in enumerate(ordered):
+                places.setdefault(normal(name), []).append(place)
+            weights = np.array([base.object_counts[name] for name in ordered], dtype=float)
+            self.by_relation[relation] = np.array(ordered, dtype=object), weights, places
 
     def of(self, fact: Fact) -> tuple[np.ndarray, np.ndarray]:
-        counts = self.by_relation.get(fact.relation, Counter())
+        if fact.relation not in self.by_relation:
+            return np.array([], dtype=object), np.array([])
+        names, weights, places = self.by_relation[fact.relation]
         taken = {normal(fact.object)}
         if not self.base._lazy:  # a lazy base promises one object for a subject and relation
             positions = self.base._by_subject().get((normal(fact.subject), fact.relation), [])
             taken |= {normal(self.base[i].object) for i in positions}
-        names = sorted(name for name in counts if normal(name) not in taken)
-        weights = np.array([counts[name] for name in names], dtype=float)
-        return np.array(names, dtype=object), weights / max(weights.sum(), 1)
+        gone = [place for name in taken for place in places.get(name, ())]
+        weights = np.delete(weights, gone)
+        return np.delete(names, gone), weights / max(weights.sum(), 1)
 
 
 @dataclass(frozen=True)

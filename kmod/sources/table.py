@@ -98,16 +98,17 @@ def _file_rows(path: Path) -> Iterator[tuple[str, dict]]:
             need(row, NEEDED, f"{path}, fact {i + 1}")
             yield f"{path}, fact {i + 1}", row
     elif suffix in (".csv", ".tsv"):
-        reader = csv.reader((text for _, text in lines(path)), delimiter="\t" if suffix == ".tsv" else ",")
-        columns = [column.strip() for column in next(reader, [])]
-        need(columns, NEEDED, str(path))
-        for values in reader:
-            where = f"{path}, line {reader.line_num}"
-            if not values:
-                continue
-            if len(values) != len(columns):
-                raise ValueError(f"{where}: {len(values)} values for {len(columns)} columns ({', '.join(columns)})")
-            yield where, dict(zip(columns, values, strict=True))
+        reader = csv.reader((text for _, text in lines(path)), delimiter="\t" if suffix == ".tsv" else ",", strict=True)
+        try:
+            columns = [column.strip() for column in next(reader, [])]
+            need(columns, NEEDED, str(path))
+            for values in filter(None, reader):
+                where = f"{path}, line {reader.line_num}"
+                if len(values) != len(columns):
+                    raise ValueError(f"{where}: {len(values)} values for {len(columns)} columns ({', '.join(columns)})")
+                yield where, dict(zip(columns, values, strict=True))
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
     else:
         raise ValueError(f"{path}: a table ends in {', '.join(SUFFIXES)}, or one of these with .gz")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..facts import Fact, FactBase
+from ..facts import MASK, Fact, FactBase
 
 
 def single_token(base: FactBase, tokenizer) -> FactBase:
@@ -19,31 +19,28 @@ def writable(base: FactBase, tokenizer, pieces: int = 20, limit: int | None = No
 
     Raises ValueError if no fact is left.
     """
-    limit = limit or tokenizer.model_max_length
+    limit = limit or min(tokenizer.model_max_length, 1_000_000)  # transformers' "not known" has thirty digits
     objects = list(dict.fromkeys(fact.object for fact in base))
     written = tokenizer([f" {name}" for name in objects], add_special_tokens=False)["input_ids"]
     unknown = {name for name, ids in zip(objects, written, strict=True) if not ids or tokenizer.unk_token_id in ids}
     length = {name: len(ids) for name, ids in zip(objects, written, strict=True)}
-    kept: list[Fact] = []
-    unwritten = long = statements = bare = 0
-    for fact in base:
-        if fact.object in unknown or length[fact.object] > pieces:
-            unwritten += fact.object in unknown
-            long += fact.object not in unknown
-            continue
-        own = {}
-        for kind in ("evidences", "tests"):
-            of = getattr(fact, kind)
-            own[kind] = tuple(s for s in of if _tokens(tokenizer, s, length[fact.object], limit) <= limit)
-            statements += len(of) - len(own[kind])
-        if any(getattr(fact, kind) and not own[kind] for kind in own):
-            bare += 1
-            continue
-        same = own["evidences"] == fact.evidences and own["tests"] == fact.tests
-        kept.append(fact if same else Fact(fact.subject, fact.relation, fact.object, **own))
+    facts = [fact for fact in base if fact.object not in unknown and length[fact.object] <= pieces]
+    unwritten = sum(fact.object in unknown for fact in base)
+    too_long = _longer(tokenizer, facts, length, limit)
+    kept, statements = [], 0
+    for fact in facts:
+        own = {
+            kind: tuple(s for s in getattr(fact, kind) if (s, length[fact.object]) not in too_long)
+            for kind in ("evidences", "tests")
+        }
+        dropped = sum(len(getattr(fact, kind)) - len(own[kind]) for kind in own)
+        statements += dropped
+        if all(own[kind] or not getattr(fact, kind) for kind in own):
+            kept.append(Fact(fact.subject, fact.relation, fact.object, **own) if dropped else fact)
     most = "one word piece" if pieces == 1 else f"{pieces} word pieces"
+    many, bare = len(base) - len(facts) - unwritten, len(facts) - len(kept)
     note = (
-        f"{len(base) - len(kept):,} of {len(base):,} facts dropped: {long:,} objects of more than {most}, "
+        f"{len(base) - len(kept):,} of {len(base):,} facts dropped: {many:,} objects of more than {most}, "
         f"{unwritten:,} not in the vocabulary, {bare:,} without a statement of at most {limit:,} tokens "
         f"({statements:,} longer statements dropped)"
     )
@@ -52,8 +49,21 @@ def writable(base: FactBase, tokenizer, pieces: int = 20, limit: int | None = No
     return base.subset(kept, f"{base.name}, {most}" + (" at most" if pieces > 1 else ""), note)
 
 
-def _tokens(tokenizer, statement: str, masks: int, limit: int) -> int:
-    """How many tokens a statement has; an upper bound where that is enough to tell."""
+def _longer(tokenizer, facts: list[Fact], length: dict[str, int], limit: int) -> set[tuple[str, int]]:
+    """The facts' own statements of more than `limit` tokens, each with how many masks stand in it."""
     # A token is at least a byte, so that few statements need tokenising. 8: special tokens, and spaces made bytes.
-    bound = len(statement.encode()) + masks + 8
-    return bound if bound <= limit else len(tokenizer(statement)["input_ids"]) + masks
+    doubtful = list(
+        dict.fromkeys(
+            (statement, length[fact.object])
+            for fact in facts
+            for statement in (*fact.evidences, *fact.tests)
+            if len(statement.encode()) + length[fact.object] + 8 > limit
+        )
+    )
+    found = set()
+    for i in range(0, len(doubtful), 10_000):
+        part = doubtful[i : i + 10_000]
+        texts = [statement.replace(MASK, tokenizer.mask_token * masks) for statement, masks in part]
+        ids = tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, verbose=False)["input_ids"]
+        found.update(item for item, tokens in zip(part, ids, strict=True) if len(tokens) > limit)
+    return found

@@ -51,10 +51,10 @@ def trex(
         questions: examine facts also by their question of EntityQuestions (Sciavolino et al. 2021), where it has one.
             Reads entity_questions.jsonl in the folder.
 
-    Raises ValueError for a relation without template, or unknown, and for damaged files; ConnectionError that says
-    where was looked, if T-REx is nowhere.
+    Raises ValueError for a relation without template, or unknown, for damaged files, and if no fact has a sentence;
+    ConnectionError that says where was looked, if T-REx is nowhere.
     """
-    if evidences_per_fact is not None and (isinstance(evidences_per_fact, bool) or evidences_per_fact < 1):
+    if evidences_per_fact is not None and (type(evidences_per_fact) is not int or evidences_per_fact < 1):
         raise ValueError(f"evidences_per_fact is a whole number from 1, or None for all; got {evidences_per_fact!r}")
     if pararel not in (None, "tests", "evidences"):
         raise ValueError(f'pararel is "tests", "evidences" or None, got {pararel!r}')
@@ -115,6 +115,8 @@ def trex(
         notes.append(f"ParaRel's phrasings are {pararel}, for {sum(r in patterns for r in present)} relations")
     if questions:
         notes.append(f"{with_question:,} facts have a question of EntityQuestions among their tests")
+    if not facts:
+        raise ValueError(f"no T-REx facts to learn: {notes[0]}")
     known = {r: Relation(r, templates[r][0], (), tests[r]) for r in tests if r in present}
     return FactBase(facts, known, "trex", notes=notes)
 
@@ -162,7 +164,8 @@ def _local(folder: Path, name: str | None = None) -> tuple[str, Iterator[Row], T
 def _rows(files: Iterable[Path], relation: str) -> Iterator[Row]:
     for file in files:
         for row in json_lines(file, "sub_label", "obj_label", relation, "evidences"):
-            yield row["sub_label"], row[relation], row["obj_label"], [e["masked_sentence"] for e in row["evidences"]]
+            masked = [evidence.get("masked_sentence") or "" for evidence in row["evidences"]]
+            yield row["sub_label"], row[relation], row["obj_label"], masked
 
 
 def _hub() -> tuple[str, Iterator[Row], Templates]:
