@@ -19,7 +19,7 @@ from .facts import Fact, FactBase, Modification, Relation
 from .fisher import fisher_diagonal
 from .memorise import memorise
 from .models import MaskedLM, load_model
-from .sources import load_facts
+from .sources import load_edits, load_facts, modification_set, single_token, writable
 
 __version__ = "0.1.0"
 
@@ -41,8 +41,12 @@ __all__ = [
     "finetune",
     "fisher_diagonal",
     "known",
+    "load_edits",
     "load_facts",
     "load_model",
     "memorise",
+    "modification_set",
     "score",
+    "single_token",
+    "writable",
 ]

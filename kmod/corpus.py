@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .cache import cache_dir
 from .facts import FactBase
-from .memorise import cache_dir
 from .models.vocabulary import read_tokenizer, train_tokenizer
 from .sources.text import documents, source_key, tokenise, with_facts, without
 

@@ -43,7 +43,8 @@ def rate(right: np.ndarray, asked: np.ndarray, resamples: int = 2000, seed: int 
     Facts with equal counts are exchangeable, so a resample is one multinomial draw over the distinct (right, asked)
     pairs: exact, and as quick for 34,000 facts as for 32.
     """
-    if len(asked) == 0 or asked.sum() == 0:
+    right, asked = right[asked > 0], asked[asked > 0]  # facts that nobody can ask about count nowhere
+    if len(asked) == 0:
         raise ValueError("nothing to rate: no fact has a statement of this kind")
     pairs, counts = np.unique(np.stack([right, asked]), axis=1, return_counts=True)
     draws = np.random.default_rng(seed).multinomial(

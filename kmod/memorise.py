@@ -14,16 +14,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from .cache import cache_dir
 from .evaluation import Rate, score
 from .facts import FactBase
 from .models.masked_lm import MaskedLM
 from .training import History, fit, seconds_a_step
 from .versions import versions
-
-
-def cache_dir() -> Path:
-    """Where results of long computations are kept: $KMOD_CACHE, or ~/.cache/kmod."""
-    return Path(os.environ.get("KMOD_CACHE") or Path.home() / ".cache" / "kmod")
 
 
 @dataclass(frozen=True)

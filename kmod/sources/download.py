@@ -20,13 +20,13 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from ..cache import cache_dir
+
 CHUNK = 1 << 20
 
 
 def source_cache() -> Path:
     """Where downloaded sources are kept: $KMOD_CACHE/sources, or ~/.cache/kmod/sources."""
-    from ..memorise import cache_dir
-
     return cache_dir() / "sources"
 
 
