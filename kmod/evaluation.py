@@ -244,7 +244,8 @@ def evaluate(
 
 def _still_valid(model: MaskedLM, before: Scores, edit) -> dict[str, Activations]:
     """The states of `before` that an evaluation under `edit` may begin at: of the same model, and below the edit."""
-    if not before.kept or edit is None or getattr(edit, "before", None) != before.model:
+    changed = getattr(edit, "xor", None)  # None: no edit of weights
+    if not before.kept or not changed or edit.before != before.model:
         return {}
-    lowest = plan(model.net, component=list(edit.xor)).lowest
+    lowest = plan(model.net, component=list(changed)).lowest
     return {kind: kept for kind, kept in before.kept.items() if lowest is not None and kept.block <= lowest}

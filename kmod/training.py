@@ -83,15 +83,23 @@ class Forward:
     """The model with `params` (full name of a parameter of `model.net` → tensor) in place of its own, on statements of
     `examples` given by position. Gradients reach `params` alone.
 
-    `lowest`: the block that the same hidden states enter whatever `params` are (`Plan.lowest`): they are kept.
+    `lowest`: the block that the same hidden states enter whatever `params` are (`Plan.lowest`): they are kept. With
+    `own_code` the model's modules run from there on, so that hooks on them fire.
     """
 
-    def __init__(self, model: MaskedLM, examples: Examples, params: dict[str, Tensor], lowest: int | None = None):
+    def __init__(
+        self,
+        model: MaskedLM,
+        examples: Examples,
+        params: dict[str, Tensor],
+        lowest: int | None = None,
+        own_code: bool = False,
+    ):
         self.model, self.examples = model, examples
         # Everything else is detached, so that the backward pass ends at the lowest trained parameter.
         self.weights = {name: p.detach() for name, p in model.net.named_parameters()} | params
         self.named = {f"net.{name}": p for name, p in self.weights.items()}
-        self.kept = activations(model, examples, lowest)
+        self.kept = activations(model, examples, lowest, own_code=own_code)
 
     def __call__(self, chosen: np.ndarray) -> tuple[Tensor, Batch]:
         """Logits (K, vocabulary) of the K masked slots of the statements `chosen`, and the batch they make."""

@@ -1,10 +1,28 @@
 """Ways to change what a model remembers: one file a method, each a function of (model, modification, settings) →
-`Edit`."""
+`Edit`; of `knn`, which changes no weight, a `Datastore` that is used like one."""
 
 from .edit import Edit, WrongModelError
 from .ewc import ewc
 from .finetune import finetune
 from .kl import kl
+from .knn import Datastore, knn
+from .layernorm import layernorm_tuning
+from .lora import lora
 from .loss_constrained import loss_constrained
+from .retrain import retrain
+from .rome import rome
 
-__all__ = ["Edit", "WrongModelError", "ewc", "finetune", "kl", "loss_constrained"]
+__all__ = [
+    "Datastore",
+    "Edit",
+    "WrongModelError",
+    "ewc",
+    "finetune",
+    "kl",
+    "knn",
+    "layernorm_tuning",
+    "lora",
+    "loss_constrained",
+    "retrain",
+    "rome",
+]

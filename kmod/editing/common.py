@@ -13,7 +13,7 @@ from torch import Tensor
 from ..constraints import Constraint, Linf
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
-from ..models.statements import Examples
+from ..models.statements import Examples, encode, statements_of
 from ..parts import Block, plan
 from ..training import Forward, History, Stop, fit, random_batches
 from ..versions import versions
@@ -29,15 +29,16 @@ class Trained:
     params: dict[str, Tensor]
     origin: dict[str, Tensor]
     lowest: int | None
+    steps: int
     batch_size: int
     seed: int
 
     def unmodified(self) -> tuple[Forward, Forward, Iterator[np.ndarray]]:
-        """The evidences of F∖S under θ, the same under θ₀, and random batches of them without end.
+        """Evidences of F∖S under θ, the same under θ₀, and random batches of them without end.
 
         The batches do not depend on those of M: a penalty of weight 0 leaves the training as it was.
         """
-        rest = unmodified(self.model, self.change)
+        rest = unmodified(self.model, self.change, self.steps * self.batch_size, self.seed)
         trained = Forward(self.model, rest, self.params, self.lowest)
         original = Forward(self.model, rest, self.origin)
         original.kept = trained.kept  # what enters the lowest block is the same
@@ -73,18 +74,16 @@ def tune(
         raise TypeError(f"constraint must be a constraint such as kmod.Linf(2e-3), or None; got {constraint!r}")
     if reset_moments and not isinstance(constraint, Linf):
         raise ValueError("reset_moments needs the constraint Linf: the bounds of single parameters")
-    if stop is not None and not isinstance(stop, Stop):
-        raise TypeError(f"stop must be such as kmod.Stop(recall=1.0, in_a_row=3), or None; got {stop!r}")
-    check_positive(steps=(steps, int), batch_size=(batch_size, int), lr=(lr, numbers.Real))
+    check_training(steps, batch_size, lr, stop)
     what = plan(model.net, block, component)
     current = dict(model.net.named_parameters())
     origin = {name: current[name].detach() for name in what.names}
     if constraint is not None:
         constraint.check(origin)
     examples = model.examples(change.base, "evidences", change.modified)
-    rest = unmodified(model, change) if mix else None
+    rest = unmodified(model, change, steps * max(1, batch_size // 2), seed) if mix else None
     params = {name: theta.clone().requires_grad_() for name, theta in origin.items()}
-    trained = Trained(model, change, params, origin, what.lowest, batch_size, seed)
+    trained = Trained(model, change, params, origin, what.lowest, steps, batch_size, seed)
 
     def project() -> dict[str, Tensor] | None:
         before = {name: theta.detach().clone() for name, theta in params.items()} if reset_moments else {}
@@ -143,11 +142,24 @@ def about(method: str, change: Modification, history: History | None = None, **s
     return made | settings
 
 
-def unmodified(model: MaskedLM, change: Modification) -> Examples:
-    """D_{F∖S}. Raises ValueError if every fact is modified."""
+def unmodified(model: MaskedLM, change: Modification, most: int, seed: int) -> Examples:
+    """`most` evidences of F∖S, drawn without replacement from `seed`; all, if there are fewer.
+
+    No more than a training can see: of a large F, tokenising all would cost more than the training. Raises ValueError
+    if every fact is modified.
+    """
     if len(change) == len(change.base):
         raise ValueError("every fact is modified: there are no unmodified facts to keep to")
-    return model.examples(change.base, "evidences", change.unmodified)
+    parts = statements_of(change.base, change.unmodified, "evidences")
+    chosen = np.sort(np.random.default_rng([seed, 2]).permutation(len(parts[0]))[:most])
+    return encode(model.tokenizer, *([part[i] for i in chosen] for part in parts), model.limit)
+
+
+def check_training(steps: int, batch_size: int, lr: float, stop: Stop | None) -> None:
+    """Raise TypeError or ValueError, by name, for settings that the training loop cannot take."""
+    check_positive(steps=(steps, int), batch_size=(batch_size, int), lr=(lr, numbers.Real))
+    if stop is not None and not isinstance(stop, Stop):
+        raise TypeError(f"stop must be such as kmod.Stop(recall=1.0, in_a_row=3), or None; got {stop!r}")
 
 
 def check_positive(**values: tuple[object, type]) -> None:

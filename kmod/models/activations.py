@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from ..parts import blocks
 from .statements import Batch, Examples
-from .upper import upper
+from .upper import Upper, upper
 
 
 class _Caught(Exception):
@@ -31,9 +31,8 @@ class Activations:
     At most `most_bytes` are kept; what does not fit is computed anew each time. Make it with `activations`.
     """
 
-    def __init__(self, model, examples: Examples, block: int, most_bytes: int = 2**31):
-        self.model, self.examples, self.block, self.most_bytes = model, examples, block, most_bytes
-        self.upper = upper(model, block)
+    def __init__(self, model, examples: Examples, block: int, most_bytes: int, upper: Upper | None):
+        self.model, self.examples, self.block, self.most_bytes, self.upper = model, examples, block, most_bytes, upper
         self.parts = 0  # how many values a block of this family returns, the hidden states first; 0 if not a tuple
         self.place = np.full(len(examples), -1)  # first row of a statement's states in `store`
         self.used = 0
@@ -115,11 +114,15 @@ class Activations:
                 vars(module).pop("forward", None)
 
 
-def activations(model, examples: Examples, block: int | None, most_bytes: int = 2**31) -> Activations | None:
-    """What enters `block` (the number of blocks: what enters the head), kept as statements are met. None if `block` is
-    None, or shared by several depths, or the first of a model that is not BERT-like: then there is nothing to keep."""
+def activations(
+    model, examples: Examples, block: int | None, most_bytes: int = 2**31, own_code: bool = False
+) -> Activations | None:
+    """What enters `block` (the number of blocks: what enters the head), kept as statements are met. With `own_code` the
+    model's own modules run from there on, whatever the family.
+
+    None if `block` is None, or shared by several depths, or the first where the model's own code runs: then there is
+    nothing to keep."""
     if block is None or len(blocks(model.net)) != model.net.config.num_hidden_layers:
         return None
-    if block == 0 and upper(model, 0) is None:
-        return None
-    return Activations(model, examples, block, most_bytes)
+    above = None if own_code else upper(model, block)
+    return Activations(model, examples, block, most_bytes, above) if block or above else None

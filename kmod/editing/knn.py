@@ -1,0 +1,120 @@
+"""kNN-LM: the weights stay; a datastore of the modified evidences answers whatever comes near enough to one of them.
+
+A key is the hidden state at a [MASK] as it enters the decoder, its value the word piece of the new object that belongs
+there. Where a masked slot lies closer than ε to its nearest key (Euclidean), the value is the answer; elsewhere the
+model's own stands. Source: Khandelwal et al. 2020, "Generalization through memorization" (arXiv 1911.00172), as used
+for M alone by Zhu et al. 2020 (arXiv 2012.00363).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..constraints import check_delta
+from ..facts import Fact, FactBase, Modification
+from ..models.masked_lm import MaskedLM, evaluating
+from .common import about, check_positive
+from .edit import WrongModelError
+
+
+@dataclass(frozen=True, eq=False)
+class Datastore:
+    """Not an edit of weights, but used as one: `with store(model): ...`, or `evaluate(..., edit=store)`.
+
+    Args:
+        keys: (N, width) hidden states, one entry a masked slot: an object of several word pieces has one for each.
+        values: (N,) word pieces.
+        epsilon: the answer is looked up where the nearest key is closer than this; 0 never, ∞ always.
+        before: fingerprint of the model that the keys were made with.
+    """
+
+    keys: Tensor
+    values: Tensor
+    epsilon: float
+    before: str
+    made: dict = field(default_factory=dict)
+
+    def nearest(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """For (K, width) hidden states: the distance to the nearest key (K,), and its value (K,)."""
+        # Differences, not |a|² − 2ab + |b|²: that loses what matters here, the small distances.
+        distances = torch.cdist(
+            hidden.float(), self.keys.to(hidden.device), compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        least, which = distances.min(dim=1)
+        return least, self.values.to(hidden.device)[which]
+
+    @contextmanager
+    def __call__(self, model: MaskedLM) -> Iterator[MaskedLM]:
+        """Inside, `model` answers from the datastore where it is near. No tensor of the model is written to.
+
+        Raises WrongModelError for another model than the one the keys were made with.
+        """
+        if model.fingerprint() != self.before:
+            raise WrongModelError("the datastore was made with another model; its distances mean nothing to this one")
+
+        def forward(input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
+            with _entering_decoder(model) as caught:
+                logits = type(model).forward(model, input_ids, attention_mask, slots).clone()
+            distance, value = self.nearest(caught[-1])
+            near = distance < self.epsilon
+            logits[near] = torch.finfo(logits.dtype).min
+            logits[near, value[near]] = 0
+            return logits
+
+        model.forward = forward  # shadows the method on this one model; deleted below
+        try:
+            yield model
+        finally:
+            vars(model).pop("forward", None)
+
+    def at(self, epsilon: float) -> Datastore:
+        """The same entries under another ε."""
+        return Datastore(self.keys, self.values, check_delta(epsilon), self.before, self.made | {"epsilon": epsilon})
+
+
+def knn(model: MaskedLM, change: Modification, *, epsilon: float, most: int = 10) -> Datastore:
+    """The datastore of the modified evidences; `model` is not changed, now or later.
+
+    Args:
+        epsilon: ε, in the units of the hidden states; choose it as δ is chosen, by a sweep (`Datastore.at`).
+        most: at most this many evidences of a fact, the first ones.
+
+    Raises ValueError for a wrong ε or `most`, or a model whose decoder is not known (see `kmod.models`).
+    """
+    epsilon = check_delta(epsilon)
+    check_positive(most=(most, int))
+    base = change.base
+    kept = FactBase(
+        [Fact(f.subject, f.relation, f.object, base.evidences(f)[:most], base.tests(f)) for f in change.modified],
+        base.relations,
+    )
+    examples = model.examples(kept, "evidences")
+    keys, values = [], []
+    with torch.no_grad(), evaluating(model):
+        for chosen in examples.by_length(256):
+            batch = examples.collate(chosen, model.device)
+            with _entering_decoder(model) as caught:
+                model(batch.input_ids, batch.attention_mask, batch.slots)
+            keys.append(caught[-1].float())
+            values.append(batch.targets)
+    made = about("kNN", change, epsilon=epsilon, most=most)
+    return Datastore(torch.cat(keys), torch.cat(values), epsilon, model.fingerprint(), made)
+
+
+@contextmanager
+def _entering_decoder(model: MaskedLM) -> Iterator[list[Tensor]]:
+    """A list to which the (K, width) hidden states of each call are added as they enter the decoder."""
+    if model.head is None:
+        raise ValueError(f"{type(model.net).__name__}: the modules of its decoder are not known, so it has no keys")
+    caught: list[Tensor] = []
+    head = getattr(model.net, model.head[0])
+    handle = head.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    try:
+        yield caught
+    finally:
+        handle.remove()

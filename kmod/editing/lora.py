@@ -1,0 +1,88 @@
+"""LoRA: train a product of two thin matrices beside each matrix of the blocks, then add it to the matrix.
+
+    W  ←  W₀ + (α / r) · B A        A: (r, in), B: (out, r)
+
+Source: Hu et al. 2021, "LoRA: low-rank adaptation of large language models" (arXiv 2106.09685), through peft, which
+makes and merges the adapters (`pip install kmod[baselines]`); they are trained by kmod's own loop.
+"""
+
+from __future__ import annotations
+
+import copy
+import numbers
+
+import torch
+from torch import nn
+
+from ..facts import Modification
+from ..models.masked_lm import MaskedLM
+from ..parts import Block, plan
+from ..training import Stop, fit
+from .common import about, check_positive, check_training
+from .edit import Edit
+
+
+def lora(
+    model: MaskedLM,
+    change: Modification,
+    *,
+    rank: int = 8,
+    alpha: float | None = None,
+    block: Block = "all",
+    component: str | list[str] | None = None,
+    steps: int = 60,
+    batch_size: int = 64,
+    lr: float = 5e-3,
+    stop: Stop | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> Edit:
+    """Train LoRA adapters on the modified facts and return what they add to the weights; `model` is not changed.
+
+    Args:
+        rank: r, of each product.
+        alpha: α; the product is scaled by α / r. None takes r.
+        block, component: every matrix of an `nn.Linear` among the parameters that these choose gets an adapter.
+        seed: of the adapters' first values and of the batches.
+
+    The others are those of `finetune`. Raises ValueError for wrong settings, or if no linear layer is chosen, before
+    any training, and ImportError, saying what to install, without peft.
+    """
+    alpha = rank if alpha is None else alpha
+    check_positive(rank=(rank, int), alpha=(alpha, numbers.Real))
+    check_training(steps, batch_size, lr, stop)
+    what = plan(model.net, block, component)
+    linear = {name for name, module in model.net.named_modules() if isinstance(module, nn.Linear)}
+    targets = [name.removesuffix(".weight") for name in what.names if name.removesuffix(".weight") in linear]
+    if not targets:
+        raise ValueError("none of the chosen parameters is the matrix of a linear layer, which LoRA needs")
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise ImportError("LoRA needs peft: pip install 'kmod[baselines]'") from error
+    examples = model.examples(change.base, "evidences", change.modified)
+    adapted = copy.deepcopy(model)
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        inject_adapter_in_model(config, adapted.net)
+    params = {n: p.detach().requires_grad_() for n, p in adapted.net.named_parameters() if ".lora_" in n}
+    history = fit(
+        adapted,
+        examples,
+        params,
+        lowest=what.lowest,
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        stop=stop,
+        seed=seed,
+        progress=f"editing {len(change)} facts" if progress else None,
+    )
+    new = {}
+    for name in targets:
+        layer = adapted.net.get_submodule(name)
+        layer.merge()
+        new[f"{name}.weight"] = layer.base_layer.weight.detach()
+    made = about("LoRA", change, history, rank=rank, alpha=alpha, blocks=what.blocks, batch_size=batch_size, lr=lr)
+    return Edit.between(model, new, made | {"component": component, "seed": seed})

@@ -1,0 +1,39 @@
+"""Retraining: correct the training set and train from the start on F′ = (F∖S) ∪ M. The costly upper reference.
+
+Source: Zhu et al. 2020 (arXiv 2012.00363), section on naive approaches ("retraining with modified training set").
+"""
+
+from __future__ import annotations
+
+import copy
+
+from ..facts import Modification
+from ..memorise import memorise
+from ..models.masked_lm import MaskedLM
+from .common import about
+from .edit import Edit
+
+
+def retrain(model: MaskedLM, change: Modification, *, start: MaskedLM, **settings) -> Edit:
+    """Train a copy of `start` on F′ as `memorise` would, and return what leads from `model` to it; neither is changed.
+
+    Args:
+        model: the model that memorised F: the edit is applied to it, like any other.
+        start: the model as it was before it memorised, such as `load_model("nano", facts)`; new objects must be in its
+            vocabulary.
+        settings: those of `memorise`; give the same as for F. The result is kept on disk as there.
+
+    Raises ValueError if `start` is not of the shape of `model`, or settings are wrong, before any training.
+    """
+    shapes = [{name: p.shape for name, p in m.net.named_parameters()} for m in (model, start)]
+    if shapes[0] != shapes[1] or model.tokenizer.get_vocab() != start.tokenizer.get_vocab():
+        raise ValueError("`start` is not the model that `model` grew from: its shapes or vocabulary differ")
+    fresh = copy.deepcopy(start)
+    reached = memorise(fresh, change.result(), **settings)
+    made = about("retrain", change) | {
+        "steps": reached.steps,
+        "seconds": reached.seconds,
+        "stopped": reached.stopped,
+        **{key: value for key, value in settings.items() if key not in ("cache", "progress")},
+    }
+    return Edit.between(model, {name: p.detach() for name, p in fresh.net.named_parameters()}, made)

@@ -1,0 +1,214 @@
+"""ROME/MEMIT: write new associations into the second matrix W of one block's MLP, in closed form.
+
+    ΔW = R Kᵀ (λ C + K Kᵀ)⁻¹        minimises  Σ ‖ΔW kᵢ − rᵢ‖²  +  λ · E ‖ΔW k‖²
+
+The columns of K are the inputs of W where the facts are read, one for each evidence; those of R what W's output there
+lacks to give the new object: a vector for each fact, found by gradient descent on the loss of its evidences with all
+weights fixed. C = E[k kᵀ] over the tokens of unmodified evidences, so that what W makes of them stays.
+
+Sources: Meng et al. 2022, "Locating and editing factual associations in GPT" (ROME, arXiv 2202.05262), section 3.1;
+Meng et al. 2023, "Mass-editing memory in a Transformer" (MEMIT, arXiv 2210.07229), equation 14, for the batch. Theirs
+are causal models, with one key a fact, averaged over contexts; a masked LM's evidences give the contexts here.
+
+Facts are read at the subject's last token, as there. On the memorised atlas this beats reading at the [MASK] by far in
+every block but the last, of whose output only the [MASK] reaches the answer.
+"""
+
+from __future__ import annotations
+
+import numbers
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+
+from ..facts import Modification
+from ..models.masked_lm import MaskedLM, evaluating
+from ..models.statements import Batch, Examples
+from ..parts import block_indices, blocks, select
+from ..progress import silent
+from ..training import Forward
+from .common import about, check_positive, unmodified
+from .edit import Edit
+
+POSITIONS = ("subject", "mask")
+
+
+def rome(
+    model: MaskedLM,
+    change: Modification,
+    *,
+    block: int = 0,
+    position: str = "subject",
+    keep: float = 1000.0,
+    steps: int = 25,
+    lr: float = 0.02,
+    evidences: int = 1000,
+    seed: int = 0,
+    progress: bool = False,
+) -> Edit:
+    """Change one matrix so that the modified facts come out of it, and return the edit; `model` is not changed.
+
+    Args:
+        block: the one block whose MLP is changed.
+        position: where the facts are read: at the "subject"'s last token, one vector a fact; or at the "mask", one
+            vector for each word piece of the new object.
+        keep: λ, the weight of what must stay; MEMIT's is 15,000.
+        steps, lr: of the descent to the vectors R, in units of the norm of W's own output; they end at 4 times it.
+        evidences: how many unmodified evidences C is taken over, drawn from `seed`.
+
+    Raises ValueError, before any work, for wrong settings, a family whose blocks have no MLP of two matrices or share
+    them over depths, and a subject that its evidence does not hold.
+    """
+    check_positive(
+        keep=(keep, numbers.Real), steps=(steps, int), lr=(lr, numbers.Real), evidences=(evidences, int)
+    )  # fmt: skip
+    name, lowest = second_matrix(model, block)
+    if position not in POSITIONS:
+        raise ValueError(f"position must be one of {', '.join(POSITIONS)}, got {position!r}")
+    if position == "subject" and lowest == len(blocks(model.net)) - 1:
+        raise ValueError('only the [MASK] passes from the last block to the answer: position="mask", or another block')
+    layer = model.net.get_submodule(name)
+    examples = model.examples(change.base, "evidences", change.modified)
+    places = find_places(model, change, examples, position)
+    rest = Forward(model, unmodified(model, change, evidences, seed), {}, lowest, own_code=True)
+    forward = Forward(model, examples, {}, lowest, own_code=True)  # whose hooks fire
+    with evaluating(model):
+        C = covariance(rest, layer)
+        K, column = keys(forward, layer, places)
+        R, loss = residuals(forward, layer, places, K, column, steps, lr, progress)
+    W = layer.weight.detach()
+    new = (W.double().cpu() + update(K, R[column], C, keep)).to(W)
+    made = about("ROME", change, blocks=[lowest], position=position, keep=keep, steps=steps, lr=lr, seed=seed)
+    return Edit.between(model, {f"{name}.weight": new}, made | {"evidences": evidences, "loss": loss})
+
+
+def second_matrix(model: MaskedLM, block: int) -> tuple[str, int]:
+    """The name of the layer that leads out of the block's MLP, and the block counted from 0."""
+    net = model.net
+    if isinstance(block, bool) or not isinstance(block, numbers.Integral):
+        raise TypeError(f"ROME changes one block, given by its number; got {block!r}")
+    (index,) = block_indices(net, int(block))
+    if len(blocks(net)) != net.config.num_hidden_layers:
+        raise ValueError(f"{type(net).__name__} shares its blocks over depths; ROME needs a block of one depth")
+    modules = dict(net.named_modules())
+    names = [name.removesuffix(".weight") for name in select(net, index, "mlp") if name.endswith(".weight")]
+    if len(names) != 2 or not all(isinstance(modules[name], nn.Linear) for name in names):
+        raise ValueError(f"{type(net).__name__}: its blocks have no MLP of two linear layers, which ROME needs")
+    return names[1], index
+
+
+@dataclass(frozen=True)
+class Places:
+    """For each statement, the tokens at which W's output is to change, and the column of R that belongs to each."""
+
+    tokens: list[list[int]]
+    columns: list[list[int]]
+
+    def of(self, chosen: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Of a batch: rows, tokens and columns, as index tensors of the same length."""
+        rows = [row for row, i in enumerate(chosen) for _ in self.tokens[i]]
+        flat = ([value for i in chosen for value in part[i]] for part in (self.tokens, self.columns))
+        return torch.tensor(rows), *(torch.tensor(part) for part in flat)
+
+
+def find_places(model: MaskedLM, change: Modification, examples: Examples, position: str) -> Places:
+    tokens, columns, number = [], [], {}
+    for i, owner in enumerate(examples.owner.tolist()):
+        ids = examples.ids[examples.starts[i] : examples.starts[i + 1]].tolist()
+        if position == "mask":
+            at = [j for j, token in enumerate(ids) if token == examples.mask_id]
+        else:
+            at = [_last_token(model, change.originals[owner].subject, ids)]
+        tokens.append(at)
+        columns.append([number.setdefault((owner, rank), len(number)) for rank in range(len(at))])
+    return Places(tokens, columns)
+
+
+def _last_token(model: MaskedLM, subject: str, ids: list[int]) -> int:
+    for written in (subject, f" {subject}", subject[0].upper() + subject[1:]):  # byte-level, and opening a sentence
+        pieces = model.tokenizer(written, add_special_tokens=False)["input_ids"]
+        for j in range(len(ids) - len(pieces), -1, -1):
+            if pieces and ids[j : j + len(pieces)] == pieces:
+                return j + len(pieces) - 1
+    raise ValueError(f'the subject {subject!r} is not found in {model.tokenizer.decode(ids)!r}: use position="mask"')
+
+
+def entering(forward: Forward, layer: nn.Module, chosen: np.ndarray) -> tuple[Tensor, Batch]:
+    """(B, T, in): what enters `layer` for the statements `chosen`, and their batch."""
+    caught: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    try:
+        with torch.no_grad():
+            _, batch = forward(chosen)
+    finally:
+        handle.remove()
+    return caught[0], batch
+
+
+def covariance(forward: Forward, layer: nn.Module) -> Tensor:
+    """C = E[k kᵀ] (in, in) over all tokens of the statements, in double precision."""
+    total, n = torch.zeros(layer.in_features, layer.in_features, dtype=torch.float64), 0
+    for chosen in forward.examples.by_length(256):
+        inputs, batch = entering(forward, layer, chosen)
+        k = inputs[batch.attention_mask.bool()].double().cpu()
+        total += k.T @ k
+        n += len(k)
+    return total / n
+
+
+def keys(forward: Forward, layer: nn.Module, places: Places) -> tuple[Tensor, Tensor]:
+    """K (places, in), and the column of R that belongs to each."""
+    found, columns = [], []
+    for chosen in forward.examples.by_length(256):
+        rows, tokens, column = places.of(chosen)
+        found.append(entering(forward, layer, chosen)[0][rows, tokens])
+        columns.append(column)
+    return torch.cat(found), torch.cat(columns)
+
+
+def residuals(
+    forward: Forward, layer: nn.Module, places: Places, K: Tensor, column: Tensor, steps: int, lr: float, progress: bool
+) -> tuple[Tensor, float]:
+    """R (columns, out): what to add to the layer's output at each place for the new objects to come out; and the loss
+    it reaches. Each vector is at most four times as long as the mean output that it is added to, as in ROME."""
+    with torch.no_grad():
+        n = int(column.max()) + 1
+        norms = layer(K).norm(dim=1)
+        count = torch.bincount(column, minlength=n).to(norms)
+        scale = (torch.zeros(n).to(norms).index_add_(0, column.to(norms.device), norms) / count)[:, None]
+    x = torch.zeros(n, layer.out_features, device=K.device, requires_grad=True)  # R in units of `scale`
+    optimizer = torch.optim.Adam([x], lr=lr)
+    total = len(forward.examples.targets)
+    for _ in tqdm(range(steps), desc="values", leave=False, disable=silent(progress)):
+        loss = 0.0
+        optimizer.zero_grad()
+        for chosen in forward.examples.by_length(64):
+            rows, tokens, wanted = places.of(chosen)
+
+            def add(_, __, output, rows=rows, tokens=tokens, wanted=wanted):
+                return output.index_put((rows, tokens), (x * scale)[wanted].to(output), accumulate=True)
+
+            handle = layer.register_forward_hook(add)
+            try:
+                logits, batch = forward(chosen)
+            finally:
+                handle.remove()
+            part = cross_entropy(logits.float(), batch.targets, reduction="sum") / total
+            part.backward()
+            loss += part.item()
+        optimizer.step()
+        with torch.no_grad():
+            x.mul_((4 / x.norm(dim=1, keepdim=True).clamp_min(1e-9)).clamp_max(1))
+    return (x * scale).detach(), loss
+
+
+def update(K: Tensor, R: Tensor, C: Tensor, keep: float) -> Tensor:
+    """ΔW (out, in) of the least squares above, for keys K (n, in) and residuals R (n, out), in double precision."""
+    K, R = K.double().cpu(), R.double().cpu()
+    # A trace of the identity: inputs that no evidence uses have no say, and must not make the system singular.
+    ridge = 1e-6 * C.trace() / len(C) * torch.eye(len(C), dtype=C.dtype)
+    return torch.linalg.solve(keep * (C + ridge) + K.T @ K, K.T @ R).T
