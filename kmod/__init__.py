@@ -13,18 +13,35 @@ Method and terms: Zhu et al. 2020, "Modifying Memories in Transformer Models" (a
 """
 
 from .constraints import L2, Fisher, L2PerTensor, Linf
-from .editing import Edit, WrongModelError, finetune
+from .editing import (
+    Datastore,
+    Edit,
+    WrongModelError,
+    ewc,
+    finetune,
+    kl,
+    knn,
+    layernorm_tuning,
+    lora,
+    loss_constrained,
+    retrain,
+    rome,
+    sweep,
+)
 from .evaluation import Evaluation, Rate, evaluate, known, score
 from .facts import Fact, FactBase, Modification, Relation
 from .fisher import fisher_diagonal
 from .memorise import memorise
 from .models import MaskedLM, load_model
+from .parts import plan
 from .sources import load_edits, load_facts, modification_set, single_token, writable
+from .training import Stop
 
 __version__ = "0.1.0"
 
 __all__ = [
     "L2",
+    "Datastore",
     "Edit",
     "Evaluation",
     "Fact",
@@ -36,17 +53,28 @@ __all__ = [
     "Modification",
     "Rate",
     "Relation",
+    "Stop",
     "WrongModelError",
     "evaluate",
+    "ewc",
     "finetune",
     "fisher_diagonal",
+    "kl",
+    "knn",
     "known",
+    "layernorm_tuning",
     "load_edits",
     "load_facts",
     "load_model",
+    "lora",
+    "loss_constrained",
     "memorise",
     "modification_set",
+    "plan",
+    "retrain",
+    "rome",
     "score",
     "single_token",
+    "sweep",
     "writable",
 ]

@@ -93,6 +93,9 @@ def parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--length", type=int, default=128, help="tokens a sequence; default 128")
     pretrain.add_argument("--accumulate", type=int, default=1, help="micro-batches a step; default 1")
     pretrain.add_argument("--lr", type=float, default=1e-3, help="peak learning rate; default 1e-3")
+    pretrain.add_argument(
+        "--warm-start", action="store_true", help="begin from word vectors of the text (for random weights)"
+    )
     pretrain.add_argument("--seed", type=int, default=0, help="of weights, order and masks; default 0")
     pretrain.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="model, checkpoint and record")
 
@@ -236,7 +239,8 @@ def _pretrain(args) -> None:
     from . import load_facts, load_model
     from .corpus import read_text
     from .models import PRESETS
-    from .pretrain import pretrain
+    from .models.vectors import warm_start
+    from .pretrain import CHECKPOINT, pretrain
 
     _need_folder(args.out)
     facts = {name: load_facts(name) for name in (args.words_of, args.without_facts, args.with_facts) if name}
@@ -251,6 +255,8 @@ def _pretrain(args) -> None:
         times=args.times,
     )
     model = load_model(args.model, tokenizer=tokenizer, new_head=True, seed=args.seed)
+    if args.warm_start and not (args.out / CHECKPOINT).exists():
+        warm_start(model, tokens, seed=args.seed)
     options = ("steps", "minutes", "batch_size", "length", "accumulate", "lr", "seed")
     print(pretrain(model, tokens, args.out, **{name: getattr(args, name) for name in options}))
     print(f"saved to {args.out}")

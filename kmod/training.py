@@ -169,7 +169,7 @@ def fit(
                 if not math.isfinite(loss.item()):
                     raise FloatingPointError(f"the loss became {loss} at step {step}: lower the learning rate ({lr})")
                 for leaf, gradient in zip(leaves, torch.autograd.grad(loss, leaves, allow_unused=True), strict=True):
-                    leaf.grad = gradient
+                    leaf.grad = None if gradient is None else gradient.contiguous()  # as the fused Adam reads it
                 if clip:
                     torch.nn.utils.clip_grad_norm_(leaves, clip)
                 optimizer.step()

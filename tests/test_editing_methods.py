@@ -308,7 +308,7 @@ def test_knn_evaluates_like_an_edit_and_refuses_another_model(model, change, fac
         raise RuntimeError("inside")
     assert "forward" not in vars(model)
     odd = MaskedLM(copy.deepcopy(model.net), model.tokenizer)
-    odd._head = None
+    odd.head = None
     with pytest.raises(ValueError, match="decoder are not known"):
         knn(odd, change, epsilon=1.0)
 

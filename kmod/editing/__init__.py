@@ -1,5 +1,8 @@
-"""Ways to change what a model remembers: one file a method, each a function of (model, modification, settings) →
-`Edit`; of `knn`, which changes no weight, a `Datastore` that is used like one."""
+"""Ways to change what a model remembers: one file a method, each a function of (model, modification, settings) that
+returns an `Edit`.
+
+Of `knn`, which changes no weight, a `Datastore` that is used like one. `sweep` does many fine-tunings at once.
+"""
 
 from .edit import Edit, WrongModelError
 from .ewc import ewc
@@ -11,6 +14,7 @@ from .lora import lora
 from .loss_constrained import loss_constrained
 from .retrain import retrain
 from .rome import rome
+from .sweep import sweep
 
 __all__ = [
     "Datastore",
@@ -25,4 +29,5 @@ __all__ = [
     "loss_constrained",
     "retrain",
     "rome",
+    "sweep",
 ]

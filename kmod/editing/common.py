@@ -14,7 +14,7 @@ from ..constraints import Constraint, Linf
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 from ..models.statements import Examples, encode, statements_of
-from ..parts import Block, plan
+from ..parts import Block, Plan, plan
 from ..training import Forward, History, Stop, fit, random_batches
 from ..versions import versions
 from .edit import Edit
@@ -70,16 +70,13 @@ def tune(
 ) -> Edit:
     """Train copies of the planned parameters on the evidences of M and return the edit; see `finetune` for the
     settings. `settings` are those of the method itself, for the record."""
-    if constraint is not None and not (hasattr(constraint, "project_") and hasattr(constraint, "delta")):
-        raise TypeError(f"constraint must be a constraint such as kmod.Linf(2e-3), or None; got {constraint!r}")
     if reset_moments and not isinstance(constraint, Linf):
         raise ValueError("reset_moments needs the constraint Linf: the bounds of single parameters")
     check_training(steps, batch_size, lr, stop)
     what = plan(model.net, block, component)
     current = dict(model.net.named_parameters())
     origin = {name: current[name].detach() for name in what.names}
-    if constraint is not None:
-        constraint.check(origin)
+    check_constraint(constraint, origin)
     examples = model.examples(change.base, "evidences", change.modified)
     rest = unmodified(model, change, steps * max(1, batch_size // 2), seed) if mix else None
     params = {name: theta.clone().requires_grad_() for name, theta in origin.items()}
@@ -105,18 +102,20 @@ def tune(
         seed=seed,
         progress=f"editing {len(change)} facts" if progress else None,
     )
-    made = about(method, change, history, **(settings or {})) | {
+    made = described(method, change, history, what, component, constraint, params, origin) | (settings or {})
+    numbers = {"reset_moments": reset_moments, "batch_size": batch_size, "lr": lr, "seed": seed}
+    return Edit.between(model, params, made | numbers)
+
+
+def described(method, change, history, what: Plan, component, constraint: Constraint | None, params, origin) -> dict:
+    """`about` a training of the planned parameters under a constraint."""
+    return about(method, change, history) | {
         "blocks": what.blocks,
         "component": component if component is None or isinstance(component, str) else list(component),
         "constraint": repr(constraint) if constraint is not None else None,
         "delta": constraint.delta if constraint is not None else None,
         "norm": constraint.norm(params, origin) if constraint is not None else None,
-        "reset_moments": reset_moments,
-        "batch_size": batch_size,
-        "lr": lr,
-        "seed": seed,
     }
-    return Edit.between(model, params, made)
 
 
 def about(method: str, change: Modification, history: History | None = None, **settings) -> dict:
@@ -153,6 +152,15 @@ def unmodified(model: MaskedLM, change: Modification, most: int, seed: int) -> E
     parts = statements_of(change.base, change.unmodified, "evidences")
     chosen = np.sort(np.random.default_rng([seed, 2]).permutation(len(parts[0]))[:most])
     return encode(model.tokenizer, *([part[i] for i in chosen] for part in parts), model.limit)
+
+
+def check_constraint(constraint: Constraint | None, origin: dict[str, Tensor]) -> None:
+    """Raise TypeError for what is no constraint, ValueError for one that does not fit the parameters."""
+    if constraint is None:
+        return
+    if not (hasattr(constraint, "project_") and hasattr(constraint, "delta")):
+        raise TypeError(f"constraint must be a constraint such as kmod.Linf(2e-3), or None; got {constraint!r}")
+    constraint.check(origin)
 
 
 def check_training(steps: int, batch_size: int, lr: float, stop: Stop | None) -> None:
