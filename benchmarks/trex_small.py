@@ -1,0 +1,81 @@
+"""T-REx on a CPU: a small BERT memorises a sample of the facts, and 32 of them are changed within balls of six radii.
+
+    KMOD_DATA=folder python benchmarks/trex_small.py --out results/benchmarks/trex_small.jsonl
+
+Evidences are Wikipedia sentences, at most three a fact, and ParaRel's phrasings; the test is the relation's template,
+which is none of them. About a quarter of an hour on two cores, most of it memorising.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import kmod
+from kmod.flops import device_name
+from kmod.versions import commit, versions
+
+DELTAS = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, float("inf"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--facts", type=int, default=2000, help="facts drawn from T-REx")
+    parser.add_argument("--model", default="nano", help="a preset, a folder, or nano-wiki")
+    parser.add_argument("--sentences", type=int, default=3, help="Wikipedia sentences a fact, at most")
+    parser.add_argument("--pararel", default="evidences", choices=("evidences", "tests", "none"))
+    parser.add_argument("--epochs", type=float, default=11)
+    parser.add_argument("--seeds", type=int, default=3, help="modifications of 32 facts each")
+    parser.add_argument("--out", type=Path, help="append the records to this file, as lines of JSON")
+    args = parser.parse_args()
+
+    pararel = None if args.pararel == "none" else args.pararel
+    facts = kmod.load_facts("trex", evidences_per_fact=args.sentences, pararel=pararel)
+    facts = facts.sample(args.facts, seed=0)
+    model = kmod.load_model(args.model, facts)
+    facts = kmod.writable(facts, model.tokenizer, limit=128)
+    print(*facts.notes, sep="\n")
+    report = kmod.memorise(model, facts, epochs=args.epochs)
+    print(report)
+    shared = {
+        "benchmark": "trex_small",
+        "facts": len(facts),
+        "facts_fingerprint": facts.fingerprint(),
+        "notes": facts.notes,
+        "model": args.model,
+        "evidences": report.evidences.statements,
+        "pararel": args.pararel,
+        "recall_evidences": vars(report.evidences),
+        "recall_tests": vars(report.tests),
+        "memorise_steps": report.steps,
+        "memorise_seconds": report.seconds,
+        "device": device_name(model.device),
+        "versions": versions(),
+        "commit": commit(),
+    }
+    before = kmod.score(model, facts, ["tests"])
+    runs = [
+        (facts.modify(32, seed, before.known), kmod.Linf(delta) if delta < float("inf") else None, seed)
+        for seed in range(args.seeds)
+        for delta in DELTAS
+    ]
+    for where in ("all", -1):
+        started = time.perf_counter()
+        edits = kmod.sweep(model, runs, block=where)
+        seconds = (time.perf_counter() - started) / len(runs)
+        for (change, ball, seed), edit in zip(runs, edits, strict=True):
+            result = kmod.evaluate(model, facts, change, edit=edit, before=before, answers=False).record()
+            print(
+                f"block {where}   δ {ball.delta if ball else float('inf'):7g}   seed {seed}   A_M {result['A_M']:.3f} "
+                f"(evidences {result['A_M_evidences']:.3f})   A_F∖S {result['A_FS_before']:.3f} → {result['A_FS']:.3f}",
+                flush=True,
+            )
+            record = {"block": where, "delta": ball.delta if ball else None, "seed": seed, "seconds_an_edit": seconds}
+            if args.out:
+                args.out.parent.mkdir(parents=True, exist_ok=True)
+                with args.out.open("a") as file:
+                    file.write(json.dumps(shared | record | result) + "\n")
+
+
+if __name__ == "__main__":
+    main()
