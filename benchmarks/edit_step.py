@@ -1,78 +1,82 @@
-"""Time of one step of an edit, and of an evaluation, beside the same written plainly with transformers.
+"""Time of a step of an edit, of an evaluation and of a sweep, beside the same written plainly with transformers.
 
     python benchmarks/edit_step.py --preset base --block -1 --out results/benchmarks/edit_step.jsonl
 
-Prints milliseconds (median, least and most of the repeats) and the ratio to the plain loop, all taken in turns within
-one run, so that a busy machine slows all alike. Weights are random and the vocabulary is padded to the 30,522 entries
-of BERT: time does not depend on what a model knows.
+"ours" is `kmod.training.fit`; "slow path" is the same loop through the whole model at every step; "plain" is a loop of
+transformers, `loss.backward()`, Adam and clamping; "FT+L" is ROME's published loop, run from a local copy of its code
+(--rome FOLDER). Milliseconds are medians (with least and most) of steps taken in turns within one run, so that a busy
+machine slows all alike. Weights are random and the vocabulary is padded to the 30,522 entries of BERT: time does not
+depend on what a model knows.
 """
 
 import argparse
+import contextlib
 import copy
+import io
 import json
 import os
-import platform
 import statistics
+import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
-from torch.func import functional_call
-from torch.nn.functional import cross_entropy
 
 import kmod
+import kmod.training
+from kmod.flops import device_name, wait
 from kmod.models.activations import activations
-from kmod.parts import block_indices, select
-from kmod.versions import versions
+from kmod.parts import plan
+from kmod.training import fit
+from kmod.versions import commit, versions
 
 VOCABULARY = 30_522
+DELTA = 1e-3
 
 
-def step_of(model, examples, names, lowest, keep):
-    """A step of `kmod.training.fit` on all of `examples`, with the states below `lowest` kept or not."""
+@contextlib.contextmanager
+def whole_model():
+    """Inside, nothing is kept: every step runs every block."""
+    real, kmod.training.activations = kmod.training.activations, lambda *_, **__: None
+    try:
+        yield
+    finally:
+        kmod.training.activations = real
+
+
+def our_steps(model, examples, what, steps, keep=True):
+    """Seconds of each step of `fit` but the first, which meets the statements for the first time."""
     current = dict(model.net.named_parameters())
-    origin = {name: current[name].detach() for name in names}
+    origin = {name: current[name].detach() for name in what.names}
     params = {name: theta.clone().requires_grad_() for name, theta in origin.items()}
-    leaves = list(params.values())
-    weights = {f"net.{n}": p.detach() for n, p in model.net.named_parameters()} | {
-        f"net.{n}": p for n, p in params.items()
-    }
-    optimizer = torch.optim.Adam(leaves, lr=1e-4, fused=True)
-    ball = kmod.Linf(1e-3)
-    chosen = np.arange(len(examples))
-    kept = activations(model, examples, lowest) if keep else None
+    ball, ends = kmod.Linf(DELTA), []
 
-    def step():
-        batch = examples.collate(chosen, model.device)
-        arguments = (batch.input_ids, batch.attention_mask, batch.slots)
-        if kept:
-            with kept.entering(model.net, chosen, batch):
-                logits = functional_call(model, weights, arguments)
-        else:
-            logits = functional_call(model, weights, arguments)
-        loss = cross_entropy(logits, batch.targets)
-        for leaf, gradient in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
-            leaf.grad = gradient
-        optimizer.step()
-        ball.project_(params, origin)
+    def stop(_):
+        wait(model.device)
+        ends.append(time.perf_counter())
 
-    def project():
-        ball.project_(params, origin)
-
-    return step, project
+    settings = dict(lowest=what.lowest, steps=steps + 1, batch_size=len(examples), lr=1e-4, stop=stop)
+    if keep:
+        fit(model, examples, params, project=lambda: ball.project_(params, origin), **settings)
+    else:
+        with whole_model():
+            fit(model, examples, params, project=lambda: ball.project_(params, origin), **settings)
+    return np.diff(ends).tolist()
 
 
-def plain_step(model, examples, names):
+def plain_steps(model, examples, what, steps):
     """The same with transformers alone: labels, full-vocabulary logits, loss.backward(), Adam, clamp."""
     net = copy.deepcopy(model.net).eval()
     params = dict(net.named_parameters())
     for name, p in params.items():
-        p.requires_grad_(name in names)
-    origin = {name: params[name].detach().clone() for name in names}
-    optimizer = torch.optim.Adam([params[name] for name in names], lr=1e-4)
-
-    def step():
+        p.requires_grad_(name in what.names)
+    origin = {name: params[name].detach().clone() for name in what.names}
+    optimizer = torch.optim.Adam([params[name] for name in what.names], lr=1e-4)
+    seconds = []
+    for _ in range(steps + 1):
+        started = time.perf_counter()
         batch = examples.collate(np.arange(len(examples)), model.device)
         labels = torch.full_like(batch.input_ids, -100)
         labels[batch.slots] = batch.targets
@@ -80,24 +84,97 @@ def plain_step(model, examples, names):
         net(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=labels).loss.backward()
         optimizer.step()
         with torch.no_grad():
-            for name in names:
-                params[name].copy_(origin[name] + (params[name] - origin[name]).clamp(-1e-3, 1e-3))
+            for name in what.names:
+                params[name].copy_(origin[name] + (params[name] - origin[name]).clamp(-DELTA, DELTA))
+        wait(model.device)
+        seconds.append(time.perf_counter() - started)
+    return seconds[1:]
 
-    return step
+
+def projections(model, what, steps):
+    origin = {name: p.detach() for name, p in model.net.named_parameters() if name in what.names}
+    params = {name: theta + 2 * DELTA for name, theta in origin.items()}
+    return [timed(lambda: kmod.Linf(DELTA).project_(params, origin), model.device) for _ in range(steps)]
 
 
-def in_turns(functions, repeats, device):
-    """Milliseconds of each function, taken in turns; one turn to warm up."""
-    times = {name: [] for name in functions}
-    for turn in range(repeats + 1):
-        for name, function in functions.items():
-            started = time.perf_counter()
-            function()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if turn:
-                times[name].append(1000 * (time.perf_counter() - started))
-    return times
+def timed(function, device):
+    wait(device)
+    started = time.perf_counter()
+    function()
+    wait(device)
+    return time.perf_counter() - started
+
+
+def evaluations(model, facts, what, statements):
+    """Functions that each ask for the same statements: ours, from kept states, full vocabulary, the pipeline."""
+    from transformers import pipeline
+
+    some = facts[:: max(1, len(facts) * 2 // statements)][: statements // 2]
+    tests = model.examples(facts, "tests", some)
+    texts = [s.replace("[MASK]", model.tokenizer.mask_token) for f in some for s in facts.tests(f)]
+    fill = pipeline("fill-mask", model=model.net, tokenizer=model.tokenizer, device=model.device)
+    kept = activations(model, tests, what.lowest)
+    model.correct(tests, kept=kept)
+
+    @torch.no_grad()
+    def full_vocabulary():
+        for part in tests.by_length(256):
+            batch = tests.collate(part, model.device)
+            model.net(batch.input_ids, attention_mask=batch.attention_mask).logits.argmax(-1)
+
+    return {
+        "evaluate": lambda: model.correct(tests),
+        "evaluate, kept states": lambda: model.correct(tests, kept=kept),
+        "evaluate, full vocabulary": full_vocabulary,
+        "evaluate, fill-mask pipeline": lambda: fill(texts, top_k=1),
+    }
+
+
+def sweeps(model, change, block, runs, steps):
+    """Functions that make the same edits, at once and one by one."""
+    settings = dict(block=block, steps=steps, batch_size=64, lr=1e-4)
+    each = [(change, kmod.Linf(delta), seed) for seed in range(runs // 4) for delta in (5e-4, 1e-3, 2e-3, 4e-3)]
+    return {
+        f"sweep of {len(each)}": lambda: kmod.sweep(model, each, **settings, most_bytes=2**34),
+        f"{len(each)} edits one by one": lambda: [
+            kmod.finetune(model, c, constraint=ball, seed=seed, **settings) for c, ball, seed in each
+        ],
+    }
+
+
+def rome_steps(folder, model, examples, what, steps):
+    """Seconds a step of FT+L (Meng et al. 2022), by the function that its authors published, from a copy in `folder`.
+
+    It trains one matrix, the MLP's second, reads the last token, and writes `.to("cuda")`, which is sent to the device
+    there is.
+    """
+    sys.path.insert(0, str(folder))
+    from baselines.ft import FTHyperParams, execute_ft
+
+    net = copy.deepcopy(model.net).eval()
+    name = [name for name in what.names if name.endswith(".output.dense.weight")][-1]
+    parts = np.split(examples.ids, examples.starts[1:-1])
+    texts = [model.tokenizer.decode(ids[1:-1]) for ids in parts]
+    requests = [{"prompt": "{}", "subject": text, "target_new": {"str": "one"}} for text in texts]
+    hparams = FTHyperParams(
+        layers=[0], num_steps=steps + 1, lr=1e-4, weight_decay=0, kl_factor=0, norm_constraint=DELTA,
+        rewrite_module_tmp=name, layer_module_tmp="", mlp_module_tmp="", attn_module_tmp="", ln_f_module="",
+        lm_head_module="", batch_size=len(texts),
+    )  # fmt: skip
+
+    real = torch.Tensor.to
+
+    def to(tensor, *arguments, **named):
+        here = [model.device if value == "cuda" else value for value in arguments]
+        return real(tensor, *here, **{k: model.device if value == "cuda" else value for k, value in named.items()})
+
+    # A step begins when the tokeniser is asked for the texts, and every second time for the targets.
+    starts, tokenizer = [], model.tokenizer
+    asked = mock.Mock(wraps=tokenizer, side_effect=lambda *a, **k: starts.append(time.perf_counter()) or mock.DEFAULT)
+    asked.unk_token_id = tokenizer.unk_token_id
+    with mock.patch.object(torch.Tensor, "to", to), contextlib.redirect_stdout(io.StringIO()):
+        execute_ft(net, asked, requests, hparams)
+    return np.diff(starts[::2]).tolist()
 
 
 def main():
@@ -105,8 +182,10 @@ def main():
     parser.add_argument("--preset", default="base", choices=kmod.models.PRESETS)
     parser.add_argument("--block", default="-1", help='a block number, or "all"')
     parser.add_argument("--facts", type=int, default=32, help="modified facts, one evidence each, all in one batch")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5, help="steps of each kind, in three turns")
     parser.add_argument("--evaluate", type=int, default=256, help="statements to evaluate; 0 for none")
+    parser.add_argument("--sweep", type=int, default=0, help="edits of a sweep, a multiple of 4; 0 for none")
+    parser.add_argument("--rome", type=Path, help="a local copy of the code of ROME, for its FT+L loop")
     parser.add_argument("--out", type=Path, help="append the record to this file, as a line of JSON")
     args = parser.parse_args()
 
@@ -114,52 +193,50 @@ def main():
     model = kmod.load_model(args.preset, facts)
     model.net.resize_token_embeddings(VOCABULARY)
     block = args.block if args.block == "all" else int(args.block)
-    names, lowest = select(model.net, block), min(block_indices(model.net, block))
-    chosen = facts.modify(args.facts, seed=0).modified
-    once = [kmod.Fact(f.subject, f.relation, f.object, facts.evidences(f)[:1], facts.tests(f)) for f in chosen]
+    what = plan(model.net, block)
+    change = facts.modify(args.facts, seed=0)
+    once = [kmod.Fact(f.subject, f.relation, f.object, facts.evidences(f)[:1], facts.tests(f)) for f in change.modified]
     examples = model.examples(facts, "evidences", once)
-    kept, project = step_of(model, examples, names, lowest, keep=True)
-    whole, _ = step_of(model, examples, names, lowest, keep=False)
-    functions = {"plain": plain_step(model, examples, names), "whole": whole, "kept": kept, "projection": project}
+    kinds = {
+        "ours": lambda: our_steps(model, examples, what, args.steps),
+        "slow path": lambda: our_steps(model, examples, what, args.steps, keep=False),
+        "plain": lambda: plain_steps(model, examples, what, args.steps),
+        "projection": lambda: projections(model, what, args.steps),
+    }
+    if args.rome:
+        kinds["FT+L"] = lambda: rome_steps(args.rome, model, examples, what, args.steps)
     if args.evaluate:
-        from transformers import pipeline
-
-        tests = model.examples(facts, "tests", facts[: args.evaluate // 2])
-        texts = [facts.tests(f)[0].replace("[MASK]", model.tokenizer.mask_token) for f in facts[: args.evaluate // 2]]
-        fill = pipeline("fill-mask", model=model.net, tokenizer=model.tokenizer, device=model.device)
-
-        @torch.no_grad()
-        def plain_evaluation():
-            for part in tests.by_length(256):
-                batch = tests.collate(part, model.device)
-                model.net(batch.input_ids, attention_mask=batch.attention_mask).logits.argmax(-1)
-
-        functions |= {
-            "evaluate": lambda: model.correct(tests),
-            "evaluate, full vocabulary": plain_evaluation,
-            "evaluate, fill-mask, half the statements": lambda: fill(texts, top_k=1),
-        }
-    times = in_turns(functions, args.repeats, model.device)
+        asked = evaluations(model, facts, what, args.evaluate)
+        kinds |= {name: lambda f=f: [timed(f, model.device)] for name, f in asked.items()}
+    if args.sweep:
+        many = sweeps(model, change, block, args.sweep, steps=10)
+        kinds |= {name: lambda f=f: [timed(f, model.device)] for name, f in many.items()}
+    times, peaks = {name: [] for name in kinds}, {}
+    for _ in range(3):
+        for name, function in kinds.items():
+            if model.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            times[name] += [1000 * seconds for seconds in function()]
+            if model.device.type == "cuda":
+                peaks[name] = torch.cuda.max_memory_allocated()
+    medians = {name: statistics.median(t) for name, t in times.items()}
     record = {
         "benchmark": "edit_step",
         "preset": args.preset,
         "block": block,
         "statements": len(examples),
         "tokens": int(examples.lengths.sum()),
-        "milliseconds": {
-            name: {"median": statistics.median(t), "least": min(t), "most": max(t)} for name, t in times.items()
-        },
-        "plain_over_kept": statistics.median(times["plain"]) / statistics.median(times["kept"]),
-        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else platform.processor() or "cpu",
-        "threads": torch.get_num_threads(),
+        "milliseconds": {name: {"median": medians[name], "least": min(t), "most": max(t)} for name, t in times.items()},
+        "plain_over_ours": medians["plain"] / medians["ours"],
+        "peak_bytes": peaks,
+        "device": device_name(model.device),
         "cores": os.cpu_count(),
         "versions": versions(),
+        "commit": commit(),
     }
-    if model.device.type == "cuda":
-        record["peak_bytes"] = torch.cuda.max_memory_allocated()
     for name, t in record["milliseconds"].items():
-        print(f"{name:44} {t['median']:9.1f} ms   ({t['least']:.1f} to {t['most']:.1f})")
-    print(f"a plain step takes {record['plain_over_kept']:.1f} times as long as ours")
+        print(f"{name:32} {t['median']:9.1f} ms   ({t['least']:.1f} to {t['most']:.1f})")
+    print(f"a plain step takes {record['plain_over_ours']:.1f} times as long as ours")
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         with args.out.open("a") as file:
