@@ -118,7 +118,7 @@ def test_without_weight_each_penalty_is_plain_fine_tuning(model, change, off, bl
 @pytest.mark.parametrize("name", TUNED)
 def test_a_penalty_keeps_more_than_plain_fine_tuning(model, change, facts, name):
     scores = kmod.score(model, facts, ["tests"])
-    long = dict(steps=60, batch_size=32)
+    long = dict(steps=40, batch_size=32)
     free, kept = (
         kmod.evaluate(model, facts, change, edit=edit, before=scores, answers=False)
         for edit in (kmod.finetune(model, change, **long), TUNED[name](model, change, **long))
@@ -335,6 +335,8 @@ def test_retraining_is_memorising_the_corrected_facts(facts, model):
     [
         (ewc, dict(weight=-1), "weight must be"),
         (ewc, dict(weight=math.nan), "weight must be"),
+        (ewc, dict(weight=1.0, steps=0), "steps must be"),
+        (ewc, dict(weight=1.0, evidences=0), "evidences must be"),
         (kl, dict(weight="1"), "weight must be"),
         (kl, dict(steps=0), "steps must be"),
         (loss_constrained, dict(delta="0.1"), "delta must be"),

@@ -31,23 +31,25 @@ def ewc(
     """Fine-tune on the modified facts under the penalty of elastic weight consolidation; `model` is not changed.
 
     Args:
-        weight: λ; 0 is plain fine-tuning. F is small where the facts are known by heart, so that λ is large: 1e4 to
-            1e8 spans what is useful on the atlas.
+        weight: λ; 0 is plain fine-tuning. F is small where the facts are known by heart, so that λ must be large:
+            sweep it, from 1e5 to 1e9 on a memorised model.
         diagonal: F, a tensor for each trained parameter; None computes it from `evidences` evidences of F∖S.
         settings: those of `finetune`.
 
     Raises ValueError for a weight below 0 or a diagonal that does not fit, and as `finetune` does.
     """
     check_weight("weight", weight)
-    if diagonal is None:
-        where = {key: settings[key] for key in ("block", "component") if key in settings}
-        diagonal = fisher_diagonal(model, change, evidences=evidences, seed=settings.get("seed", 0), **where)
 
     def penalty(trained: Trained):
-        Fisher(0, diagonal).check(trained.origin)
+        F = diagonal
+        if F is None:
+            F = fisher_diagonal(
+                model, change, component=list(trained.origin), evidences=evidences, seed=trained.seed
+            )  # fmt: skip
+        Fisher(0, F).check(trained.origin)
 
         def at(step: int) -> Tensor:
-            moved = ((p - trained.origin[n]).square().mul(diagonal[n]).sum() for n, p in trained.params.items())
+            moved = ((p - trained.origin[n]).square().mul(F[n]).sum() for n, p in trained.params.items())
             return weight / 2 * sum(moved)
 
         return at
