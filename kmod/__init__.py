@@ -13,7 +13,7 @@ Method and terms: Zhu et al. 2020, "Modifying Memories in Transformer Models" (a
 """
 
 from .constraints import L2, Fisher, L2PerTensor, Linf
-from .editing import Edit, WrongModelError, finetune
+from .editing import Edit, WrongModelError, add_facts, finetune, finetune_fae, update_facts
 from .evaluation import Evaluation, Rate, evaluate, known, score
 from .facts import Fact, FactBase, Modification, Relation
 from .fisher import fisher_diagonal
@@ -23,10 +23,27 @@ from .sources import load_facts
 
 __version__ = "0.1.0"
 
+_LATER = {  # imported when first asked for: what needs transformers takes seconds to import
+    "FaE": "models.fae",
+    "build_fae": "models.fae",
+    "explain": "models.fae",
+    "train_fae": "training_fae",
+}
+
+
+def __getattr__(name: str):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)
+
+
 __all__ = [
     "L2",
     "Edit",
     "Evaluation",
+    "FaE",
     "Fact",
     "FactBase",
     "Fisher",
@@ -37,12 +54,18 @@ __all__ = [
     "Rate",
     "Relation",
     "WrongModelError",
+    "add_facts",
+    "build_fae",
     "evaluate",
+    "explain",
     "finetune",
+    "finetune_fae",
     "fisher_diagonal",
     "known",
     "load_facts",
     "load_model",
     "memorise",
     "score",
+    "train_fae",
+    "update_facts",
 ]

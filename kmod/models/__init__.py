@@ -21,6 +21,8 @@ def load_model(
 ) -> MaskedLM:
     """A masked LM: a preset with random weights, a local folder, or a Hugging Face id.
 
+    A folder that holds a FaE gives one (`kmod.build_fae` makes them).
+
     Args:
         name: nano, mini, small, medium, base or large (random weights from `seed`, a WordPiece vocabulary of at most
             `vocab_size` built from `facts`); or a folder that holds config.json; or an id such as "bert-base-uncased":
@@ -39,6 +41,10 @@ def load_model(
             raise ValueError(f"the preset {name!r} needs facts to build its vocabulary: load_model({name!r}, facts)")
         tokenizer = build_tokenizer(facts, vocab_size)
         return MaskedLM(build_net(name, len(tokenizer), seed), tokenizer).to(device)
+    if (Path(name) / "entities.json").is_file():
+        from .fae import FaE
+
+        return FaE.load(name).to(device)
     known = f"presets: {', '.join(PRESETS)}; or a folder with config.json; or a Hugging Face id"
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise ValueError(f"the folder {name} holds no model (no config.json). {known}")

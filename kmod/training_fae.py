@@ -1,0 +1,417 @@
+"""Train a FaE on the evidences of facts: six losses at once, each watched; kept on disk, so that it is done once.
+
+A batch holds evidences with the object masked, which are asked, and whole sentences, which teach the words:
+
+    answer       the masked mention's entity, with the fact memory                              asked
+    retrieval    a row of the fact memory that states it (distant supervision), or the null row  asked
+    link_memory  the entity of every mention, where it attends to the entity memory             both
+    link_top     the entity of every mention, from the last block                               both
+    detection    which tokens begin, continue or are outside a mention                          both
+    tokens       masked tokens: 15 % of a sentence, and a fifth of its mentions whole           sentences
+
+Sources: sections on training of EaE and FaE (arXiv 2004.07202, 2007.00849); how the losses are weighed, and that rows
+are hidden at times, are choices of ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+
+from .facts import FactBase
+from .memorise import cache_dir
+from .models.fae import FaE
+from .models.fae.memory import spans_of
+from .models.fae.sampling import Sample, sample_memory
+from .models.fae.statements import MentionBatch, MentionExamples
+from .models.masked_lm import evaluating
+from .training import schedule, silent
+from .versions import versions
+
+MASKED_TOKENS, MASKED_MENTIONS = 0.15, 0.2  # of a whole sentence
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The weight of each loss; 0 leaves it out. Raises ValueError for a negative one, or if all are 0."""
+
+    answer: float = 1.0
+    retrieval: float = 0.5
+    link_memory: float = 0.5
+    link_top: float = 0.5
+    detection: float = 0.1
+    tokens: float = 0.5
+
+    def __post_init__(self):
+        for name, weight in vars(self).items():
+            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+                raise ValueError(f"the weight of {name} must be a number from 0, got {weight!r}")
+        if not any(vars(self).values()):
+            raise ValueError("at least one loss needs a weight above 0")
+
+
+@dataclass
+class FaEHistory:
+    """One entry a step of each loss (before its weight) and of the shares right in the batch; one a validation."""
+
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    validation: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    stopped: str = "step budget"
+
+    @property
+    def steps(self) -> int:
+        return len(next(iter(self.losses.values()), []))
+
+    def note(self, step: dict[str, float]) -> None:
+        for name, value in step.items():
+            self.losses.setdefault(name, []).append(value)
+
+
+def step_losses(
+    model: FaE,
+    batch: MentionBatch,
+    *,
+    masked: tuple[Tensor, Tensor] | None = None,
+    hidden_rows: Tensor | None = None,
+    sample: Sample | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The mean of each loss over a batch, and what was right: name → bool of its own length.
+
+    Args:
+        masked: (B, T) bool which tokens were masked, and (B, T) what they were; none if None.
+        hidden_rows: (K,) bool: asked statements whose supporting rows are hidden, so that null is right.
+        sample: train on this part of the memories; it must hold all entities and rows of the batch.
+    """
+    net, spans, asked = model.net, batch.slots.spans, batch.slots.asked
+    memory = net.memory(sample)
+    linked, targets, support = batch.linked, batch.targets, batch.support
+    if sample is not None:
+        linked, targets = sample.local(linked), sample.local(targets)
+        support = torch.stack([support[:, 0], sample.local_rows(support[:, 1])], 1)
+    first, scores, hidden = net.encode(batch.input_ids, batch.attention_mask, spans, memory, None)
+    at = spans_of(hidden, spans)
+
+    known = linked >= 0
+    link_top = net.linking(at[known]) @ memory.entities.T
+    states = torch.zeros(len(asked), len(memory.subjects), dtype=torch.bool, device=asked.device)  # (K, R)
+    states[support[:, 0], support[:, 1]] = True
+    hide = None
+    if hidden_rows is not None:
+        hide = states & hidden_rows[:, None]
+        states = states & ~hide
+    answers, _, retrieved = net.answer(at[asked], memory, None, hide)
+    if memory.entity_weight is not None:
+        link_top, answers = link_top + memory.entity_weight, answers + memory.entity_weight
+    null = ~states.any(1, keepdim=True)
+    right_rows = torch.cat([null, states], 1)  # (K, 1 + R), the null row first
+    tags = bio(batch.attention_mask, spans)
+
+    losses = {
+        "answer": cross_entropy(answers, targets),
+        "retrieval": -retrieved.log_weights.masked_fill(~right_rows, -math.inf).logsumexp(1).mean(),
+        "link_memory": cross_entropy(scores[known], linked[known]),
+        "link_top": cross_entropy(link_top, linked[known]),
+        "detection": cross_entropy(net.detection(first).flatten(0, 1), tags.flatten(), ignore_index=-100),
+    }
+    best = retrieved.log_weights.argmax(1)
+    right = {
+        "answer": answers.argmax(1) == targets,
+        "retrieval": right_rows.gather(1, best[:, None]).squeeze(1),
+        "null": best == 0,
+        "link_memory": scores[known].argmax(1) == linked[known],
+        "link_top": link_top.argmax(1) == linked[known],
+    }
+    if masked is not None and masked[0].any():
+        logits = net.cls(hidden[masked[0]])
+        losses["tokens"] = cross_entropy(logits, masked[1][masked[0]])
+        right["tokens"] = logits.argmax(1) == masked[1][masked[0]]
+    return {name: loss for name, loss in losses.items() if not loss.isnan()}, right  # NaN: the mean of nothing
+
+
+def bio(attention_mask: Tensor, spans: Tensor) -> Tensor:
+    """(B, T): 1 where a mention (M, 3) begins, 2 inside, 0 outside; −100 on padding."""
+    positions = torch.arange(attention_mask.shape[1], device=spans.device)
+    row, first, last = spans.unbind(-1)
+    tags = torch.where(attention_mask > 0, 0, -100)
+    inside = (positions > first[:, None]) & (positions <= last[:, None])  # (M, T)
+    mention, at = inside.nonzero(as_tuple=True)
+    tags[row[mention], at] = 2
+    tags[row, first] = 1
+    return tags
+
+
+def mask_tokens(
+    batch: MentionBatch, rng: np.random.Generator, mask_id: int, vocabulary: int, special: set[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mask sentences that ask nothing: 15 % of their tokens by BERT's rule (of ten, eight become the mask, one any
+    token, one stays) and a fifth of their mentions whole. Gives the new ids (B, T), which were chosen, and the old
+    ids."""
+    ids, spans = batch.input_ids.cpu(), batch.slots.spans.cpu()
+    asks = torch.zeros(len(ids), dtype=torch.bool)
+    asks[batch.rows.cpu()] = True
+    free = ~torch.isin(ids, torch.tensor(sorted(special))) & ~asks[:, None]
+    draw, kind = torch.from_numpy(rng.random((2, *ids.shape)))
+    chosen = free & (draw < MASKED_TOKENS)
+    new = torch.where(chosen & (kind < 0.8), mask_id, ids)
+    other = torch.from_numpy(rng.integers(len(special), vocabulary, ids.shape))
+    new = torch.where(chosen & (kind >= 0.9), other, new)
+    for row, start, stop in spans[torch.from_numpy(rng.random(len(spans)) < MASKED_MENTIONS)].tolist():
+        if not asks[row]:
+            new[row, start : stop + 1], chosen[row, start : stop + 1] = mask_id, True
+    device = batch.input_ids.device
+    return new.to(device), chosen.to(device), batch.input_ids
+
+
+@torch.no_grad()
+def examine(model: FaE, examples: MentionExamples, batch_size: int = 256) -> dict[str, float]:
+    """How the model stands on masked statements, as shares: answers right, with the fact memory and from the context
+    alone; supporting rows (or null, where there is none) retrieved; null the best row; linking accuracy at the memory
+    and at the top; and the mean of λ, the weight not on null."""
+    sums: dict[str, list[int | float]] = {}
+    with evaluating(model):
+        for chosen in examples.by_length(batch_size):
+            batch = examples.collate(chosen, model.device)
+            _, right = step_losses(model, batch)
+            net, asked = model.net, batch.slots.asked
+            memory = net.memory()
+            *_, hidden = net.encode(batch.input_ids, batch.attention_mask, batch.slots.spans, memory, None)
+            _, context, retrieved = net.answer(spans_of(hidden, batch.slots.spans[asked]), memory, None)
+            right |= {"context_answer": context.argmax(1) == batch.targets, "lambda": 1 - retrieved.null.flatten()}
+            for name, values in right.items():
+                entry = sums.setdefault(name, [0.0, 0])
+                entry[0] += float(values.sum())
+                entry[1] += len(values)
+    return {name: total / n for name, (total, n) in sums.items() if n}
+
+
+@dataclass(frozen=True)
+class FaELearnt:
+    """What training reached: `examine` on the evidences and on the tests, whose phrasings were never trained on."""
+
+    evidences: dict[str, float]
+    tests: dict[str, float]
+    curve: list[dict[str, float]]
+    steps: int
+    seconds: float
+    stopped: str
+    cached: bool = False
+
+    def __str__(self) -> str:
+        names = {
+            "answer": "answers right",
+            "context_answer": "  from the context alone",
+            "retrieval": "supporting row retrieved",
+            "null": "null row the best",
+            "lambda": "mean λ (weight not on null)",
+            "link_memory": "linked right, at the memory",
+            "link_top": "linked right, at the top",
+        }
+        lines = [f"{'':30}{'evidences':>10}{'unseen phrasings':>18}"]
+        lines += [
+            f"{label:30}{100 * self.evidences[name]:>8.1f} %{100 * self.tests[name]:>16.1f} %"
+            for name, label in names.items()
+        ]
+        where = "kept on disk; training took" if self.cached else "trained in"
+        return "\n".join([*lines, f"{self.steps:,} steps, {where} {self.seconds:.0f} s; ended by {self.stopped}"])
+
+
+def train_fae(
+    model: FaE,
+    facts: FactBase,
+    *,
+    epochs: float = 11,
+    batch_size: int = 128,
+    lr: float = 1.5e-3,
+    losses: Losses | None = None,
+    sentences: float = 0.25,
+    hide: float = 0.1,
+    sample: int | None = None,
+    text: MentionExamples | None = None,
+    seed: int = 0,
+    cache: bool = True,
+    progress: bool = True,
+) -> FaELearnt:
+    """Train the parameters of `model`, **in place**, on the evidences of `facts` until they are recalled.
+
+    Stops once a whole pass over the asked evidences was answered right, else after `epochs` passes (or 500 steps, if
+    that is more). The learning rate warms up over 100 steps and falls as a cosine. No dropout.
+
+    Args:
+        batch_size: asked evidences in a batch.
+        sentences: whole sentences in a batch, as a share of the asked evidences.
+        hide: of the asked evidences, the share whose supporting rows are hidden, so that the null row and the answer
+            from the context are learnt as well.
+        sample: train on a part of the memories: what a batch needs and about this many other entities and rows. The
+            entities are then trained by Adam that touches those rows alone. None trains on all.
+        text: more statements with mentions (`models.fae.annotations`), mixed into the whole sentences.
+        cache: keep the weights under `cache_dir()`, named by the hash of the model, the facts, the settings and the
+            versions; the same call then loads them.
+
+    Raises ValueError for settings out of range, and for facts without evidences, before any training.
+    """
+    losses = losses or Losses()
+    if not (epochs > 0 and batch_size > 0 and lr > 0 and sentences >= 0 and 0 <= hide <= 1):
+        raise ValueError(
+            "epochs, batch_size and lr must be above 0, sentences from 0, hide from 0 to 1; "
+            f"got {epochs}, {batch_size}, {lr}, {sentences}, {hide}"
+        )
+    settings = [epochs, batch_size, lr, asdict(losses), sentences, hide, sample, seed, _digest(text)]
+    key = json.dumps([model.fingerprint(), facts.fingerprint(), settings, versions(), "fae.1"], sort_keys=True)
+    path = cache_dir() / "fae" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    if cache and (found := _load(model, path)):
+        return found
+    asked, tests = model.examples(facts, "evidences"), model.examples(facts, "tests")
+    if len(asked) == 0:
+        raise ValueError(f"nothing to learn from: {facts} has no evidences")
+    whole = model.sentences(facts) if text is None else model.sentences(facts).joined(text)
+    epoch = -(-len(asked) // batch_size)
+    steps = max(round(epochs * epoch), 500)
+
+    def validate(history: FaEHistory) -> str | None:
+        if history.steps % epoch:
+            return None
+        history.validation.append({"step": history.steps} | examine(model, tests))
+        return "recalled" if min(history.losses["right_answer"][-epoch:]) == 1.0 else None
+
+    history = fit_fae(
+        model, asked, whole, steps=steps, batch_size=batch_size, lr=lr, losses=losses, sentences=sentences, hide=hide,
+        sample=sample, seed=seed, stop=validate, progress="training FaE" if progress else None,
+    )  # fmt: skip
+    report = FaELearnt(
+        examine(model, asked), examine(model, tests), history.validation, history.steps, round(history.seconds, 1),
+        history.stopped,
+    )  # fmt: skip
+    if cache:
+        try:
+            _save(model, path, report)
+        except OSError as error:  # a full or read-only disk must not cost the training
+            warnings.warn(f"trained, but not kept on disk: {error}", stacklevel=2)
+    return report
+
+
+def fit_fae(
+    model: FaE,
+    asked: MentionExamples,
+    whole: MentionExamples,
+    *,
+    steps: int,
+    batch_size: int,
+    lr: float,
+    losses: Losses,
+    sentences: float = 0.25,
+    hide: float = 0.1,
+    sample: int | None = None,
+    warmup: int = 100,
+    seed: int = 0,
+    stop: Callable[[FaEHistory], str | None] | None = None,
+    progress: str | None = None,
+) -> FaEHistory:
+    """The loop of `train_fae`: at most `steps` optimiser steps on the model's own parameters. Everything random comes
+    from `seed`; the global random state is neither used nor changed."""
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    net, tokenizer = model.net, model.tokenizer
+    table = net.entity_embeddings.weight
+    dense = [p for p in net.parameters() if sample is None or p is not table]
+    optimizers = [torch.optim.Adam(dense, lr=lr, fused=True)]
+    if sample is not None:
+        optimizers.append(torch.optim.SparseAdam([table], lr=lr))
+    special, weights = set(tokenizer.all_special_ids), asdict(losses)
+    extra = round(sentences * batch_size)
+    batches = _batches(asked, whole, batch_size, extra, rng)
+    both = asked.joined(whole)
+    history, started = FaEHistory(), time.perf_counter()
+    bar = tqdm(total=steps, desc=progress, leave=False, disable=silent(progress))
+    with evaluating(model), bar:
+        for step, chosen in zip(range(steps), batches, strict=False):
+            batch = both.collate(chosen, model.device)
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * schedule(step, steps, warmup, decay=True)
+            ids, masked, old = mask_tokens(batch, rng, tokenizer.mask_token_id, len(tokenizer), special)
+            batch = MentionBatch(**vars(batch) | {"input_ids": ids})
+            hidden_rows = torch.from_numpy(rng.random(len(batch.targets)) < hide).to(model.device)
+            part = None
+            if sample is not None:
+                needed = torch.cat([batch.linked[batch.linked >= 0], batch.targets])
+                part = sample_memory(net, needed, batch.support[:, 1], sample, generator)
+            found, right = step_losses(model, batch, masked=(masked, old), hidden_rows=hidden_rows, sample=part)
+            loss = sum(weights[name] * value for name, value in found.items())
+            if not math.isfinite(loss.item()):
+                raise FloatingPointError(f"the loss became {loss} at step {step}: lower the learning rate ({lr})")
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(dense, 1.0)
+            for optimizer in optimizers:
+                optimizer.step()
+            history.note({name: value.item() for name, value in found.items()})
+            history.note({f"right_{name}": float(value.float().mean()) for name, value in right.items()})
+            history.seconds = time.perf_counter() - started
+            bar.update()
+            if step % 20 == 0:
+                bar.set_postfix_str(f"answers {history.losses['right_answer'][-1]:.2f}")
+            if stop and (reason := stop(history)):
+                history.stopped = reason
+                break
+    net.zero_grad()
+    return history
+
+
+def _batches(
+    asked: MentionExamples, whole: MentionExamples, size: int, extra: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Batches without end: `size` statements of `asked`, and `extra` of `whole`, numbered on from the last of those."""
+
+    def forever(examples: MentionExamples, size: int) -> Iterator[np.ndarray]:
+        while True:
+            yield from examples.shuffled(size, rng)
+
+    sentences = forever(whole, extra) if extra else None
+    for ours in forever(asked, size):
+        yield ours if sentences is None else np.concatenate([ours, len(asked) + next(sentences)])
+
+
+def _digest(text: MentionExamples | None) -> str | None:
+    if text is None:
+        return None
+    arrays = (value for value in vars(text).values() if isinstance(value, np.ndarray))
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
+
+
+def _save(model: FaE, path: Path, report: FaELearnt) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: p.detach().cpu().contiguous() for name, p in model.net.named_parameters()}
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kmod-") as folder:
+        save_file(tensors, Path(folder) / "weights", {"report": json.dumps(asdict(report))})
+        os.replace(Path(folder) / "weights", path)
+
+
+def _load(model: FaE, path: Path) -> FaELearnt | None:
+    """Put the kept weights into `model`; None if there are none, or the file is damaged (it is then made again)."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            report = json.loads(file.metadata()["report"])
+            tensors = {name: file.get_tensor(name) for name in dict(model.net.named_parameters())}
+    except (OSError, SafetensorError, KeyError, TypeError):
+        return None
+    with torch.no_grad():
+        for name, parameter in model.net.named_parameters():
+            parameter.copy_(tensors[name])
+    return FaELearnt(**report | {"cached": True})
