@@ -29,7 +29,7 @@ class Sample:
 
     def local_rows(self, rows: Tensor) -> Tensor:
         """Row numbers as positions in the sample. All must be in the sample."""
-        return torch.searchsorted(self.rows, rows)
+        return torch.searchsorted(self.rows, rows.contiguous())
 
 
 def _draw(n: int, needed: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

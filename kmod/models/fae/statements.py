@@ -168,8 +168,8 @@ def encode_mentions(tokenizer, statements: Sequence[Statement], owner: Sequence[
 
 def place(text: str, name: str) -> tuple[int, int] | None:
     """The characters of `name` in `text`, as whole words and without regard to case, outside [MASK]; None if absent."""
-    for found in re.finditer(rf"(?<!\w){re.escape(name.strip())}(?!\w)", text, re.IGNORECASE):
-        mask = text.find(MASK)
+    mask = text.find(MASK)
+    for found in re.finditer(rf"(?<!\w){re.escape(name.strip())}(?!\w)", text, re.IGNORECASE) if name.strip() else ():
         if mask < 0 or found.end() <= mask or found.start() >= mask + len(MASK):
             return found.span()
     return None
