@@ -26,10 +26,13 @@ LANDS = "Upper Tam,Low Rill,Quor,Sedd".split(",")
 def toy_facts() -> FactBase:
     """16 towns, each with a country and half with a twin town: 24 facts, names of several words, shared objects."""
     relations = {
-        "P17": Relation(
-            "P17", "country", ("[X] lies in [Y].", "[Y] holds the town [X]."), ("The land of [X] is [Y].",)
+        "P17": Relation("P17", "country", ("[X] lies in [Y].", "[Y] holds the town [X]."), ("[X] lies in [Y]",)),
+        "P190": Relation(
+            "P190",
+            "twin town",
+            ("[X] is twinned with [Y].", "The town [Y] is twinned with [X]."),
+            ("[X] is twinned with [Y]",),
         ),
-        "P190": Relation("P190", "twin town", ("[X] is twinned with [Y].",), ("The twin of [X] is [Y].",)),
     }
     facts = [Fact(town, "P17", LANDS[i % 4]) for i, town in enumerate(TOWNS)]
     facts += [Fact(town, "P190", TOWNS[-1 - i]) for i, town in enumerate(TOWNS[:8])]

@@ -56,7 +56,18 @@ class FaEForMaskedLM(BertForMaskedLM):
 
     def _init_weights(self, module):
         super()._init_weights(module)
-        if isinstance(module, FactMemory):  # transformers' own functions leave alone what a checkpoint has given
+        # transformers' own functions leave alone what a checkpoint has given. BERT's range would make what the memories
+        # say too faint to be learnt from: here a matrix keeps the scale of what enters it, and an entity has norm 1.
+        if isinstance(module, FaEForMaskedLM):
+            init.normal_(module.entity_embeddings.weight, std=module.config.entity_size**-0.5)
+            init.normal_(module.linking.weight, std=module.linking.in_features**-0.5)
+        elif isinstance(module, EntityMemory):
+            for matrix in (module.query, module.back):
+                init.normal_(matrix.weight, std=matrix.in_features**-0.5)
+        elif isinstance(module, FactMemory):
+            for matrix in (module.query, module.key):
+                init.normal_(matrix.weight, std=matrix.in_features**-0.5)
+            init.normal_(module.relation_embeddings.weight, std=module.relation_embeddings.embedding_dim**-0.5)
             init.zeros_(module.null)
             for buffer in (module.subjects, module.relations, module.tails):
                 init.constant_(buffer, -1)
