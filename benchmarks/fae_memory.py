@@ -22,11 +22,11 @@ from types import SimpleNamespace
 
 import torch
 
+from kmod.models.fae.losses import step_losses
 from kmod.models.fae.memory import spans_of
 from kmod.models.fae.sampling import sample_memory
 from kmod.models.fae.statements import MentionBatch, Mentions
 from kmod.models.presets import build_net
-from kmod.training_fae import step_losses
 from kmod.versions import versions
 
 VOCABULARY, TOKENS, RELATIONS = 30_522, 16, 40

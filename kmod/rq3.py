@@ -7,6 +7,8 @@ Both models memorise the same facts. S is drawn from what both know, so that bot
 every δ is tried on a modification of its own; the δ with the best Ā there is then measured on the others. Accuracy is
 P@1 on unseen phrasings: over the vocabulary, every word piece of the object, for the plain model; over the entities of
 the memory for FaE.
+
+    python -m kmod.rq3 --add 100                        instead: what a fact that was never trained on gains by ADD
 """
 
 from __future__ import annotations
@@ -15,18 +17,20 @@ import argparse
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from . import evaluate, finetune, finetune_fae, load_facts, load_model, memorise, score, update_facts
+from . import add_facts, evaluate, finetune, finetune_fae, load_facts, load_model, memorise, score, update_facts
 from .constraints import Linf
 from .editing import Edit
 from .editing.finetune_fae import PLACES
-from .evaluation import Scores
-from .facts import FactBase, Modification
+from .evaluation import Rate, Scores
+from .facts import FactBase, Modification, normal
 from .models import PRESETS, MaskedLM
 from .parts import blocks
 from .versions import versions
@@ -111,6 +115,48 @@ def compare(
     return trials + [measure(every[i], seed, True) for i in best.values() for seed in seeds]
 
 
+def hold_out(facts: FactBase, n: int, seed: int = 0) -> tuple[FactBase, FactBase]:
+    """`facts` without n drawn facts, and those: of their subjects, objects and relations each stands in others as well.
+
+    Raises ValueError if fewer than `n` facts can be spared.
+    """
+    parts = [((0, normal(f.subject)), (0, normal(f.object)), (1, f.relation)) for f in facts]
+    left = Counter(part for three in parts for part in three)
+    subjects = Counter(three[0] for three in parts)  # a subject stays a subject: its entity is met as one in training
+    held: list[int] = []
+    for i in np.random.default_rng(seed).permutation(len(facts)).tolist():
+        if len(held) == n:
+            break
+        if subjects[parts[i][0]] > 1 and all(left[part] > 1 for part in parts[i]):
+            held.append(i)
+            left.subtract(parts[i])
+            subjects[parts[i][0]] -= 1
+    if len(held) < n:
+        raise ValueError(f"only {len(held)} facts of {facts.name} can be held out, not {n}")
+    out = set(held)
+    kept = [fact for i, fact in enumerate(facts) if i not in out]
+    return (
+        FactBase(kept, facts.relations, f"{facts.name} without {n} ({seed})"),
+        FactBase([facts[i] for i in held], facts.relations, f"{n} of {facts.name} ({seed})"),
+    )
+
+
+def add(model: MaskedLM, held: FactBase, rest: FactBase) -> dict[str, Rate]:
+    """How many statements of facts never trained on are right without them in the fact memory and with them added, and
+    what that does to the rest."""
+    before, rest_before = score(model, held), score(model, rest, ["tests"])
+    with add_facts(model, held)(model):
+        after, rest_after = score(model, held), score(model, rest, ["tests"], rest_before.examples)
+    return {
+        "held out, tests, before": before.rate("tests"),
+        "held out, tests, added": after.rate("tests"),
+        "held out, evidences, before": before.rate("evidences"),
+        "held out, evidences, added": after.rate("evidences"),
+        "the rest, tests, before": rest_before.rate("tests"),
+        "the rest, tests, added": rest_after.rate("tests"),
+    }
+
+
 def table(records: Sequence[dict]) -> str:
     """The chosen settings, each one's mean over the modifications, and the spread (least to most) of A_M."""
     lines = [f"{'':26}{'δ':>8}{'A_M':>8}{'least–most':>16}{'A_F∖S':>9}{'ΔA_F∖S':>9}{'Ā':>8}"]
@@ -140,24 +186,42 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--n", type=int, default=32, help="facts to modify; default 32")
     parser.add_argument("--seeds", type=int, default=3, help="how many modifications to measure; default 3")
     parser.add_argument("--epochs", type=float, default=11, help="at most this many passes to memorise; default 11")
+    parser.add_argument("--add", type=int, default=0, metavar="N", help="train FaE without N facts, then ADD them")
     parser.add_argument("--out", type=Path, help="write the records to this file, one a line")
     args = parser.parse_args(argv)
 
+    about = {"facts": args.facts, "start": args.model, "epochs": args.epochs}
+    about |= {"cores": os.cpu_count(), "versions": versions()}
     facts = load_facts(args.facts)
+    if args.add:
+        kept, held = hold_out(facts, args.add)
+        start = args.model if args.model in PRESETS else load_model(args.model, kept)
+        model = build_fae(start, kept, spare=0.25 + args.add / len(kept))
+        if torch.cuda.is_available():
+            model.to("cuda")
+        print(train_fae(model, kept, epochs=args.epochs), "\n")
+        rates = add(model, held, kept)
+        print("\n".join(f"{name:30}{value}" for name, value in rates.items()))
+        write(args.out, [about | {"experiment": "add", "n": args.add} | {k: vars(v) for k, v in rates.items()}])
+        return
     plain = load_model(args.model, facts)
     fae = build_fae(args.model if args.model in PRESETS else plain, facts).to(plain.device)
     print(memorise(plain, facts, epochs=args.epochs), "\n")
     print(train_fae(fae, facts, epochs=args.epochs), "\n")
     records = compare({"plain": plain, "FaE": fae}, facts, n=args.n, seeds=range(args.seeds))
     print(f"\n{args.n} facts modified, {args.seeds} times; δ chosen on another modification\n\n{table(records)}")
-    if args.out:
-        about = {"experiment": "rq3", "facts": args.facts, "start": args.model, "epochs": args.epochs}
-        about |= {"device": plain.device.type, "cores": os.cpu_count(), "versions": versions()}
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=args.out.parent, prefix=".kmod-") as folder:
-            lines = [json.dumps(about | record) for record in records]
-            (Path(folder) / "records").write_text("\n".join(lines) + "\n", "utf-8")
-            os.replace(Path(folder) / "records", args.out)
+    about |= {"experiment": "rq3", "device": plain.device.type}
+    write(args.out, [about | record for record in records])
+
+
+def write(path: Path | None, records: Sequence[dict]) -> None:
+    """Records as lines of JSON, the whole file at once; nothing if `path` is None."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kmod-") as folder:
+        (Path(folder) / "records").write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
+        os.replace(Path(folder) / "records", path)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ import kmod
 from kmod import Fact, FactBase, Relation
 from kmod.models.fae import FaEConfig, FaEForMaskedLM, Names, Rows, build_fae
 from kmod.models.fae.annotations import fewrel_statements, trex_statements, usable
+from kmod.models.fae.losses import Losses, bio, step_losses
 from kmod.models.fae.memory import largest
 from kmod.models.fae.sampling import sample_memory
 from kmod.models.fae.statements import Statement, encode_mentions, masked_statement, place, whole_statement
-from kmod.training_fae import Losses, bio, step_losses
 
 TOWNS = "Arva Belm Cort Dune Esk Fyre Gant Holm Iver Jura Kell Lorn Mesa Nara Osby Pell".split()
 LANDS = "Upper Tam,Low Rill,Quor,Sedd".split(",")

@@ -12,7 +12,8 @@ import kmod
 from kmod import Edit, FactBase, Linf, WrongModelError
 from kmod.editing.finetune_fae import PLACES, fae_parts, proportional
 from kmod.models.fae import Names, build_fae
-from kmod.training_fae import Losses, examine, fit_fae, mask_tokens, train_fae
+from kmod.models.fae.losses import Losses, examine, mask_tokens, step_losses
+from kmod.training_fae import fit_fae, train_fae
 
 SETTINGS = dict(epochs=1, batch_size=24, lr=5e-3, progress=False)
 HELD = ("Arva", "P190")  # its town and its twin's are in other facts
@@ -121,7 +122,6 @@ def test_training_on_a_sample_learns_too(toy):
 
 
 def test_hidden_rows_make_the_null_row_right(model, toy):
-    from kmod.training_fae import step_losses
 
     batch = model.examples(toy, "evidences").collate(np.arange(8))
     seen, _ = step_losses(model, batch)
@@ -372,3 +372,26 @@ def test_rq3_in_one_go(_trained, toy):
     }
     assert {r["edit"] for r in chosen if r["model"] == "plain"} == {"all blocks", "block 0", "block 1", "block 2"}
     assert "symbolic + AWT" in table(records) and all(same(before[name], state(m)) for name, m in models.items())
+
+
+def test_held_out_facts_are_of_names_seen_elsewhere(atlas):
+    from kmod.rq3 import hold_out
+
+    kept, held = hold_out(atlas, 60, seed=1)
+    normal = kmod.facts.normal
+    assert len(held) == 60 and len(kept) == len(atlas) - 60
+    names = {normal(name) for f in kept for name in (f.subject, f.object)}
+    assert all(normal(name) in names for f in held for name in (f.subject, f.object))
+    assert {f.relation for f in held} <= {f.relation for f in kept}
+    assert {normal(f.subject) for f in held} <= {normal(f.subject) for f in kept}
+    with pytest.raises(ValueError, match="can be held out"):
+        hold_out(atlas, len(atlas))
+
+
+def test_add_is_measured_with_and_without(model, toy):
+    from kmod.rq3 import add
+
+    whole = toy_facts()
+    held = FactBase([f for f in whole if (f.subject, f.relation) == HELD], whole.relations, "held")
+    rates = add(model, held, toy)
+    assert rates["held out, tests, added"].facts == 1 and rates["the rest, tests, before"].facts == len(toy)

@@ -151,7 +151,7 @@ class FaEForMaskedLM(BertForMaskedLM):
             tokens: (B, T) bool: the tokens whose logits are wanted; all, if None.
 
         In training mode attention and retrieval are over the whole memories, else over the best of them. The losses are
-        those of `kmod.training_fae`: `labels` are refused with TypeError.
+        those of `losses`: `labels` are refused with TypeError.
         """
         if labels is not None:
             raise TypeError("FaEForMaskedLM has several losses: train it with kmod.train_fae")
