@@ -60,12 +60,12 @@ def explain(model: FaE, statement: str, subject: str | None = None, k: int = 5) 
     """What `model` retrieves for a statement with one [MASK], and what it answers with and without it.
 
     Args:
-        subject: the mention besides the [MASK], as it stands in the statement; the model detects mentions if None.
+        subject: the mention besides the [MASK], as it stands in the statement; those that `FaE.read` finds if None.
         k: how many rows and answers to list.
 
     Raises ValueError for a statement without exactly one [MASK], or a subject that does not stand in it.
     """
-    asked = model.detect([statement])[0]
+    asked = model.read([statement])[0]
     if subject is not None:
         if (found := place(statement, subject)) is None:
             raise ValueError(f"{subject!r} does not stand in {statement!r}")

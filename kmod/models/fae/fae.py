@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class FaE(MaskedLM):
             if len(have) != getattr(net.config, kind):
                 raise ValueError(f"{len(have):,} names for a memory of {getattr(net.config, kind):,} {kind}")
         self.names = names
+        self._longest = max(len(re.findall(r"\w+|[^\w\s]", name)) for name in names.entities)  # in words
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Mentions) -> Tensor:
         """Logits (K, N) over the entities for the K asked mentions of a (B, T) batch."""
@@ -117,12 +119,32 @@ class FaE(MaskedLM):
                 running = not masked
         return tuple((start, stop, -1) for start, stop in spans)
 
+    def read(self, statements: Sequence[str]) -> list[Statement]:
+        """The statements with their mentions: the longest names of entities that stand in them, or, where there is
+        none, what the model detects. Raises ValueError unless every statement has exactly one [MASK]."""
+        found = self.detect(statements)
+        for i, text in enumerate(statements):
+            words = [word.span() for word in re.finditer(rf"{re.escape(MASK)}|\w+|[^\w\s]", text)]
+            mentions, at = [], 0
+            while at < len(words):
+                for stop in range(min(len(words), at + self._longest), at, -1):
+                    start, end = words[at][0], words[stop - 1][1]
+                    if text[start:end] == MASK or self.names.find(text[start:end]) >= 0:
+                        mentions.append((start, end, self.names.find(text[start:end])))
+                        at = stop
+                        break
+                else:
+                    at += 1
+            if len(mentions) > 1:
+                found[i] = Statement(text, tuple(mentions), 0)
+        return found
+
     def answers(
         self, statements: Sequence[str], objects: Sequence[str] = (), k: int = 5
     ) -> list[list[tuple[str, float]]]:
-        """The k most probable entities for each statement, as (name, probability), best first. Where the mentions stand
-        is detected; `objects` is not needed, as the object is one mask."""
-        examples = encode_mentions(self.tokenizer, self.detect(statements), range(len(statements)), self.limit)
+        """The k most probable entities for each statement, as (name, probability), best first. Mentions are
+        those that `read` finds; `objects` is not needed, as the object is one mask."""
+        examples = encode_mentions(self.tokenizer, self.read(statements), range(len(statements)), self.limit)
         found: list[list[tuple[str, float]]] = [[] for _ in statements]
         for positions, logits, _ in self.logits(examples):
             top, ids = logits.float().softmax(-1).topk(min(k, logits.shape[-1]))

@@ -40,7 +40,7 @@ class Losses:
     retrieval: float = 2.0
     link_memory: float = 0.5
     link_top: float = 0.5
-    detection: float = 0.1
+    detection: float = 0.2
     tokens: float = 0.5
 
     def __post_init__(self):

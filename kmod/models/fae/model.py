@@ -21,6 +21,8 @@ from transformers.utils import ModelOutput
 from .config import FaEConfig
 from .memory import EntityMemory, FactMemory, Memory, Retrieved, spans_of
 
+NORM = 5.0  # of an entity at the start: e·e = 25 is enough for a retrieved entity to be the answer among a million
+
 
 @dataclass
 class FaEOutput(ModelOutput):
@@ -56,21 +58,20 @@ class FaEForMaskedLM(BertForMaskedLM):
 
     def _init_weights(self, module):
         super()._init_weights(module)
-        # transformers' own functions leave alone what a checkpoint has given. BERT's range would make what the memories
-        # say too faint to be learnt from: here a matrix keeps the scale of what enters it, and an entity has norm 1.
-        if isinstance(module, FaEForMaskedLM):
-            init.normal_(module.entity_embeddings.weight, std=module.config.entity_size**-0.5)
-            init.normal_(module.linking.weight, std=module.linking.in_features**-0.5)
-        elif isinstance(module, EntityMemory):
-            for matrix in (module.query, module.back):
-                init.normal_(matrix.weight, std=matrix.in_features**-0.5)
-        elif isinstance(module, FactMemory):
-            for matrix in (module.query, module.key):
-                init.normal_(matrix.weight, std=matrix.in_features**-0.5)
-            init.normal_(module.relation_embeddings.weight, std=module.relation_embeddings.embedding_dim**-0.5)
+        if isinstance(module, FactMemory):  # transformers' own functions leave alone what a checkpoint has given
             init.zeros_(module.null)
             for buffer in (module.subjects, module.relations, module.tails):
                 init.constant_(buffer, -1)
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        """New memories at a scale at which they are heard: in BERT's range of 0.02 they would be learnt too late."""
+        for table in (self.entity_embeddings, self.fact_memory.relation_embeddings):
+            table.weight.normal_(std=NORM * table.embedding_dim**-0.5)
+        for matrix in (self.linking, self.entity_memory.query, self.fact_memory.query):  # what is compared to entities
+            matrix.weight.normal_(std=matrix.in_features**-0.5 / NORM)
+        for matrix in (self.entity_memory.back, self.fact_memory.key):
+            matrix.weight.normal_(std=matrix.in_features**-0.5)
 
     @classmethod
     def from_bert(cls, bert: BertForMaskedLM, **settings) -> FaEForMaskedLM:
@@ -83,6 +84,7 @@ class FaEForMaskedLM(BertForMaskedLM):
             raise TypeError(f"a FaE starts from a BertForMaskedLM, got {type(bert).__name__}")
         known = {k: v for k, v in bert.config.to_dict().items() if k not in ("model_type", "architectures")}
         net = cls(FaEConfig(**known | settings))
+        net._start()
         net.load_state_dict(bert.state_dict(), strict=False)
         below = net.bert.encoder.layer[net.config.memory_after - 1].output.LayerNorm
         net.entity_memory.LayerNorm.load_state_dict(below.state_dict())
