@@ -95,7 +95,7 @@ def one(args, n, what):
         @torch.no_grad()
         def run():
             memory = net.memory()
-            *_, hidden = net.encode(batch.input_ids, batch.attention_mask, batch.slots.spans, memory, 100)
+            hidden = net.encode(batch.input_ids, batch.attention_mask, batch.slots.spans, memory, 100).hidden
             net.answer(spans_of(hidden, batch.slots.spans[batch.slots.asked]), memory, 100)[0].argmax(1)
     else:
         sparse = what == "sampled step"

@@ -1,6 +1,8 @@
 """FaE as a model: the equations against slow, plain references; mentions; saving; what it refuses."""
 
 import copy
+import itertools
+import json
 import math
 
 import numpy as np
@@ -106,7 +108,7 @@ def test_an_empty_fact_memory_leaves_the_answer_to_the_context(fae, toy, batch):
     fae.set_facts([])
     net, memory = fae.net, fae.net.memory()
     with torch.no_grad():
-        *_, hidden = net.encode(batch.input_ids, batch.attention_mask, batch.slots.spans, memory, 5)
+        hidden = net.encode(batch.input_ids, batch.attention_mask, batch.slots.spans, memory, 5).hidden
         spans = spans_by_hand(hidden, batch.slots.spans[batch.slots.asked])
         for top in (4, None):
             answers, context, _ = net.answer(spans, memory, top)
@@ -120,7 +122,7 @@ def test_entity_memory_equals_its_equations(fae, batch, top):
     torch.manual_seed(0)
     hidden = torch.randn(*batch.input_ids.shape, 32)
     with torch.no_grad():
-        ours, scores = layer(hidden, spans, net.memory(), top)
+        ours, scores, ids = layer(hidden, spans, net.memory(), top)
         expected = hidden.clone()
         for m, (b, s, t) in enumerate(spans.tolist()):
             h = layer.query.weight @ torch.cat([hidden[b, s], hidden[b, t]])  # W_f [x_s ‖ x_t]
@@ -132,6 +134,7 @@ def test_entity_memory_equals_its_equations(fae, batch, top):
             x = (x - x.mean()) / (x.var(unbiased=False) + layer.LayerNorm.eps).sqrt()
             expected[b, s] = x * layer.LayerNorm.weight + layer.LayerNorm.bias
             kept = score[near].sort(descending=True).values
+            assert ids is None or ids[m].tolist() == near.tolist()
             assert torch.allclose(scores[m].sort(descending=True).values, kept, atol=1e-4)
     assert torch.allclose(ours, expected, atol=1e-4)
     assert ours.shape == hidden.shape and scores.shape == (len(spans), min(top or len(E), len(E)))
@@ -369,6 +372,37 @@ def test_wrong_statements_are_refused_by_name(fae, toy):
         fae.examples(toy, "tests", [Fact("Esk", "P17", "Atlantis")])
 
 
+def test_annotated_sentences_are_read(tmp_path):
+    """T-REx's and FewRel's formats; what overlaps, is inside a word or too long is passed over."""
+    names = Names(("Esk", "Low Rill", "Rill"), ("P17",))
+    evidence = {"sub_surface": "Esk", "obj_surface": "the Low Rill", "masked_sentence": "In [MASK] lies Esk."}
+    none = {"sub_surface": "", "obj_surface": "Rill", "masked_sentence": "Of [MASK]."}
+    inside = {"sub_surface": "Esk", "obj_surface": "Rill", "masked_sentence": "Esk has [MASK]ish ways."}
+    fact = {"sub_label": "Esk", "obj_label": "Low Rill", "evidences": [evidence, none, inside, evidence]}
+    (tmp_path / "trex.jsonl").write_text(json.dumps(fact) + "\n")
+    row = {
+        "tokens": "Esk , in Low Rill , is old".split(),
+        "head": ["esk", "Q1", [[0]]],
+        "tail": ["low rill", "Q2", [[3, 4]]],
+    }
+    row["tail"][2].append([4])  # overlaps
+    (tmp_path / "fewrel.jsonl").write_text(json.dumps(row) + "\n")
+    trex = list(trex_statements(tmp_path / "trex.jsonl", names, most_per_fact=3))
+    fewrel = list(fewrel_statements(tmp_path / "fewrel.jsonl", names))
+
+    def read(statement):
+        return [(statement.text[a:b], e) for a, b, e in statement.mentions]
+
+    assert [read(s) for s in trex] == [[("the Low Rill", 1), ("Esk", 0)], [("Rill", 1)], [("Esk", 0), ("Rill", 1)]]
+    assert [read(s) for s in fewrel] == [[("Esk", 0), ("Low Rill", 1)]]
+    base = FactBase([Fact("Esk", "r", "Rill", (s.text + " [MASK]",), ("[MASK]",)) for s in trex + fewrel])
+    tokenizer = tiny_bert(base).tokenizer
+    good = usable([*trex, *fewrel], tokenizer, 64)
+    assert [read(s) for s in good] == [read(trex[0]), read(trex[1]), [("Esk", 0)], read(fewrel[0])]
+    assert len(encode_mentions(tokenizer, good, range(4), 64).spans) == 6
+    assert usable([*trex, *fewrel], tokenizer, 6) == [good[1]]
+
+
 def test_annotations_of_real_text(data):
     """T-REx and FewRel: each mention reads as its name, and all can be tokenised."""
     kept = []
@@ -377,8 +411,6 @@ def test_annotations_of_real_text(data):
         if len(kept) == 60:
             break
     names = Names.of(Fact(f["sub_label"], f["relation"], f["obj_label"], ("[MASK]",), ("[MASK].",)) for f in kept)
-    import itertools
-
     trex = list(itertools.islice(trex_statements(data / "trex_facts.jsonl.gz", names, 2), 80))
     fewrel = list(itertools.islice(fewrel_statements(data / "fewrel_val_wiki.jsonl.gz", names), 200))
     linked = sum(e >= 0 for s in trex for *_, e in s.mentions)
@@ -409,6 +441,7 @@ def test_saves_and_loads_as_a_hugging_face_model(fae, toy, tmp_path):
     assert type(again) is kmod.FaE and again.fingerprint() == fae.fingerprint()
     examples = fae.examples(toy, "tests")
     assert torch.equal(fae.correct(examples), again.correct(again.examples(toy, "tests")))
+    assert type(kmod.load_model("fae-nano", toy, device="cpu")) is kmod.FaE
     net = AutoModelForMaskedLM.from_pretrained(tmp_path / "fae")
     assert type(net) is FaEForMaskedLM
     assert all(torch.equal(t, net.state_dict()[name]) for name, t in fae.net.state_dict().items())

@@ -141,6 +141,22 @@ def test_hidden_rows_make_the_null_row_right(model, toy):
     assert torch.allclose(expected["answer"], found["answer"], atol=1e-6)
 
 
+def test_examine_is_what_the_losses_say(model, toy):
+    """At inference all 17 entities and 23 rows are searched, so that both ways to measure must agree."""
+    kmod.add_facts(model, [("Kell", "P190", "Mesa")]).apply(model)
+    examples = model.examples(toy, "tests")
+    cut = copy.deepcopy(model)
+    cut.net.fact_memory.subjects[3:9] = -1  # some statements lose their row
+    for other in (model, cut):
+        tests = other.examples(toy, "tests")
+        batch = tests.collate(np.arange(len(tests)))
+        _, right = step_losses(other, batch)
+        ours = examine(other, tests)
+        for name in ("answer", "retrieval", "null", "link_memory", "link_top"):
+            assert ours[name] == pytest.approx(float(right[name].float().mean())), name
+    assert len(tests.rows) < len(examples.rows)
+
+
 def test_only_whole_sentences_have_tokens_masked(model, toy):
     both = model.examples(toy, "evidences").joined(model.sentences(toy))
     batch = both.collate(np.arange(len(both)))
@@ -157,6 +173,8 @@ def test_only_whole_sentences_have_tokens_masked(model, toy):
 @pytest.mark.parametrize("wrong", [dict(epochs=0), dict(batch_size=0), dict(hide=1.5), dict(sentences=-1), dict(lr=0)])
 def test_wrong_training_settings_are_refused(model, toy, wrong):
     before = state(model)
+    with pytest.raises(TypeError, match="train it with"):
+        kmod.memorise(model, toy)
     with pytest.raises(ValueError, match="must be above 0"):
         train_fae(model, toy, progress=False, **wrong)
     assert same(before, state(model))

@@ -21,7 +21,7 @@ def load_model(
 ) -> MaskedLM:
     """A masked LM: a preset with random weights, a local folder, or a Hugging Face id.
 
-    A folder that holds a FaE gives one (`kmod.build_fae` makes them).
+    fae-nano, fae-mini and fae-base are presets of FaE (`kmod.build_fae`); a folder that holds a FaE gives one.
 
     Args:
         name: nano, mini, small, medium, base or large (random weights from `seed`, a WordPiece vocabulary of at most
@@ -45,6 +45,10 @@ def load_model(
         from .fae import FaE
 
         return FaE.load(name).to(device)
+    if str(name).startswith("fae-") and facts is not None and not Path(name).is_dir():
+        from .fae import build_fae
+
+        return build_fae(str(name).removeprefix("fae-"), facts, seed=seed, vocab_size=vocab_size).to(device)
     known = f"presets: {', '.join(PRESETS)}; or a folder with config.json; or a Hugging Face id"
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise ValueError(f"the folder {name} holds no model (no config.json). {known}")

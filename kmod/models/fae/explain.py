@@ -76,8 +76,8 @@ def explain(model: FaE, statement: str, subject: str | None = None, k: int = 5) 
     net, names, spans = model.net, model.names, batch.slots.spans
     memory = net.memory()
     with evaluating(model):
-        *_, hidden = net.encode(batch.input_ids, batch.attention_mask, spans, memory, net.config.entity_top)
-        at = spans_of(hidden, spans)
+        encoded = net.encode(batch.input_ids, batch.attention_mask, spans, memory, net.config.entity_top)
+        at = spans_of(encoded.hidden, spans)
         answers, context, retrieved = net.answer(at[batch.slots.asked], memory, net.config.fact_top)
         linked = (net.linking(at) @ memory.entities.T).argmax(-1).tolist()
 

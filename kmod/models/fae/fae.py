@@ -44,14 +44,14 @@ class FaE(MaskedLM):
         """Logits (K, N) over the entities for the K asked mentions of a (B, T) batch."""
         net = self.net
         memory = net.memory()
-        *_, hidden = net.encode(input_ids, attention_mask, slots.spans, memory, net.config.entity_top)
+        hidden = net.encode(input_ids, attention_mask, slots.spans, memory, net.config.entity_top).hidden
         return net.answer(spans_of(hidden, slots.spans[slots.asked]), memory, net.config.fact_top)[0]
 
     def examples(self, base: FactBase, kind: str, facts: Iterable[Fact] | None = None) -> MentionExamples:
         """The tokenised "evidences" or "tests" of `facts` (of all of `base` if None), with the mentions of subject and
         object. Raises ValueError for an object that is no entity of the memory."""
         facts = list(base if facts is None else facts)
-        rows = Rows.of(self.names, self.net.fact_memory).at
+        rows = Rows.of(self.names, self.net.fact_memory)
         about = []
         for fact in facts:
             subject, answer = self.names.find(fact.subject), self.names.entity(fact.object)
@@ -60,15 +60,15 @@ class FaE(MaskedLM):
         statements = [masked_statement(text, facts[i].subject, *about[i]) for text, i in zip(texts, owner, strict=True)]
         return encode_mentions(self.tokenizer, statements, owner, self.limit)
 
-    def supporting(self, fact: Fact, rows: Mapping[tuple[int, int], int] | None = None) -> list[int]:
+    def supporting(self, fact: Fact, rows: Rows | None = None) -> list[int]:
         """The rows of the fact memory about `fact`'s subject that hold its object, in whatever relation: what distant
         supervision takes for the facts that a sentence with both states."""
-        rows = Rows.of(self.names, self.net.fact_memory).at if rows is None else rows
+        rows = rows or Rows.of(self.names, self.net.fact_memory)
         subject, answer = self.names.find(fact.subject), self.names.find(fact.object)
         if subject < 0 or answer < 0:
             return []
-        found = [rows[subject, r] for r in range(len(self.names.relations)) if (subject, r) in rows]
-        return [row for row in found if answer in self.net.fact_memory.tails[row]]
+        found = [rows.at.get((subject, r), -1) for r in range(len(self.names.relations))]
+        return [row for row in found if row >= 0 and answer in rows.tails[row]]
 
     def sentences(self, base: FactBase) -> MentionExamples:
         """The evidences with their objects in place, mentions of subject and object marked: what the token and linking

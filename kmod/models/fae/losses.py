@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy
 
 from ..masked_lm import evaluating
 from .fae import FaE
-from .memory import spans_of
+from .memory import largest, spans_of
 from .sampling import Sample
 from .statements import MentionBatch, MentionExamples
 
@@ -72,7 +72,7 @@ def step_losses(
     if sample is not None:
         linked, targets = sample.local(linked), sample.local(targets)
         support = torch.stack([support[:, 0], sample.local_rows(support[:, 1])], 1)
-    first, scores, hidden = net.encode(batch.input_ids, batch.attention_mask, spans, memory, None)
+    first, scores, _, hidden = net.encode(batch.input_ids, batch.attention_mask, spans, memory, None)
     at = spans_of(hidden, spans)
 
     known = linked >= 0
@@ -149,18 +149,35 @@ def mask_tokens(
 @torch.no_grad()
 def examine(model: FaE, examples: MentionExamples, batch_size: int = 256) -> dict[str, float]:
     """How the model stands on masked statements, as shares: answers right, with the fact memory and from the context
-    alone; supporting rows (or null, where there is none) retrieved; null the best row; linking accuracy at the memory
-    and at the top; and the mean of λ, the weight not on null."""
-    sums: dict[str, list[int | float]] = {}
+    alone; a supporting row (or null, where there is none) retrieved; null the best row; linking accuracy at the memory
+    and at the top; and the mean of λ, the weight not on null. The search is that of inference."""
+    sums: dict[str, list[float]] = {}
+    net = model.net
+    batch_size = max(1, min(batch_size, 2**27 // net.config.entities))  # scores of all entities: at most half a GiB
     with evaluating(model):
         for chosen in examples.by_length(batch_size):
             batch = examples.collate(chosen, model.device)
-            _, right = step_losses(model, batch)
-            net, asked = model.net, batch.slots.asked
-            memory = net.memory()
-            *_, hidden = net.encode(batch.input_ids, batch.attention_mask, batch.slots.spans, memory, None)
-            _, context, retrieved = net.answer(spans_of(hidden, batch.slots.spans[asked]), memory, None)
-            right |= {"context_answer": context.argmax(1) == batch.targets, "lambda": 1 - retrieved.null.flatten()}
+            spans, asked, memory = batch.slots.spans, batch.slots.asked, net.memory()
+            encoded = net.encode(batch.input_ids, batch.attention_mask, spans, memory, net.config.entity_top)
+            at = spans_of(encoded.hidden, spans)
+            answers, context, retrieved = net.answer(at[asked], memory, net.config.fact_top)
+            known = batch.linked >= 0
+            linked = largest(net.linking(at[known]), lambda h, i, j: h @ net.entity_embeddings.weight[i:j].T,
+                             net.config.entities, 1)  # fmt: skip
+            best = retrieved.log_weights.argmax(1)  # 0 is the null row
+            row = retrieved.rows.gather(1, (best - 1).clamp(min=0)[:, None])  # (K, 1)
+            k, support = batch.support.T
+            stated = torch.zeros_like(best).index_add_(0, k, (row[k, 0] == support).long()) > 0
+            unsupported = torch.ones_like(best).index_fill_(0, k, 0) > 0
+            right = {
+                "answer": answers.argmax(1) == batch.targets,
+                "context_answer": context.argmax(1) == batch.targets,
+                "retrieval": torch.where(best == 0, unsupported, stated),
+                "null": best == 0,
+                "lambda": 1 - retrieved.null.flatten(),
+                "link_memory": encoded.entities[known, 0] == batch.linked[known],
+                "link_top": linked[:, 0] == batch.linked[known],
+            }
             for name, values in right.items():
                 entry = sums.setdefault(name, [0.0, 0])
                 entry[0] += float(values.sum())

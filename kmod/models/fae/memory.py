@@ -78,15 +78,17 @@ class EntityMemory(nn.Module):
         self.back = nn.Linear(config.entity_size, config.hidden_size, bias=False)  # W_b
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, hidden: Tensor, mentions: Tensor, memory: Memory, top: int | None) -> tuple[Tensor, Tensor]:
-        """The hidden states (B, T, H) with what the memory adds, and the scores h·E: (M, N), or, if the attention is
-        over the `top` entities alone, theirs (M, top)."""
+    def forward(
+        self, hidden: Tensor, mentions: Tensor, memory: Memory, top: int | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The hidden states (B, T, H) with what the memory adds, the scores h·E (M, N), and None; or, if the attention
+        is over the `top` entities alone, their scores (M, top), and which they are (M, top), best first."""
         h = self.query(spans_of(hidden, mentions))  # (M, d)
         if top is None:
             scores = h @ memory.entities.T  # (M, N)
             if memory.entity_weight is not None:
                 scores = scores + memory.entity_weight
-            found = scores.softmax(-1) @ memory.entities
+            found, ids = scores.softmax(-1) @ memory.entities, None
         else:
             ids = largest(h, lambda h, i, j: h @ memory.entities[i:j].T, len(memory.entities), top)
             near = embedding(ids, memory.entities)  # (M, top, d)
@@ -96,7 +98,7 @@ class EntityMemory(nn.Module):
         at = (mentions[:, 0], mentions[:, 1])
         before = hidden[at]
         after = torch.where(added.any(-1, keepdim=True), self.LayerNorm(before + added), before)
-        return hidden.index_put(at, after), scores
+        return hidden.index_put(at, after), scores, ids
 
 
 @dataclass(frozen=True, eq=False)

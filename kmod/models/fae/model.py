@@ -10,6 +10,7 @@ The blocks, embeddings and head are BERT's and bear its names. Sources: see `mem
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,15 @@ from .config import FaEConfig
 from .memory import EntityMemory, FactMemory, Memory, Retrieved, spans_of
 
 NORM = 5.0  # of an entity at the start: e·e = 25 is enough for a retrieved entity to be the answer among a million
+
+
+class Encoded(NamedTuple):
+    """What `encode` gives: states after the first stage and after the last, and what `EntityMemory` scored."""
+
+    first: Tensor  # (B, T, H)
+    scores: Tensor  # (M, N) or (M, top)
+    entities: Tensor | None  # (M, top)
+    hidden: Tensor  # (B, T, H)
 
 
 @dataclass
@@ -107,13 +117,13 @@ class FaEForMaskedLM(BertForMaskedLM):
 
     def encode(
         self, input_ids: Tensor, attention_mask: Tensor | None, mentions: Tensor, memory: Memory, top: int | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The states (B, T, H) after the first stage, the entity memory's scores, and the states after the last."""
-        kept: dict[str, Tensor] = {}
+    ) -> Encoded:
+        """Run the blocks with the entity memory between them, attending to its `top` entities (to all, if None)."""
+        kept = {}
 
         def enter(_, args):
             kept["first"] = args[0]
-            hidden, kept["scores"] = self.entity_memory(args[0], mentions, memory, top)
+            hidden, kept["scores"], kept["entities"] = self.entity_memory(args[0], mentions, memory, top)
             return (hidden, *args[1:])
 
         # A hook on the block above the memory: BERT's own code still makes the attention masks, whatever its version.
@@ -122,7 +132,7 @@ class FaEForMaskedLM(BertForMaskedLM):
             hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask)[0]
         finally:
             handle.remove()
-        return kept["first"], kept["scores"], hidden
+        return Encoded(**kept, hidden=hidden)
 
     def answer(
         self, spans: Tensor, memory: Memory, top: int | None, without: Tensor | None = None
@@ -162,13 +172,13 @@ class FaEForMaskedLM(BertForMaskedLM):
         asked = nothing if asked is None else asked
         memory = self.memory()
         entity_top, fact_top = (None, None) if self.training else (self.config.entity_top, self.config.fact_top)
-        first, scores, hidden = self.encode(input_ids, attention_mask, mentions, memory, entity_top)
-        spans = spans_of(hidden, mentions)
+        encoded = self.encode(input_ids, attention_mask, mentions, memory, entity_top)
+        hidden, spans = encoded.hidden, spans_of(encoded.hidden, mentions)
         answers, _, retrieved = self.answer(spans[asked], memory, fact_top)
         return FaEOutput(
             logits=self.cls(hidden if tokens is None else hidden[tokens]),
-            detection=self.detection(first),
-            memory_scores=scores,
+            detection=self.detection(encoded.first),
+            memory_scores=encoded.scores,
             entity_logits=self.linking(spans) @ memory.entities.T,
             answer_logits=answers,
             retrieved=retrieved,
