@@ -17,8 +17,10 @@ from .editing import (
     Datastore,
     Edit,
     WrongModelError,
+    add_facts,
     ewc,
     finetune,
+    finetune_fae,
     kl,
     knn,
     layernorm_tuning,
@@ -27,6 +29,7 @@ from .editing import (
     retrain,
     rome,
     sweep,
+    update_facts,
 )
 from .evaluation import Evaluation, Rate, evaluate, known, score
 from .facts import Fact, FactBase, Modification, Relation
@@ -39,11 +42,28 @@ from .training import Stop
 
 __version__ = "0.1.0"
 
+_LATER = {  # imported when first asked for: what needs transformers takes seconds to import
+    "FaE": "models.fae",
+    "build_fae": "models.fae",
+    "explain": "models.fae",
+    "train_fae": "training_fae",
+}
+
+
+def __getattr__(name: str):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)
+
+
 __all__ = [
     "L2",
     "Datastore",
     "Edit",
     "Evaluation",
+    "FaE",
     "Fact",
     "FactBase",
     "Fisher",
@@ -55,9 +75,13 @@ __all__ = [
     "Relation",
     "Stop",
     "WrongModelError",
+    "add_facts",
+    "build_fae",
     "evaluate",
     "ewc",
+    "explain",
     "finetune",
+    "finetune_fae",
     "fisher_diagonal",
     "kl",
     "knn",
@@ -76,5 +100,7 @@ __all__ = [
     "score",
     "single_token",
     "sweep",
+    "train_fae",
+    "update_facts",
     "writable",
 ]

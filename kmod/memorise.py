@@ -67,6 +67,8 @@ def memorise(
 
     Raises ValueError for facts without evidences, or objects outside the model's vocabulary, before any training.
     """
+    if model.net.config.model_type == "fae":
+        raise TypeError("a FaE has more to learn than its answers: train it with kmod.train_fae(model, facts)")
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
     if not (epochs > 0 and batch_size > 0 and lr > 0):
         raise ValueError(f"epochs, batch_size and lr must be above 0; got {settings}")

@@ -9,7 +9,7 @@ from tokenizers import AddedToken
 import kmod
 from kmod.cli import main
 from kmod.facts import Fact, FactBase
-from kmod.models.presets import build_tokenizer
+from kmod.models import build_tokenizer
 from kmod.sources import counts, modification_set, sets, single_token, writable
 
 

@@ -7,6 +7,7 @@ Of `knn`, which changes no weight, a `Datastore` that is used like one. `sweep` 
 from .edit import Edit, WrongModelError
 from .ewc import ewc
 from .finetune import finetune
+from .finetune_fae import finetune_fae
 from .kl import kl
 from .knn import Datastore, knn
 from .layernorm import layernorm_tuning
@@ -15,13 +16,16 @@ from .loss_constrained import loss_constrained
 from .retrain import retrain
 from .rome import rome
 from .sweep import sweep
+from .symbolic import add_facts, update_facts
 
 __all__ = [
     "Datastore",
     "Edit",
     "WrongModelError",
+    "add_facts",
     "ewc",
     "finetune",
+    "finetune_fae",
     "kl",
     "knn",
     "layernorm_tuning",
@@ -30,4 +34,5 @@ __all__ = [
     "retrain",
     "rome",
     "sweep",
+    "update_facts",
 ]

@@ -40,12 +40,19 @@ def _bits(tensor: Tensor) -> Tensor:
     return tensor.view(_BITS[tensor.element_size()])
 
 
+def _tensors(model: MaskedLM) -> dict[str, Tensor]:
+    """The parameters of a model, and the buffers that are saved with it: a memory of facts, say."""
+    net = model.net
+    saved = net.state_dict().keys()
+    return dict(net.named_parameters()) | {name: b for name, b in net.named_buffers() if name in saved}
+
+
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """A change of some of a model's parameters.
+    """A change of some of a model's parameters, or of the buffers that are saved with it.
 
     Args:
-        xor: full parameter name → XOR of the bits before and after, as integers of the parameter's width and shape.
+        xor: full name of a tensor → XOR of the bits before and after, as integers of its elements' width and its shape.
         before, after: `MaskedLM.fingerprint` of the model without and with the edit.
         made: how: method, settings, the facts changed, versions; anything JSON can hold.
     """
@@ -57,11 +64,13 @@ class Edit:
 
     @classmethod
     def between(cls, model: MaskedLM, new: dict[str, Tensor], made: dict) -> Edit:
-        """The edit that gives the named parameters of `model` their `new` values. The model is not written to.
+        """The edit that gives the named parameters or buffers of `model` their `new` values. The model is not written
+        to.
 
-        Raises ValueError for a name that is no parameter of the model, or another shape or type than the parameter's.
+        Raises ValueError for a name that is no parameter or saved buffer of the model, or another shape or type than
+        its.
         """
-        current = dict(model.net.named_parameters())
+        current = _tensors(model)
         for name, value in new.items():
             if name not in current:
                 raise ValueError(f"{name} is no parameter of this model")
@@ -81,7 +90,7 @@ class Edit:
 
     @torch.no_grad()
     def _toggle(self, model: MaskedLM) -> None:
-        parameters = dict(model.net.named_parameters())
+        parameters = _tensors(model)
         done = []
         try:
             for name, xor in self.xor.items():
@@ -108,7 +117,7 @@ class Edit:
 
     def _require_fit(self, model: MaskedLM) -> None:
         """A file whose fingerprints are right and whose tensors are not was damaged."""
-        parameters = dict(model.net.named_parameters())
+        parameters = _tensors(model)
         for name, xor in self.xor.items():
             theta = parameters.get(name)
             if theta is None or theta.shape != xor.shape or _BITS[theta.element_size()] != xor.dtype:
@@ -145,7 +154,7 @@ class Edit:
     def difference(self, model: MaskedLM) -> dict[str, Tensor]:
         """θ − θ₀ of each touched parameter, as floats. `model` may be with or without the edit."""
         sign = -1 if self.applied(model) else 1
-        parameters = dict(model.net.named_parameters())
+        parameters = _tensors(model)
         out = {}
         for name, xor in self.xor.items():
             here = parameters[name].detach()

@@ -26,7 +26,7 @@ def _minilm() -> Path:
 HEAD_PREFIXES = tuple(f"{name}." for names in HEADS for name in names)
 PACKAGED = {"nano-wiki": _nano_wiki, "minilm": _minilm}  # pretrained models that come in packages: name → folder
 
-__all__ = ["PACKAGED", "PRESETS", "MaskedLM", "evaluating", "load_model"]
+__all__ = ["PACKAGED", "PRESETS", "MaskedLM", "build_tokenizer", "evaluating", "load_model"]
 
 
 def load_model(
@@ -40,6 +40,8 @@ def load_model(
     device: str | None = None,
 ) -> MaskedLM:
     """A masked LM: a preset with random weights, one pretrained for this project, a local folder, or a Hugging Face id.
+
+    fae-nano, fae-mini and fae-base are presets of FaE (`kmod.build_fae`); a folder that holds a FaE gives one.
 
     Args:
         name: nano, mini, small, medium, base or large (random weights from `seed`, with `tokenizer`, or with a
@@ -63,6 +65,14 @@ def load_model(
             raise ValueError(f"the preset {name!r} needs facts to build its vocabulary: load_model({name!r}, facts)")
         tokenizer = tokenizer or build_tokenizer(facts, vocab_size)
         return MaskedLM(build_net(name, len(tokenizer), seed), tokenizer).to(device)
+    if (Path(name) / "entities.json").is_file():
+        from .fae import FaE
+
+        return FaE.load(name).to(device)
+    if str(name).startswith("fae-") and facts is not None and not Path(name).is_dir():
+        from .fae import build_fae
+
+        return build_fae(str(name).removeprefix("fae-"), facts, seed=seed, vocab_size=vocab_size).to(device)
     known = f"presets: {', '.join(PRESETS)}; {', '.join(PACKAGED)}; or a folder with config.json; or a Hugging Face id"
     if name in PACKAGED and not Path(name).is_dir():
         name = PACKAGED[name]()

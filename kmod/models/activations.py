@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ..parts import blocks
+from .masked_lm import MaskedLM
 from .statements import Batch, Examples
 from .upper import Upper, upper
 
@@ -121,8 +122,10 @@ def activations(
     model's own modules run from there on, whatever the family.
 
     None if `block` is None, or shared by several depths, or the first where the model's own code runs: then there is
-    nothing to keep."""
-    if block is None or len(blocks(model.net)) != model.net.config.num_hidden_layers:
+    nothing to keep. None too of a model that runs more than its blocks one after the other (a FaE)."""
+    if block is None or type(model).forward is not MaskedLM.forward:
+        return None
+    if len(blocks(model.net)) != model.net.config.num_hidden_layers:
         return None
     above = None if own_code else upper(model, block)
     return Activations(model, examples, block, most_bytes, above) if block or above else None

@@ -128,10 +128,10 @@ class MaskedLM(nn.Module):
     def fingerprint(self, instead: Mapping[str, Tensor] | None = None) -> str:
         """SHA-256 over the names, types, shapes and bytes of all parameters and buffers, and the vocabulary.
 
-        With `instead`, that of the model which has these tensors in place of its parameters of those names.
+        With `instead`, that of the model which has these tensors in place of its parameters and buffers of those names.
         """
         instead = instead or {}
-        swap = {id(p): instead[name] for name, p in self.net.named_parameters() if name in instead}
+        swap = {id(t): instead[name] for name, t in self.net.state_dict(keep_vars=True).items() if name in instead}
         seen: set[int] = set()
         digest = hashlib.sha256()
         for name, tensor in self.net.state_dict(keep_vars=True).items():

@@ -49,14 +49,18 @@ class Examples:
     @staticmethod
     def join(a: Examples, b: Examples) -> Examples:
         """The statements of `a`, then those of `b`; the owners are those of each."""
+        return a.joined(b)
+
+    def joined(self, other: Examples) -> Examples:
+        """`join(self, other)`; a kind of examples that holds more overrides it."""
         return Examples(
-            np.concatenate([a.ids, b.ids]),
-            np.concatenate([a.starts, a.starts[-1] + b.starts[1:]]),
-            np.concatenate([a.targets, b.targets]),
-            np.concatenate([a.target_starts, a.target_starts[-1] + b.target_starts[1:]]),
-            np.concatenate([a.owner, b.owner]),
-            a.mask_id,
-            a.pad_id,
+            np.concatenate([self.ids, other.ids]),
+            np.concatenate([self.starts, self.starts[-1] + other.starts[1:]]),
+            np.concatenate([self.targets, other.targets]),
+            np.concatenate([self.target_starts, self.target_starts[-1] + other.target_starts[1:]]),
+            np.concatenate([self.owner, other.owner]),
+            self.mask_id,
+            self.pad_id,
         )
 
     def collate(self, chosen: np.ndarray, device: torch.device | str = "cpu") -> Batch:
