@@ -217,8 +217,8 @@ def test_kept_activations_give_the_same_answers(fae, toy):
         whole = fae(*inputs)
         for block in (1, 2):
             kept = activations(fae, examples, block)
-            with kept.entering(fae.net, chosen, batch):
-                assert torch.allclose(fae(*inputs), whole, atol=1e-5)
+            logits = kept.logits(dict(fae.net.named_parameters()), chosen, batch)
+            assert torch.allclose(logits, whole, atol=1e-5)
 
 
 # ---------------------------------------------------------------- samples of large memories

@@ -11,9 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from ..constraints import Constraint, Linf
-from ..facts import Modification
+from ..facts import Fact, Modification
 from ..models.masked_lm import MaskedLM
-from ..models.statements import Examples, encode, statements_of
+from ..models.statements import Examples, statements_of
 from ..parts import Block, Plan, plan
 from ..training import Forward, History, Stop, fit, random_batches
 from ..versions import versions
@@ -149,9 +149,13 @@ def unmodified(model: MaskedLM, change: Modification, most: int, seed: int) -> E
     """
     if len(change) == len(change.base):
         raise ValueError("every fact is modified: there are no unmodified facts to keep to")
-    parts = statements_of(change.base, change.unmodified, "evidences")
-    chosen = np.sort(np.random.default_rng([seed, 2]).permutation(len(parts[0]))[:most])
-    return encode(model.tokenizer, *([part[i] for i in chosen] for part in parts), model.limit)
+    facts = change.unmodified
+    texts, _, owner = statements_of(change.base, facts, "evidences")
+    drawn: dict[int, list[str]] = {}
+    for i in np.sort(np.random.default_rng([seed, 2]).permutation(len(texts))[:most]):
+        drawn.setdefault(owner[i], []).append(texts[i])
+    some = [Fact(facts[i].subject, facts[i].relation, facts[i].object, tuple(own)) for i, own in drawn.items()]
+    return model.examples(change.base, "evidences", some)
 
 
 def check_constraint(constraint: Constraint | None, origin: dict[str, Tensor]) -> None:

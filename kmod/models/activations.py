@@ -122,10 +122,9 @@ def activations(
     model's own modules run from there on, whatever the family.
 
     None if `block` is None, or shared by several depths, or the first where the model's own code runs: then there is
-    nothing to keep. None too of a model that runs more than its blocks one after the other (a FaE)."""
-    if block is None or type(model).forward is not MaskedLM.forward:
+    nothing to keep."""
+    if block is None or len(blocks(model.net)) != model.net.config.num_hidden_layers:
         return None
-    if len(blocks(model.net)) != model.net.config.num_hidden_layers:
-        return None
+    own_code = own_code or type(model).forward is not MaskedLM.forward  # a FaE is more than its blocks
     above = None if own_code else upper(model, block)
     return Activations(model, examples, block, most_bytes, above) if block or above else None
