@@ -53,8 +53,9 @@ class Pretrained:
     validation_loss: float
     validation_accuracy: float
     validation_sequences: int
+    frequency_loss: float  # of answering every mask of the validation with the frequencies of the words alone
     seconds: float  # of training, over all calls
-    tokens_a_second: float  # of this call
+    tokens_a_second: float
     flops_a_token: float
     matmul_flops: float  # what this device reaches in large matrix products of the type used
     device: str
@@ -70,7 +71,8 @@ class Pretrained:
         return (
             f"{self.steps:,} steps, {self.tokens / 1e6:.1f} M tokens in {self.seconds / 60:.1f} min"
             f"{'' if self.finished else ' (not finished: run the same again to go on)'}\n"
-            f"loss {self.loss:.3f}; on unseen text {self.validation_loss:.3f}, "
+            f"loss {self.loss:.3f}; on unseen text {self.validation_loss:.3f} "
+            f"(word frequencies alone: {self.frequency_loss:.3f}), "
             f"{100 * self.validation_accuracy:.1f} % of masked tokens right ({self.validation_sequences} sequences)\n"
             f"{self.tokens_a_second:,.0f} tokens a second, {100 * self.utilisation:.0f} % of the matrix rate of "
             f"{self.device} ({self.matmul_flops / 1e12:.2f} TFLOP/s)"
@@ -222,8 +224,9 @@ def pretrain(
         validation_loss=validation_loss,
         validation_accuracy=accuracy,
         validation_sequences=held_out,
+        frequency_loss=corpus.frequency_loss(),
         seconds=round(state.seconds + spent, 1),
-        tokens_a_second=(state.step - first) * batch_size * length / max(spent, 1e-9),
+        tokens_a_second=round(state.step * batch_size * length / (state.seconds + spent)),
         flops_a_token=flops_a_token(model, length, MASKED),
         matmul_flops=matmul_flops(device) * accelerator.num_processes,
         device=device_name(device),

@@ -39,10 +39,27 @@ def test_python_block(folder, own_cache):
 
 
 def test_shell_block(folder, own_cache):
-    (commands,) = [block for block in blocks("sh") if "python -m kmod" in block]
+    commands, _ = [block for block in blocks("sh") if "python -m kmod" in block]
     for command in commands.strip().splitlines():
         words = [sys.executable if word == "python" else word for word in shlex.split(command)]
         done = subprocess.run(words, cwd=folder, env=environment(own_cache), capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         if " edit " in command:
             assert "✓" in done.stdout, done.stdout
+
+
+def test_the_other_shell_block_is_understood(folder, own_cache):
+    """Its commands take long, or the network: their options are checked, and the first one is run."""
+    from kmod.cli import parser
+
+    _, commands = [block for block in blocks("sh") if "python -m kmod" in block]
+    for command in commands.strip().splitlines():
+        words = shlex.split(command, comments=True)
+        parser().parse_args(words[words.index("kmod") + 1 :])
+    (folder / "my-facts.csv").write_text(
+        "subject,relation,object,evidences,tests\n"
+        "Kira,pet,cat,Kira keeps a [MASK].|It is Kira who owns a [MASK].,Kira has a [MASK].\n"
+    )
+    first = shlex.split(commands.strip().splitlines()[0], comments=True)
+    done = subprocess.run([sys.executable, *first[1:]], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0 and "1 facts, 1 relations" in done.stdout, done.stderr + done.stdout

@@ -43,6 +43,11 @@ class PackedText:
         """The held-out sequences, masked the same way every time."""
         return self._masked(np.arange(self.n, self.n + self.held_out), np.random.default_rng([self.seed, 2]))
 
+    def frequency_loss(self, most: int = 10_000_000) -> float:
+        """Cross-entropy, in nats, of the validation's targets under the frequencies of the first `most` tokens."""
+        counts = np.bincount(self.tokens[:most], minlength=self.vocab_size) + 1.0
+        return float(-np.log(counts / counts.sum())[self.validation()[2]].mean())
+
     def _epochs(self, numbers: np.ndarray) -> range:
         return range(numbers[0] // self.n, numbers[-1] // self.n + 1)
 
