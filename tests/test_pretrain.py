@@ -19,6 +19,7 @@ from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, Bert
 import kmod
 from kmod.corpus import read_text
 from kmod.models import MaskedLM
+from kmod.models.vectors import warm_start, word_vectors
 from kmod.models.vocabulary import build_tokenizer, read_tokenizer, train_tokenizer
 from kmod.pretrain import CHECKPOINT, pretrain
 from kmod.sources.packed import MASKED, PackedText
@@ -275,13 +276,49 @@ def test_an_encoder_without_a_head_starts_only_when_asked(tokenizer, tokens, tmp
     assert report.finished and kmod.load_model(tmp_path / "out").fingerprint() == model.fingerprint()
 
 
+def test_words_with_the_same_neighbours_get_the_same_direction(tokenizer):
+    """Two words that take turns in the same place, among noise."""
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(20, len(tokenizer), 30_000)
+    for at in range(0, len(tokens) - 2, 10):
+        tokens[at : at + 3] = 10, rng.choice([11, 12]), 13
+    vectors = torch.nn.functional.normalize(word_vectors(tokens, len(tokenizer), 16), dim=1)
+    likeness = vectors @ vectors[11]
+    assert sorted(likeness.topk(2).indices.tolist()) == [11, 12] and likeness[12] > 0.8
+    assert not vectors[15].any()  # it does not occur
+    assert torch.equal(vectors, torch.nn.functional.normalize(word_vectors(tokens, len(tokenizer), 16), dim=1))
+
+
+def test_a_warm_start_keeps_the_scale_and_learns_faster(tokenizer, tokens, tmp_path):
+    cold, warm = tiny(tokenizer), tiny(tokenizer)
+    state = torch.random.get_rng_state()
+    warm_start(warm, tokens)
+    assert torch.equal(state, torch.random.get_rng_state())
+    before, after = (m.net.get_input_embeddings().weight.norm(dim=1) for m in (cold, warm))
+    torch.testing.assert_close(after[tokens[:50].astype(np.int64)], before.mean().expand(50), rtol=1e-4, atol=1e-5)
+    curves = []
+    for name, model in (("cold", cold), ("warm", warm)):
+        pretrain(model, tokens, tmp_path / name, **FAST | {"steps": 50})
+        curves.append(np.mean(curve_of(tmp_path / name)[-20:]))
+    assert curves[1] < curves[0]
+    with pytest.raises(ValueError, match="too few"):
+        warm_start(warm, tokens[:10])
+
+
+def test_the_frequencies_alone_are_the_line_to_beat(tokenizer, tokens):
+    text = PackedText(tokens, tokenizer, 32, 8, 16, 0)
+    counts = np.bincount(tokens, minlength=len(tokenizer)) + 1
+    chances = (counts / counts.sum())[text.validation()[2]]
+    assert text.frequency_loss() == pytest.approx(float(np.mean([-np.log(p) for p in chances.ravel()])))
+
+
 def test_the_command_pretrains_and_goes_on(facts, tmp_path, capsys):
     from kmod.cli import main
 
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(s.replace("[MASK]", f.object) for f in facts for s in facts.evidences(f)), "utf-8")
     command = ["pretrain", "--model", "nano", "--text", str(text), "--vocab-size", "400", "--length", "16", "--steps"]
-    command += ["10", "--batch-size", "4", "--out", str(tmp_path / "out")]
+    command += ["10", "--batch-size", "4", "--warm-start", "--out", str(tmp_path / "out")]
     assert main(command) == 0 and "tokens a second" in capsys.readouterr().out
     assert kmod.load_model(tmp_path / "out").net.config.num_hidden_layers == 4
     assert main([*command[:-1], str(text)]) == 2
