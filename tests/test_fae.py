@@ -471,6 +471,15 @@ def test_parameters_can_stand_in_for_others(fae, batch):
         assert torch.equal(functional_call(fae, weights, inputs), other(*inputs))
 
 
+@pytest.mark.parametrize("norm", [0.5, 5.0])
+def test_entities_start_at_the_norm_that_is_asked_for(toy, norm):
+    net = build_fae(tiny_bert(toy), toy, entity_size=64, entity_norm=norm).net
+    for table in (net.entity_embeddings, net.fact_memory.relation_embeddings):
+        assert float(table.weight.detach().norm(dim=1).mean()) == pytest.approx(norm, rel=0.2)
+    spans = torch.randn(500, 64, generator=torch.Generator().manual_seed(0))
+    assert 0.7 < float((net.linking(spans) @ net.entity_embeddings.weight.T).detach().std()) < 1.4
+
+
 def test_names_are_told_apart_without_case_and_unknown_ones_refused():
     names = Names(("Paris", "Rome"), ("P36",))
     assert names.entity(" paris ") == 0 and names.find("Oslo") == -1
@@ -487,6 +496,8 @@ def test_wrong_shapes_are_refused():
         FaEConfig(num_hidden_layers=4, memory_after=4)
     with pytest.raises(ValueError, match="fact_top must be 1 or more"):
         FaEConfig(fact_top=0)
+    with pytest.raises(ValueError, match="entity_norm must be above 0"):
+        FaEConfig(entity_norm=0.0)
     with pytest.raises(ValueError, match="no preset 'huge' of FaE; known: nano, mini, base"):
         build_fae("huge", toy_facts())
     with pytest.raises(TypeError, match="starts from a BertForMaskedLM"):
