@@ -457,6 +457,11 @@ def test_score_is_the_argmax_over_the_entities(fae, toy):
         out = fae.net(one.input_ids, one.attention_mask, one.slots.spans, one.slots.asked)
         expected.append(bool(out.answer_logits.argmax() == one.targets[0]))
     assert fae.correct(examples).tolist() == expected
+    some = [3, 0, 20]
+    assert fae.correct(fae.examples(toy, "tests", only=some)).tolist() == [expected[i] for i in some]
+    bert = tiny_bert(toy)
+    ids = [bert.examples(toy, "tests").collate(np.array([i])).input_ids.tolist() for i in some]
+    assert [bert.examples(toy, "tests", only=[i]).collate(np.array([0])).input_ids.tolist() for i in some] == ids
     assert kmod.score(fae, toy).asked["tests"].sum() == len(examples) == 24
 
 
