@@ -146,8 +146,8 @@ def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: 
 def statements_of(
     base: FactBase, facts: Iterable[Fact], kind: str, only: Sequence[int] | None = None
 ) -> tuple[list[str], list[str], list[int]]:
-    """The statements of `facts` (kind: "evidences" or "tests"), the object of each, and the position of its fact; `only`
-    those at these positions."""
+    """The statements of `facts` (kind: "evidences" or "tests"), the object of each, and the position of its fact.
+    `only`: those at these positions among them."""
     statements, objects, owner = [], [], []
     of = {"evidences": base.evidences, "tests": base.tests}[kind]
     for i, fact in enumerate(facts):
