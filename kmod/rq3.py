@@ -187,16 +187,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many modifications to measure; default 3")
     parser.add_argument("--epochs", type=float, default=11, help="at most this many passes to memorise; default 11")
     parser.add_argument("--add", type=int, default=0, metavar="N", help="train FaE without N facts, then ADD them")
+    parser.add_argument(
+        "--entity-norm", type=float, default=5.0, help="norm of FaE's entities at the start: how loud its memory is; 5"
+    )
     parser.add_argument("--out", type=Path, help="write the records to this file, one a line")
     args = parser.parse_args(argv)
 
-    about = {"facts": args.facts, "start": args.model, "epochs": args.epochs}
+    about = {"facts": args.facts, "start": args.model, "epochs": args.epochs, "entity_norm": args.entity_norm}
     about |= {"cores": os.cpu_count(), "versions": versions()}
     facts = load_facts(args.facts)
     if args.add:
         kept, held = hold_out(facts, args.add)
         start = args.model if args.model in PRESETS else load_model(args.model, kept)
-        model = build_fae(start, kept, spare=0.25 + args.add / len(kept))
+        model = build_fae(start, kept, spare=0.25 + args.add / len(kept), entity_norm=args.entity_norm)
         if torch.cuda.is_available():
             model.to("cuda")
         print(train_fae(model, kept, epochs=args.epochs), "\n")
@@ -205,7 +208,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         write(args.out, [about | {"experiment": "add", "n": args.add} | {k: vars(v) for k, v in rates.items()}])
         return
     plain = load_model(args.model, facts)
-    fae = build_fae(args.model if args.model in PRESETS else plain, facts).to(plain.device)
+    start = args.model if args.model in PRESETS else plain
+    fae = build_fae(start, facts, entity_norm=args.entity_norm).to(plain.device)
     print(memorise(plain, facts, epochs=args.epochs), "\n")
     print(train_fae(fae, facts, epochs=args.epochs), "\n")
     records = compare({"plain": plain, "FaE": fae}, facts, n=args.n, seeds=range(args.seeds))

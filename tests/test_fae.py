@@ -457,6 +457,11 @@ def test_score_is_the_argmax_over_the_entities(fae, toy):
         out = fae.net(one.input_ids, one.attention_mask, one.slots.spans, one.slots.asked)
         expected.append(bool(out.answer_logits.argmax() == one.targets[0]))
     assert fae.correct(examples).tolist() == expected
+    some = [3, 0, 20]
+    assert fae.correct(fae.examples(toy, "tests", only=some)).tolist() == [expected[i] for i in some]
+    bert = tiny_bert(toy)
+    ids = [bert.examples(toy, "tests").collate(np.array([i])).input_ids.tolist() for i in some]
+    assert [bert.examples(toy, "tests", only=[i]).collate(np.array([0])).input_ids.tolist() for i in some] == ids
     assert kmod.score(fae, toy).asked["tests"].sum() == len(examples) == 24
 
 
@@ -469,6 +474,15 @@ def test_parameters_can_stand_in_for_others(fae, batch):
     with torch.no_grad():
         other.net.entity_embeddings.weight.zero_()
         assert torch.equal(functional_call(fae, weights, inputs), other(*inputs))
+
+
+@pytest.mark.parametrize("norm", [0.5, 5.0])
+def test_entities_start_at_the_norm_that_is_asked_for(toy, norm):
+    net = build_fae(tiny_bert(toy), toy, entity_size=64, entity_norm=norm).net
+    for table in (net.entity_embeddings, net.fact_memory.relation_embeddings):
+        assert float(table.weight.detach().norm(dim=1).mean()) == pytest.approx(norm, rel=0.2)
+    spans = torch.randn(500, 64, generator=torch.Generator().manual_seed(0))
+    assert 0.7 < float((net.linking(spans) @ net.entity_embeddings.weight.T).detach().std()) < 1.4
 
 
 def test_names_are_told_apart_without_case_and_unknown_ones_refused():
@@ -487,6 +501,8 @@ def test_wrong_shapes_are_refused():
         FaEConfig(num_hidden_layers=4, memory_after=4)
     with pytest.raises(ValueError, match="fact_top must be 1 or more"):
         FaEConfig(fact_top=0)
+    with pytest.raises(ValueError, match="entity_norm must be above 0"):
+        FaEConfig(entity_norm=0.0)
     with pytest.raises(ValueError, match="no preset 'huge' of FaE; known: nano, mini, base"):
         build_fae("huge", toy_facts())
     with pytest.raises(TypeError, match="starts from a BertForMaskedLM"):

@@ -70,9 +70,13 @@ class MaskedLM(nn.Module):
             rows = getattr(self.net, name)(rows)
         return rows
 
-    def examples(self, base: FactBase, kind: str, facts: Iterable[Fact] | None = None) -> Examples:
-        """The tokenised "evidences" or "tests" of `facts` (of all facts of `base` if None)."""
-        return encode(self.tokenizer, *statements_of(base, base if facts is None else facts, kind), self.limit)
+    def examples(
+        self, base: FactBase, kind: str, facts: Iterable[Fact] | None = None, only: Sequence[int] | None = None
+    ) -> Examples:
+        """The tokenised "evidences" or "tests" of `facts` (of all facts of `base` if None); `only` those statements, by
+        their positions among all of them."""
+        parts = statements_of(base, base if facts is None else facts, kind, only)
+        return encode(self.tokenizer, *parts, self.limit)
 
     @torch.no_grad()
     def logits(self, examples: Examples, batch_size: int = 256) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

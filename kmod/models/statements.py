@@ -143,8 +143,11 @@ def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: 
     )
 
 
-def statements_of(base: FactBase, facts: Iterable[Fact], kind: str) -> tuple[list[str], list[str], list[int]]:
-    """The statements of `facts` (kind: "evidences" or "tests"), the object of each, and the position of its fact."""
+def statements_of(
+    base: FactBase, facts: Iterable[Fact], kind: str, only: Sequence[int] | None = None
+) -> tuple[list[str], list[str], list[int]]:
+    """The statements of `facts` (kind: "evidences" or "tests"), the object of each, and the position of its fact.
+    `only`: those at these positions among them."""
     statements, objects, owner = [], [], []
     of = {"evidences": base.evidences, "tests": base.tests}[kind]
     for i, fact in enumerate(facts):
@@ -152,4 +155,6 @@ def statements_of(base: FactBase, facts: Iterable[Fact], kind: str) -> tuple[lis
             statements.append(statement)
             objects.append(fact.object)
             owner.append(i)
+    if only is not None:
+        return [statements[i] for i in only], [objects[i] for i in only], [owner[i] for i in only]
     return statements, objects, owner

@@ -21,6 +21,9 @@ class FaEConfig(BertConfig):
         fact_capacity: rows of the fact memory, used or free: a fact can be added as long as one is free.
         tail_width: how many tail entities a row can hold.
         fact_top: how many rows a query retrieves at inference; all of them in training.
+        entity_norm: the norm at which entities and relations start. It decides how loud the memories are: with e·e = 25
+            a retrieved entity can outweigh the context, even among a million; entities that start in BERT's range of
+            0.02 stay so short that what is retrieved hardly counts beside what the context says.
 
     Raises ValueError for sizes that make no model.
     """
@@ -36,6 +39,7 @@ class FaEConfig(BertConfig):
     fact_capacity: int = 1
     tail_width: int = 4
     fact_top: int = 100
+    entity_norm: float = 5.0
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -51,3 +55,5 @@ class FaEConfig(BertConfig):
         for name in ("entities", "entity_size", "relations", "fact_capacity", "tail_width", "entity_top", "fact_top"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if not self.entity_norm > 0:
+            raise ValueError(f"entity_norm must be above 0, got {self.entity_norm}")

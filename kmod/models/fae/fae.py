@@ -48,16 +48,18 @@ class FaE(MaskedLM):
         hidden = net.encode(input_ids, attention_mask, slots.spans, memory, net.config.entity_top).hidden
         return net.answer(spans_of(hidden, slots.spans[slots.asked]), memory, net.config.fact_top)[0]
 
-    def examples(self, base: FactBase, kind: str, facts: Iterable[Fact] | None = None) -> MentionExamples:
-        """The tokenised "evidences" or "tests" of `facts` (of all of `base` if None), with the mentions of subject and
-        object. Raises ValueError for an object that is no entity of the memory."""
+    def examples(
+        self, base: FactBase, kind: str, facts: Iterable[Fact] | None = None, only: Sequence[int] | None = None
+    ) -> MentionExamples:
+        """The tokenised "evidences" or "tests" of `facts` (of all of `base` if None; `only` those at these positions),
+        with the mentions of subject and object. Raises ValueError for an object that is no entity of the memory."""
         facts = list(base if facts is None else facts)
         rows = Rows.of(self.names, self.net.fact_memory)
         about = []
         for fact in facts:
             subject, answer = self.names.find(fact.subject), self.names.entity(fact.object)
             about.append((subject, answer, self.supporting(fact, rows)))
-        texts, _, owner = statements_of(base, facts, kind)
+        texts, _, owner = statements_of(base, facts, kind, only)
         statements = [masked_statement(text, facts[i].subject, *about[i]) for text, i in zip(texts, owner, strict=True)]
         return encode_mentions(self.tokenizer, statements, owner, self.limit)
 

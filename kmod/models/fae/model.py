@@ -22,8 +22,6 @@ from transformers.utils import ModelOutput
 from .config import FaEConfig
 from .memory import EntityMemory, FactMemory, Memory, Retrieved, spans_of
 
-NORM = 5.0  # of an entity at the start: e·e = 25 is enough for a retrieved entity to be the answer among a million
-
 
 class Encoded(NamedTuple):
     """What `encode` gives: states after the first stage and after the last, and what `EntityMemory` scored."""
@@ -75,11 +73,12 @@ class FaEForMaskedLM(BertForMaskedLM):
 
     @torch.no_grad()
     def _start(self) -> None:
-        """New memories at a scale at which they are heard: in BERT's range of 0.02 they would be learnt too late."""
+        """New memories at the scale of `entity_norm`; the scores of entities start at about 1 whatever it is."""
+        norm = self.config.entity_norm
         for table in (self.entity_embeddings, self.fact_memory.relation_embeddings):
-            table.weight.normal_(std=NORM * table.embedding_dim**-0.5)
-        for matrix in (self.linking, self.entity_memory.query, self.fact_memory.query):  # what is compared to entities
-            matrix.weight.normal_(std=matrix.in_features**-0.5 / NORM)
+            table.weight.normal_(std=norm * table.embedding_dim**-0.5)
+        for matrix in (self.linking, self.entity_memory.query, self.fact_memory.query):
+            matrix.weight.normal_(std=matrix.in_features**-0.5 / norm)
         for matrix in (self.entity_memory.back, self.fact_memory.key):
             matrix.weight.normal_(std=matrix.in_features**-0.5)
 
