@@ -4,6 +4,7 @@ returns an `Edit`.
 Of `knn`, which changes no weight, a `Datastore` that is used like one. `sweep` does many fine-tunings at once.
 """
 
+from .choose import choose
 from .edit import Edit, WrongModelError
 from .ewc import ewc
 from .finetune import finetune
@@ -23,6 +24,7 @@ __all__ = [
     "Edit",
     "WrongModelError",
     "add_facts",
+    "choose",
     "ewc",
     "finetune",
     "finetune_fae",

@@ -11,9 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from ..constraints import Constraint, Linf
-from ..facts import Fact, Modification
+from ..facts import Modification
 from ..models.masked_lm import MaskedLM
-from ..models.statements import Examples, statements_of
+from ..models.statements import Examples
 from ..parts import Block, Plan, plan
 from ..training import Forward, History, Stop, fit, random_batches
 from ..versions import versions
@@ -150,12 +150,9 @@ def unmodified(model: MaskedLM, change: Modification, most: int, seed: int) -> E
     if len(change) == len(change.base):
         raise ValueError("every fact is modified: there are no unmodified facts to keep to")
     facts = change.unmodified
-    texts, _, owner = statements_of(change.base, facts, "evidences")
-    drawn: dict[int, list[str]] = {}
-    for i in np.sort(np.random.default_rng([seed, 2]).permutation(len(texts))[:most]):
-        drawn.setdefault(owner[i], []).append(texts[i])
-    some = [Fact(facts[i].subject, facts[i].relation, facts[i].object, tuple(own)) for i, own in drawn.items()]
-    return model.examples(change.base, "evidences", some)
+    count = sum(len(change.base.evidences(fact)) for fact in facts)
+    chosen = np.sort(np.random.default_rng([seed, 2]).permutation(count)[:most])
+    return model.examples(change.base, "evidences", facts, only=chosen)
 
 
 def check_constraint(constraint: Constraint | None, origin: dict[str, Tensor]) -> None:
