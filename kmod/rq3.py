@@ -35,7 +35,7 @@ from .models import PRESETS, MaskedLM
 from .parts import blocks
 from .versions import versions
 
-DELTAS = (5e-4, 1e-3, 2e-3, 4e-3)
+DELTAS = (1e-3, 2.5e-3, 5e-3, 1e-2)
 TRIAL = 1000  # the seed of the modification on which δ is chosen; the measured ones count from 0
 
 
