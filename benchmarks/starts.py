@@ -1,6 +1,6 @@
-"""Memorising the atlas from random weights and from nano-wiki, the same otherwise.
+"""Memorising the atlas from random weights and from pretrained ones, the same otherwise.
 
-    python benchmarks/starts.py --out results/benchmarks/starts.jsonl
+    python benchmarks/starts.py --starts nano my-pretrained-folder --out results/benchmarks/starts.jsonl
 
 About three minutes a run on two CPU cores.
 """
@@ -16,7 +16,7 @@ from kmod.versions import commit, versions
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--starts", nargs="+", default=["nano", "nano-wiki"], help="models to start from")
+    parser.add_argument("--starts", nargs="+", default=["nano"], help="models to start from")
     parser.add_argument("--seeds", type=int, default=1, help="of random weights and of the batches")
     parser.add_argument("--out", type=Path, help="append the records to this file, as lines of JSON")
     args = parser.parse_args()
@@ -29,7 +29,7 @@ def main():
             print(f"{start}, seed {seed}\n{report}", flush=True)
             record = {
                 "benchmark": "starts",
-                "start": "random weights" if start in kmod.models.PRESETS else start,
+                "start": "random weights" if start in kmod.models.PRESETS else Path(start).name,
                 "seed": seed,
                 "facts": len(facts),
                 "facts_fingerprint": facts.fingerprint(),

@@ -21,7 +21,7 @@ DELTAS = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, float("inf"))
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--facts", type=int, default=2000, help="facts drawn from T-REx")
-    parser.add_argument("--model", default="nano", help="a preset, a folder, or nano-wiki")
+    parser.add_argument("--model", default="nano", help="a preset, or a folder")
     parser.add_argument("--sentences", type=int, default=3, help="Wikipedia sentences a fact, at most")
     parser.add_argument("--pararel", default="evidences", choices=("evidences", "tests", "none"))
     parser.add_argument("--epochs", type=float, default=11)

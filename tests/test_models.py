@@ -182,3 +182,8 @@ def test_loading_from_a_folder_and_what_is_refused(model, facts, tmp_path):
         kmod.load_model(tmp_path / "empty")
     with pytest.raises(OSError, match="presets: nano, mini, small, medium, base, large"):
         kmod.load_model("nanoo", facts)
+
+
+def test_unknown_models_list_the_packaged_ones():
+    with pytest.raises(OSError, match="minilm"):
+        kmod.load_model("no-such-folder-or-model")

@@ -51,9 +51,9 @@ def sweep(
     """`[finetune(model, change, constraint=constraint, seed=seed, ...) for change, constraint, seed in runs]`, at once.
 
     Args:
-        most_bytes: memory for the stacked tensors; by default 4 GiB, or half of what is free on a GPU. If not all runs
-            fit, they are done in parts; if not even two do, or the model is not BERT-like, or embeddings are trained,
-            one by one.
+        most_bytes: memory for the stacked tensors; by default half of what is free on a GPU, and on a CPU one run at a
+            time, where larger operations are no quicker. If not all runs fit, they are done in parts. If the model is
+            not BERT-like, or embeddings are trained, each is a `finetune`.
 
     The other settings are those of `finetune`. `made["seconds"]` of an edit is its share of the time. Raises as
     `finetune` does, for all runs before any training, and FloatingPointError that names the run which diverged.
@@ -66,7 +66,7 @@ def sweep(
         check_constraint(constraint, origin)
     at_once = _fitting(model, what, most_bytes)
     settings = dict(block=block, component=component, mix=mix, steps=steps, batch_size=batch_size, lr=lr)
-    if at_once < 2 or what.lowest is None or upper(model, what.lowest) is None:
+    if what.lowest is None or upper(model, what.lowest) is None:
         bar = tqdm(runs, desc="editing", leave=False, disable=silent(progress))
         return [finetune(model, change, constraint=ball, seed=seed, **settings) for change, ball, seed in bar]
     data = _Data(model, runs, what.lowest, mix, steps, batch_size)
@@ -87,10 +87,10 @@ def sweep(
 
 def _fitting(model: MaskedLM, what: Plan, most_bytes: int | None) -> int:
     """How many runs fit: each has the tensors, their gradients, two moments, and two temporaries of projecting."""
-    if most_bytes is None:
-        on_gpu = model.device.type == "cuda"
-        most_bytes = torch.cuda.mem_get_info(model.device)[0] // 2 if on_gpu else 4 * 2**30
-    return int(most_bytes // (6 * 4 * max(what.parameters, 1)))
+    if most_bytes is None and model.device.type != "cuda":
+        return 1
+    most_bytes = most_bytes or torch.cuda.mem_get_info(model.device)[0] // 2
+    return max(1, int(most_bytes // (6 * 4 * max(what.parameters, 1))))
 
 
 class _Data:
@@ -154,7 +154,11 @@ def _train(model, runs: Sequence[Run], numbers: Sequence[int], data: _Data, orig
 
     with evaluating(model):
         for step in range(steps):
-            loss = vmap(loss_of)(params, *data.stack(numbers, [next(b) for b in batches]))  # (R,)
+            inputs = data.stack(numbers, [next(b) for b in batches])
+            if len(runs) > 1:
+                loss = vmap(loss_of)(params, *inputs)  # (R,)
+            else:
+                loss = loss_of({name: p[0] for name, p in params.items()}, *(x[0] for x in inputs))[None]
             losses.append(loss.detach())
             for leaf, gradient in zip(leaves, torch.autograd.grad(loss.sum(), leaves), strict=True):
                 leaf.grad = gradient.contiguous()  # the fused Adam reads the memory as it lies

