@@ -58,7 +58,8 @@ def layout(net: nn.Module) -> dict[str, tuple[int | None, str]]:
 
     Components are told by the modules' names within the block or model, which the families have in common: a norm is
     called so, attention is called attention or attn (FNet's Fourier transform stands in its place), and what remains of
-    a block is its MLP. A decoder matrix tied to the word embeddings is one parameter with them: embeddings.
+    a block is its MLP. A decoder matrix tied to the word embeddings is one parameter with them: embeddings. So are the
+    memories of a FaE, which feed its blocks as embeddings do.
     """
     places = [(f"{name}.", i) for i, (name, _) in enumerate(blocks(net))]
     tables = {id(module.weight) for module in net.modules() if isinstance(module, nn.Embedding)}
@@ -76,7 +77,7 @@ def layout(net: nn.Module) -> dict[str, tuple[int | None, str]]:
                 component = "mlp"
         elif words[-1] == "bias" and parameter.shape == (vocabulary,):
             component = "decoder_bias"
-        elif id(parameter) in tables or any("embeddings" in word or "embedding_" in word for word in words):
+        elif id(parameter) in tables or any("embeddings" in w or "embedding_" in w or "_memory" in w for w in words):
             component = "embeddings"
         else:
             component = "head"

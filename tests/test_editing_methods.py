@@ -115,7 +115,18 @@ def test_without_weight_each_penalty_is_plain_fine_tuning(model, change, off, bl
     assert off(model, change, block=block, **QUICK).after == kmod.finetune(model, change, block=block, **QUICK).after
 
 
-@pytest.mark.parametrize("name", TUNED)
+def test_ewc_moves_less_in_the_directions_that_matter(model, change):
+    """By the norm that it penalises; how much that keeps of the facts hangs on the model."""
+    diagonal = kmod.fisher_diagonal(model, change, evidences=50)
+    ball, moved = kmod.Fisher(1.0, diagonal), []
+    origin = {name: model.net.get_parameter(name).detach() for name in diagonal}
+    for weight in (0, 1e4, 1e8):
+        difference = ewc(model, change, weight=weight, diagonal=diagonal, **QUICK).difference(model)
+        moved.append(ball.norm({name: origin[name] + difference[name] for name in origin}, origin))
+    assert moved[0] > 0 and moved[2] < 0.7 * moved[0] and moved[1] <= 1.05 * moved[0]
+
+
+@pytest.mark.parametrize("name", ["kl", "loss_constrained"])
 def test_a_penalty_keeps_more_than_plain_fine_tuning(model, change, facts, name):
     scores = kmod.score(model, facts, ["tests"])
     long = dict(steps=40, batch_size=32)

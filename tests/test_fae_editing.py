@@ -413,3 +413,11 @@ def test_add_is_measured_with_and_without(model, toy):
     held = FactBase([f for f in whole if (f.subject, f.relation) == HELD], whole.relations, "held")
     rates = add(model, held, toy)
     assert rates["held out, tests, added"].facts == 1 and rates["the rest, tests, before"].facts == len(toy)
+
+
+def test_the_memories_of_a_fae_are_no_part_of_what_lies_above_its_blocks(model):
+    """What feeds the blocks must not be trained from hidden states kept above them."""
+    net = model.net
+    assert not any("memory" in name for name in kmod.parts.select(net, component="head"))
+    memories = [name for name, _ in net.named_parameters() if "memory" in name]
+    assert memories and kmod.plan(net, component=memories).lowest is None
