@@ -10,6 +10,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from .experiments import commands as experiments
+
 EXAMPLES = """
 a first session, in about three minutes on two CPU cores:
 
@@ -136,10 +138,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--edit", type=Path, metavar="FILE", help="an edit that the edit command wrote")
     evaluate.add_argument("--json", action="store_true", help="print the numbers as JSON")
 
-    claim = commands.add_parser("claim", help="put a claim of the paper to the test on the memorised atlas")
-    claim.add_argument("name", metavar="CLAIM", help="C1 to C6, C11 or C12: see kmod/claims.py")
-    claim.add_argument("--seeds", type=int, default=3, help="how many modifications to draw; default 3")
-    claim.add_argument("--json", action="store_true", help="print the records as JSON, one a line")
+    experiments.add_parsers(commands, argparse.RawDescriptionHelpFormatter)
     return top
 
 
@@ -352,24 +351,13 @@ def _evaluate(args) -> None:
     print(json.dumps(result.record()) if args.json else result)
 
 
-def _claim(args) -> None:
-    from .claims import CLAIMS, claim, table
-
-    records, reading = claim(args.name, args.seeds)
-    if args.json:
-        print("\n".join(json.dumps(record) for record in records))
-    else:
-        about = " ".join(CLAIMS[args.name.upper()].__doc__.split("\n\n")[0].split())
-        print(f"{args.name.upper()}: {about}\n\n{table(records)}\n\n{reading}")
-
-
 COMMANDS = {
     "facts": _facts,
     "memorise": _memorise,
     "pretrain": _pretrain,
     "edit": _edit,
     "evaluate": _evaluate,
-    "claim": _claim,
+    **experiments.COMMANDS,
 }
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ def flops_a_token(model: MaskedLM, length: int, predicted: float) -> float:
     return 6 * (weights + decoder) + 12 * depth * length * width
 
 
-def matmul_flops(device: torch.device) -> float:
-    """FLOPs a second of a large square matrix product: bf16 on a GPU, float32 on a CPU; the best of five."""
-    n, dtype = (8192, torch.bfloat16) if device.type == "cuda" else (1024, torch.float32)
+def matmul_flops(device: torch.device, dtype: torch.dtype | None = None) -> float:
+    """FLOPs a second of a large square matrix product, the best of five; by default bf16 on a GPU, float32 on a CPU."""
+    n = 8192 if device.type == "cuda" else 1024
+    dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
     a = torch.randn(n, n, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     best = float("inf")
     for _ in range(6):

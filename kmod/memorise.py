@@ -49,15 +49,16 @@ def memorise(
     epochs: float = 11,
     batch_size: int = 128,
     lr: float = 1.5e-3,
+    least_steps: int = 500,
     seed: int = 0,
     cache: bool = True,
     progress: bool = True,
 ) -> Memorised:
     """Train the parameters of `model`, **in place**, on the evidences of `facts` until they are recalled.
 
-    Stops once a whole pass over the evidences was answered right, and otherwise after `epochs` passes (or 500 steps, if
-    that is more). The learning rate warms up over 100 steps and falls as a cosine. No dropout. Interrupted, the model
-    keeps what it has learnt so far.
+    Stops once a whole pass over the evidences was answered right, and otherwise after `epochs` passes (or
+    `least_steps`, if that is more). The learning rate warms up over 100 steps and falls as a cosine. No dropout.
+    Interrupted, the model keeps what it has learnt so far.
 
     Training on after the last error is not idle: it widens the margins, and with them how much of the rest survives an
     edit.
@@ -70,6 +71,8 @@ def memorise(
     if model.net.config.model_type == "fae":
         raise TypeError("a FaE has more to learn than its answers: train it with kmod.train_fae(model, facts)")
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+    if least_steps != 500:
+        settings["least_steps"] = least_steps
     if not (epochs > 0 and batch_size > 0 and lr > 0):
         raise ValueError(f"epochs, batch_size and lr must be above 0; got {settings}")
     key = json.dumps([model.fingerprint(), facts.fingerprint(), settings, versions(), "memorise.1"], sort_keys=True)
@@ -81,7 +84,7 @@ def memorise(
     if len(evidences) == 0:
         raise ValueError(f"nothing to memorise: {facts} has no evidences")
     epoch = -(-len(evidences) // batch_size)
-    steps = max(round(epochs * epoch), 500)
+    steps = max(round(epochs * epoch), least_steps)
     params = {name: p for name, p in model.net.named_parameters() if p.requires_grad}
     if progress:
         estimate = steps * seconds_a_step(model, evidences, params, batch_size)

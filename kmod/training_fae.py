@@ -94,12 +94,13 @@ def train_fae(
     hide: float = 0.1,
     sample: int | None = None,
     text: MentionExamples | None = None,
+    least_steps: int = 500,
     seed: int = 0,
     cache: bool = True,
     progress: bool = True,
 ) -> FaELearnt:
-    """Train the parameters of `model`, **in place**, by `epochs` passes over the evidences of `facts` (or 500 steps, if
-    that is more).
+    """Train the parameters of `model`, **in place**, by `epochs` passes over the evidences of `facts` (or
+    `least_steps`, if that is more).
 
     There is no early stop: retrieval still improves when the answers, which the context gives as well, are all right.
     The learning rate warms up over 100 steps and falls as a cosine. No dropout.
@@ -124,6 +125,7 @@ def train_fae(
             f"got {epochs}, {batch_size}, {lr}, {sentences}, {hide}"
         )
     settings = [epochs, batch_size, lr, asdict(losses), sentences, hide, sample, seed, _digest(text)]
+    settings += [least_steps] if least_steps != 500 else []
     key = json.dumps([model.fingerprint(), facts.fingerprint(), settings, versions(), "fae.1"], sort_keys=True)
     path = cache_dir() / "fae" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
     if cache and (found := _load(model, path)):
@@ -133,7 +135,7 @@ def train_fae(
         raise ValueError(f"nothing to learn from: {facts} has no evidences")
     whole = model.sentences(facts) if text is None else model.sentences(facts).joined(text)
     epoch = -(-len(asked) // batch_size)
-    steps = max(round(epochs * epoch), 500)
+    steps = max(round(epochs * epoch), least_steps)
 
     every = -(-steps // round(max(epochs, 1)))
 

@@ -135,6 +135,7 @@ def about(method: str, change: Modification, history: History | None = None, **s
         made |= {
             "steps": history.steps,
             "loss": history.loss[-1],
+            "curve": [float(f"{loss:.4g}") for loss in history.loss],
             "stopped": history.stopped,
             "seconds": round(history.seconds, 3),
         }

@@ -112,6 +112,7 @@ def finetune_fae(
         "lr": lr,
         "seed": seed,
         "loss": history.loss[-1],
+        "curve": [float(f"{loss:.4g}") for loss in history.loss],
         "seconds": round(history.seconds, 3),
         "versions": versions(),
     }

@@ -1,0 +1,119 @@
+"""The commands of the experiments: run, report, status, merge, claims."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+RUN_HELP = """
+a suite stops in time and picks up where it stopped; every finished run is kept:
+
+  python -m kmod run all --profile smoke --out /tmp/results          every suite in a minute, to see that it works
+  python -m kmod run rq2_where --profile cpu --budget 20m            the book's own runs, on two CPU cores
+  python -m kmod run all --profile gpu --budget 9m --model my-bert   T-REx and a BERT of yours, on a GPU
+  python -m kmod status all --profile gpu                            what is missing, and what it would cost
+"""
+
+
+def add_parsers(commands, raw) -> None:
+    """Add the commands to `commands`, the subparsers of the command line; `raw` keeps line breaks of an epilogue."""
+    from .suites import PROFILES, SUITES
+
+    def add(name: str, help: str, suite: bool = True, **kwargs):
+        command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", **kwargs)
+        if suite:
+            command.add_argument("suite", metavar="SUITE", help=f"{', '.join(SUITES)}, or all")
+        if name != "merge":
+            command.add_argument(
+                "--profile", default="cpu", metavar="NAME", help=f"the sizes: {', '.join(PROFILES)}; default cpu"
+            )
+            command.add_argument("--model", metavar="NAME", help="edit this model instead of the profile's")
+            command.add_argument(
+                "--pretrained", metavar="NAME", help="the model with a past for RQ4: a folder or an id"
+            )
+            command.add_argument(
+                "--out", type=Path, default=Path("results"), metavar="FOLDER", help="the records; default results"
+            )
+        return command
+
+    run = add("run", "run what is missing of a suite, and record it", epilog=RUN_HELP, formatter_class=raw)
+    run.add_argument("--budget", metavar="TIME", help="stop in time: 90s, 9m or 1.5h; by default no limit")
+    run.add_argument(
+        "--executor", default="local", choices=["local", "ray"], help="where the runs are done; default local"
+    )
+    run.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster; by default one is started here")
+    add("report", "print the tables of a suite from its records")
+    status = add("status", "what a suite lacks, and what it would cost")
+    status.add_argument("--on", metavar="DEVICE", help="estimate for h200, h100, a100 or t4 instead of this machine")
+    claims = add("claims", "the verdict on each claim of the paper, from the records", suite=False)
+    claims.add_argument("--json", action="store_true", help="print the verdicts as JSON")
+    merge = add("merge", "add the records of another machine to these", suite=False)
+    merge.add_argument("source", type=Path, help="the folder to read")
+    merge.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER", help="default results")
+
+
+def _suites(name: str) -> list[str]:
+    from .suites import SUITES
+
+    if name != "all" and name not in SUITES:
+        raise ValueError(f"unknown suite {name!r}; known: {', '.join(SUITES)}, or all")
+    return list(SUITES) if name == "all" else [name]
+
+
+def _profile(args):
+    from .suites import profile
+
+    return profile(args.profile, args.model, args.pretrained)
+
+
+def _run(args) -> None:
+    from .runner import run, seconds
+
+    budget = seconds(args.budget) if args.budget else None
+    if args.executor == "ray":
+        from .on_ray import executor
+
+        with executor(args.address) as execute:
+            run(_suites(args.suite), _profile(args), args.out, budget=budget, execute=execute)
+    else:
+        run(_suites(args.suite), _profile(args), args.out, budget=budget)
+
+
+def _report(args) -> None:
+    from .report import table
+
+    for suite in _suites(args.suite):
+        print(f"{suite}\n\n{table(suite, _profile(args), args.out)}\n")
+
+
+def _status(args) -> None:
+    from .cost import Estimate
+    from .records import read
+    from .runner import plan
+
+    profile, estimate = _profile(args), Estimate(read(args.out), args.on)
+    for suite in _suites(args.suite):
+        print(f"{suite} ({profile.name}): {plan([suite], profile, args.out, estimate)}")
+    if args.suite == "all":
+        print(f"all: {plan(_suites('all'), profile, args.out, estimate)}")
+
+
+def _claims(args) -> None:
+    from .claims import ledger
+
+    verdicts = ledger(args.out, _profile(args))
+    if args.json:
+        print(json.dumps([verdict.record() for verdict in verdicts], ensure_ascii=False))
+    else:
+        print("\n\n".join(map(str, verdicts)))
+
+
+def _merge(args) -> None:
+    from .records import merge
+
+    if not args.source.is_dir():
+        raise ValueError(f"{args.source} is no folder of records")
+    print(f"{merge(args.source, args.out)} new records in {args.out}")
+
+
+COMMANDS = {"run": _run, "report": _report, "status": _status, "claims": _claims, "merge": _merge}

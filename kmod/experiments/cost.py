@@ -1,0 +1,126 @@
+"""What runs will cost, before they start: floating-point operations over what this device does in a second.
+
+Corrected by what past runs took on the same device: the median of measured over counted seconds, for each method.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from ..flops import device_name, matmul_flops
+from ..models import PRESETS
+from ..sources import load_facts
+from .settings import Setting, State
+
+SHAPES = {"bert-base-uncased": "base", "bert-large-uncased": "large", "albert-base-v2": "base", "nano-wiki": "nano"}
+EFFICIENCY = 0.4  # of large matrix products that a training step reaches, until records say otherwise
+LAUNCH = {"cuda": 4e-5, "cpu": 1e-5}  # seconds of an operation beside its arithmetic; a block has some forty
+SAMPLE = 500
+RATES = {"h200": 4.0e14, "h100": 4.0e14, "a100": 1.4e14, "t4": 6.0e12}  # FLOP/s of large products, TF32 where it is had
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a fact base: facts, evidences, tests, and tokens a statement of either kind."""
+
+    facts: int
+    evidences: int
+    tests: int
+    evidence_tokens: float
+    test_tokens: float
+
+
+@cache
+def size(facts: str) -> Size:
+    base = load_facts(facts)
+    step = max(1, len(base) // SAMPLE)
+    counts, tokens = {}, {}
+    for kind in ("evidences", "tests"):
+        statements = [getattr(base, kind)(fact) for fact in base]
+        counts[kind] = sum(map(len, statements))
+        words = [len(text.split()) for some in statements[::step] for text in some]
+        tokens[kind] = 2 + 1.35 * statistics.fmean(words)  # [CLS] and [SEP]; a word has some 1.35 pieces with its comma
+    return Size(len(base), counts["evidences"], counts["tests"], tokens["evidences"], tokens["tests"])
+
+
+def shape(model: str) -> tuple[int, int]:
+    """(blocks, width) of a model by name. Raises ValueError for one whose shape cannot be found without loading it."""
+    name = model.removeprefix("fae-")
+    name = SHAPES.get(name, name)
+    name = name.removeprefix("albert-") if name.removeprefix("albert-") in PRESETS else name
+    if name in PRESETS:
+        return PRESETS[name][:2]
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except OSError as error:
+        raise ValueError(f"no model {model!r} to estimate the cost of ({str(error).splitlines()[0]})") from error
+    return config.num_hidden_layers, config.hidden_size
+
+
+class Estimate:
+    """Seconds of runs and of starting states on a device, corrected by the records of runs there."""
+
+    def __init__(self, records: Iterable[dict] = (), on: str | None = None):
+        """`on`: one of `RATES` instead of this machine. Raises ValueError that lists them."""
+        if on is not None and on not in RATES:
+            raise ValueError(f"no rate is known for {on!r}; known: {', '.join(RATES)}")
+        self.kind = "cuda" if on or torch.cuda.is_available() else "cpu"
+        self.name = on or device_name(torch.device(self.kind))
+        self.flops = EFFICIENCY * (RATES[on] if on else matmul_flops(torch.device(self.kind), torch.float32))
+        ratios: dict[str, list[float]] = {}
+        self.correction: dict[str, float] = {}
+        for record in records:
+            seconds = record["seconds"]
+            if record["hardware"]["device"] == self.name and record["status"] == "done" and "edit" in seconds:
+                run = Setting(**record["settings"])
+                ratios.setdefault(run.method, []).append((seconds["edit"] + seconds["evaluate"]) / self.run(run))
+        self.correction = {method: statistics.median(values) for method, values in ratios.items()}
+
+    def _seconds(self, flops: float, steps: float, depth: int) -> float:
+        return flops / self.flops + steps * 3 * 40 * depth * LAUNCH[self.kind]
+
+    def _pass(self, state: State, statements: float, tokens: float, blocks: float | None = None) -> float:
+        """FLOPs of a forward pass over so many blocks, and of the decoder for one masked slot a statement."""
+        depth, width = shape(state.model)
+        blocks = depth if blocks is None else blocks
+        vocabulary = 30_000 if state.model not in PRESETS else 4_000
+        return statements * (tokens * blocks * 2 * 12 * width**2 + 2 * width * vocabulary)
+
+    def state(self, state: State) -> float:
+        """Seconds to memorise, or next to nothing where there is nothing to learn."""
+        if not state.memorised:
+            return 1.0
+        found, (depth, _) = size(state.facts), shape(state.model)
+        passes = state.epochs * (2.0 if state.model.startswith("fae-") else 1.0)
+        passes = max(passes, state.least_steps * min(128, found.evidences) / found.evidences)
+        work = 3 * self._pass(state, passes * found.evidences, found.evidence_tokens)
+        return self._seconds(work, max(state.least_steps, passes * found.evidences / 128), depth)
+
+    def run(self, run: Setting) -> float:
+        """Seconds to edit and to judge."""
+        found, (depth, _) = size(run.facts), shape(run.model)
+        seconds = self._seconds(self._pass(run.state, found.tests, found.test_tokens), found.tests / 256, depth)
+        if run.method == "retrain":
+            seconds += self.state(run.state)
+        elif run.method == "ADD":
+            seconds *= 4
+        elif run.steps:
+            lowest = run.block if isinstance(run.block, int) else 0
+            statements = run.steps * min(run.batch_size, max(1, run.n * found.evidences / found.facts))
+            forward = self._pass(run.state, statements, found.evidence_tokens, depth - lowest)
+            seconds += self._seconds(3 * forward, run.steps, depth - lowest)
+        return seconds * self.correction.get(run.method, 1.0)
+
+
+def text(seconds: float) -> str:
+    """Such as "40 s", "12 min" or "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

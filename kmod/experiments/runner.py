@@ -1,0 +1,195 @@
+"""Run what is missing of the suites, within a time budget, and keep every finished run.
+
+The unit of work is a group: runs that differ in their radius alone, done as one sweep and appended to the records in
+one write. A process that is killed loses the group in hand and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from . import records
+from .cost import Estimate, text
+from .settings import Setting, State
+from .suites import Profile, settings
+from .work import Bench, tensor_cores, work
+
+Group = tuple[str, list[Setting]]
+"""The suite that a group of runs is recorded under, and the runs."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done: groups in order, how many runs of the suites are done already, and the estimated seconds of
+    each group and state."""
+
+    groups: list[Group]
+    done: int
+    failed: int
+    seconds: list[float]
+    states: dict[State, float]
+
+    @property
+    def runs(self) -> int:
+        return sum(len(runs) for _, runs in self.groups)
+
+    def __str__(self) -> str:
+        if not self.groups:
+            return f"nothing is missing: {self.done} runs are done" + f", {self.failed} failed" * bool(self.failed)
+        training = sum(self.states.values())
+        return (
+            f"{self.runs} runs missing, {self.done} done" + f", {self.failed} failed" * bool(self.failed) + ": about "
+            f"{text(sum(self.seconds) + training)}, of which {text(training)} to train {len(self.states)} starting "
+            "states, unless they are kept on disk"
+        )
+
+
+def plan(suites: Sequence[str], profile: Profile, out: Path, estimate: Estimate | None = None) -> Plan:
+    """What the suites lack in the records under `out`: all cells at one seed before any at the next."""
+    found = {record["id"]: record for record in records.read(out)}
+    estimate = estimate or Estimate(found.values())
+    wanted: dict[Setting, str] = {}
+    for suite in suites:
+        for run in settings(suite, profile):
+            wanted.setdefault(run, suite)
+    groups: dict[Setting, Group] = {}
+    for run, suite in sorted(wanted.items(), key=lambda item: profile.seeds.index(item[0].seed)):  # stable
+        if run.id not in found:
+            groups.setdefault(run.group, (suite, []))[1].append(run)
+    here = [found[run.id] for run in wanted if run.id in found]
+    failed = sum(record["status"] == "failed" for record in here)
+    needed = {state for _, runs in groups.values() for state in (runs[0].state, runs[0].state.reference)}
+    return Plan(
+        list(groups.values()),
+        len(here) - failed,
+        failed,
+        [sum(map(estimate.run, runs)) for _, runs in groups.values()],
+        {state: estimate.state(state) for state in needed if state.memorised},
+    )
+
+
+def run(
+    suites: Sequence[str],
+    profile: Profile,
+    out: str | Path = "results",
+    *,
+    budget: float | None = None,
+    execute: Callable[[Iterable[Group]], Iterator[tuple[Group, list[dict]]]] | None = None,
+    tell: Callable[[str], None] = print,
+    progress: bool = True,
+) -> Plan:
+    """Run what is missing and append it to results/<suite>/<profile>.jsonl under `out`; what is still missing then.
+
+    Args:
+        budget: seconds. A group is begun only if its estimate, corrected by the pace so far, still fits.
+        execute: turns groups into their records, in any order; by default one after the other in this process
+            (`on_ray.execute` spreads them over a cluster).
+
+    SIGINT and SIGTERM let the group in hand finish and then stop; a second one drops it.
+    """
+    started, out = time.perf_counter(), Path(out)
+    todo = plan(suites, profile, out)
+    tell(f"{', '.join(suites)} ({profile.name}): {todo}")
+    if not todo.groups:
+        return todo
+    pace = Pace(todo, started, budget)
+    with stoppable(tell) as stopped, tqdm(total=todo.runs, desc="runs", disable=None if progress else True) as bar:
+
+        def begun() -> Iterator[Group]:
+            for index, group in enumerate(todo.groups):
+                if stopped():
+                    return
+                if not pace.fits(index):
+                    tell(f"the next group needs about {text(pace.needs(index))}: it does not fit the time left")
+                    return
+                yield group
+
+        for (suite, runs), found in (execute or local)(begun()):
+            for record in found:
+                record |= {"suite": suite, "profile": profile.name}
+            records.append(out / suite / f"{profile.name}.jsonl", found)
+            pace.done(runs)
+            bar.update(len(runs))
+            for record in found:
+                if record["status"] == "failed":
+                    tell(f"failed: {Setting(**record['settings']).label}: {record['reason']}")
+    left = plan(suites, profile, out)
+    tell(f"after {text(time.perf_counter() - started)}: {left}")
+    return left
+
+
+def local(groups: Iterable[Group]) -> Iterator[tuple[Group, list[dict]]]:
+    """One group after the other, in this process."""
+    tensor_cores()
+    bench = Bench()
+    for group in groups:
+        yield group, work(bench, group[1])
+
+
+class Pace:
+    """Whether a group still fits the budget, by its estimate times how the finished ones ran against theirs."""
+
+    def __init__(self, todo: Plan, started: float, budget: float | None):
+        self.todo, self.started, self.budget = todo, started, budget
+        self.estimates = {runs[0].group: seconds for (_, runs), seconds in zip(todo.groups, todo.seconds, strict=True)}
+        self.ready: set[State] = set()
+        self.estimated, self.begin = 0.0, time.perf_counter()
+
+    def needs(self, index: int) -> float:
+        run = self.todo.groups[index][1][0]
+        states = {run.state, run.state.reference} - self.ready
+        return self.factor * (self.todo.seconds[index] + sum(self.todo.states.get(state, 0) for state in states))
+
+    @property
+    def factor(self) -> float:
+        """Measured over estimated so far; 1 until something is known."""
+        return (time.perf_counter() - self.begin) / self.estimated if self.estimated else 1.0
+
+    def fits(self, index: int) -> bool:
+        return self.budget is None or time.perf_counter() - self.started + self.needs(index) <= self.budget
+
+    def done(self, runs: Sequence[Setting]) -> None:
+        for state in (runs[0].state, runs[0].state.reference):
+            if state not in self.ready:
+                self.ready.add(state)
+                self.estimated += self.todo.states.get(state, 0)
+        self.estimated += self.estimates[runs[0].group]
+
+
+@contextmanager
+def stoppable(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Inside, the first SIGINT or SIGTERM is noted (the function tells) and the second one raises KeyboardInterrupt.
+    Outside of the main thread, where signals cannot be caught, nothing changes."""
+    asked: list[int] = []
+
+    def note(number, frame):
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        tell("stopping after the runs in hand; once more to drop them")
+
+    try:
+        old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        old = {}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def seconds(budget: str) -> float:
+    """ "90s", "9m", "1.5h" or a number of seconds. Raises ValueError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", budget.strip())
+    if not found or not float(found[1]):
+        raise ValueError(f"write the budget as 90s, 9m or 1.5h; got {budget!r}")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

@@ -1,0 +1,194 @@
+"""The suites: one grid of settings a research question, at the sizes of a profile.
+
+A suite is a function of a profile that yields settings, each for one seed; the runner crosses them with the profile's
+seeds. What two suites share is run once: a record is known by its settings, not by its suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from .settings import Setting
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes. The names of the fields are the paper's; `deltas` are radii of ℓ∞ over all blocks, `block_deltas` over
+    one block."""
+
+    name: str
+    facts: str
+    model: str
+    pretrained: str | None  # a model with a past, for RQ4; None if there is none
+    start: str  # of RQ1–RQ3 and RQ5
+    blocks: tuple[int, ...]
+    n: int
+    sizes: tuple[int, ...]
+    seeds: tuple[int, ...]
+    deltas: tuple[float, ...]
+    block_deltas: tuple[float, ...]
+    l2: tuple[float, ...]
+    fisher: tuple[float, ...]
+    epsilons: tuple[float, ...]
+    epochs: float = 11
+    least_steps: int | None = None
+    steps: int = 60
+    batch_size: int = 64
+    lr: float = 1e-3
+    fae: bool = True
+    albert: str | None = None  # a model whose blocks share their weights
+
+    def setting(self, method: str, block=None, constraint=None, delta=None, **others) -> Setting:
+        """A setting of this profile; methods that descend take steps in proportion to |M|: see `effort`."""
+        n = others.get("n", self.n)
+        descends = method in ("FTM", "FTA", "UPDATE + FTM")
+        effort = {"steps": self.effort(n), "batch_size": self.batch_size, "lr": self.lr} if descends else {}
+        common = {"facts": self.facts, "model": self.model, "start": self.start, "epochs": self.epochs}
+        common |= {"least_steps": self.least_steps, "n": n}
+        return Setting(**common | effort | others, method=method, block=block, constraint=constraint, delta=delta)
+
+    def effort(self, n: int) -> int:
+        """Optimiser steps for |M| = n: `steps` for `self.n` facts, doubled for every fourfold |M| beyond."""
+        steps, size = self.steps, self.n
+        while size * 4 <= n:
+            steps, size = 2 * steps, 4 * size
+        return steps
+
+    def radii(self, block, fewer: bool = False) -> tuple[float, ...]:
+        """Radii for all blocks or for one; `fewer` leaves out the tightest and the widest."""
+        radii = self.deltas if block == "all" else self.block_deltas
+        return radii[1:-1] if fewer and len(radii) > 2 else radii
+
+
+def rq1_reliability(p: Profile) -> Iterator[Setting]:
+    """Can chosen facts be changed reliably while the rest stays? The naive ways, and the ball."""
+    for block in ("all", *p.blocks):
+        yield p.setting("FTM", block)
+    yield p.setting("FTA", "all")
+    for delta in p.deltas:
+        yield p.setting("FTM", "all", "Linf", delta)
+    for epsilon in p.epsilons:
+        yield p.setting("kNN", delta=epsilon)
+    yield p.setting("retrain")
+
+
+def rq2_where(p: Profile) -> Iterator[Setting]:
+    """Which blocks, constraints and training schemes trade off best?"""
+    for block in ("all", *p.blocks):
+        for delta in p.radii(block):
+            yield p.setting("FTM", block, "Linf", delta)
+    for radius in p.l2:
+        yield p.setting("FTM", "all", "L2", radius)
+    for radius in p.fisher:
+        yield p.setting("FTM", "all", "Fisher", radius)
+    for block in ("all", p.blocks[0], p.blocks[-1]):
+        for delta in p.radii(block):
+            yield p.setting("FTA", block, "Linf", delta)
+    if p.albert:
+        for delta in p.deltas:
+            yield p.setting("FTM", "all", "Linf", delta, model=p.albert)
+
+
+def rq3_fae(p: Profile) -> Iterator[Setting]:
+    """FaE's explicit memory against plain Transformers."""
+    if not p.fae:
+        return
+    fae = {"model": f"fae-{p.model}", "start": p.start}
+    yield p.setting("UPDATE", **fae)
+    for part in ("AWT", "block 3 + AWT", "block 7 + AWT", "all"):
+        for delta in p.radii(part, fewer=True):
+            yield p.setting("UPDATE + FTM", part, "Linf", delta, **fae)
+    for delta in p.radii("AWT", fewer=True):
+        yield p.setting("FTM", "AWT", "Linf", delta, **fae)
+    yield p.setting("ADD", n=100 if p.n >= 32 else p.n, **fae)
+    for block in ("all", p.blocks[-1]):  # the plain model of the same size
+        for delta in p.radii(block):
+            yield p.setting("FTM", block, "Linf", delta)
+
+
+def rq4_phases(p: Profile) -> Iterator[Setting]:
+    """The role of pretraining and of fine-tuning: the same edits from four starts of one and the same network."""
+    starts = ("RI", "RI+FT", "PT", "PT+FT") if p.pretrained else ("RI", "RI+FT")
+    for start in starts:
+        state = {"model": p.pretrained or p.model, "start": start}
+        for block in ("all", p.blocks[0], p.blocks[-1]):
+            for delta in p.radii(block, fewer=True):
+                yield p.setting("FTM", block, "Linf", delta, **state)
+        for delta in p.radii("all", fewer=True):
+            yield p.setting("FTA", "all", "Linf", delta, **state)
+
+
+def rq5_scale(p: Profile) -> Iterator[Setting]:
+    """How does it scale with the number of modified facts?"""
+    for n in p.sizes:
+        for block in ("all", p.blocks[0], p.blocks[-1]):
+            for delta in p.radii(block, fewer=True):
+                yield p.setting("FTM", block, "Linf", delta, n=n)
+        yield p.setting("FTM", "all", n=n)
+
+
+def cost(p: Profile) -> Iterator[Setting]:
+    """What it costs: time and memory of the methods, one setting each, on the same |M|."""
+    middle = {block: p.radii(block)[len(p.radii(block)) // 2] for block in ("all", *p.blocks)}
+    for block in ("all", *p.blocks):
+        yield p.setting("FTM", block, "Linf", middle[block])
+        yield p.setting("FTA", block, "Linf", middle[block])
+    yield p.setting("FTM", "all", "L2", p.l2[len(p.l2) // 2])
+    yield p.setting("FTM", "all", "Fisher", p.fisher[len(p.fisher) // 2])
+    yield p.setting("kNN", delta=p.epsilons[len(p.epsilons) // 2])
+    yield p.setting("retrain")
+
+
+SUITES = {suite.__name__: suite for suite in (rq1_reliability, rq2_where, rq3_fae, rq4_phases, rq5_scale, cost)}
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="smoke", facts="bios:12", model="nano", pretrained=None, start="RI+FT", blocks=(0, 3), n=4,
+            sizes=(4, 8), seeds=(0,), deltas=(4e-3,), block_deltas=(1e-2,), l2=(1.5,), fisher=(1e-4,), epsilons=(4,),
+            epochs=1, least_steps=100, steps=8, batch_size=16,
+        ),
+        Profile(
+            name="cpu", facts="atlas", model="nano", pretrained=None, start="RI+FT", blocks=(0, 1, 2, 3), n=32,
+            sizes=(8, 32, 128, 512), seeds=(0, 1, 2), deltas=(1e-3, 1.5e-3, 2.5e-3, 4e-3, 6e-3, 1e-2),
+            block_deltas=(1.5e-3, 2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2), l2=(0.5, 1.0, 1.5, 2.0, 3.0, 4.5),
+            fisher=(5e-5, 1e-4, 1.5e-4, 2e-4, 3e-4, 6e-4), epsilons=(1, 2, 4, 8, 16), albert="albert-nano",
+        ),
+        Profile(
+            name="gpu", facts="trex", model="bert-base-uncased", pretrained="bert-base-uncased", start="PT+FT",
+            blocks=(0, 5, 11), n=32, sizes=(32, 128, 512, 2048), seeds=(0, 1, 2, 3, 4),
+            deltas=(2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3), block_deltas=(5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
+            l2=(0.25, 0.5, 1.0, 2.0, 4.0, 8.0), fisher=(1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3), epsilons=(1, 2, 4, 8, 16),
+            epochs=5, steps=100, batch_size=128, lr=3e-4, albert="albert-base-v2",
+        ),
+    )
+}  # fmt: skip
+
+
+def settings(suite: str, profile: Profile) -> list[Setting]:
+    """All runs of a suite, the most informative first: every cell at one seed before any at the next.
+
+    Raises ValueError that lists the suites for an unknown one.
+    """
+    if suite not in SUITES:
+        raise ValueError(f"unknown suite {suite!r}; known: {', '.join(SUITES)}")
+    cells = list(dict.fromkeys(SUITES[suite](profile)))
+    once = ("ADD", "retrain")  # they train a model of their own
+    return [
+        replace(cell, seed=seed)
+        for i, seed in enumerate(profile.seeds)
+        for cell in cells
+        if i == 0 or cell.method not in once
+    ]
+
+
+def profile(name: str, model: str | None = None, pretrained: str | None = None) -> Profile:
+    """A profile by name, with another model if asked. Raises ValueError that lists the profiles."""
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
+    found = PROFILES[name]
+    if model:
+        found = replace(found, model=model, pretrained=model if found.pretrained == found.model else found.pretrained)
+    return replace(found, pretrained=pretrained) if pretrained else found

@@ -1,0 +1,355 @@
+"""The work of a run: make its starting state, edit, judge, and write down what happened."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import editing
+from ..evaluation import Rate, Scores, evaluate, score
+from ..facts import FactBase, Modification
+from ..fisher import fisher_diagonal
+from ..flops import device_name, wait
+from ..memorise import memorise
+from ..models import PRESETS, MaskedLM, build_tokenizer, load_model
+from ..parts import blocks, layout, plan
+from ..sources import load_facts, writable
+from ..sources.sets import checksums
+from ..versions import commit, versions
+from .added import hold_out, rates
+from .records import SCHEMA
+from .settings import Setting, State
+
+
+@dataclass
+class Prepared:
+    """A starting state: the model, its facts, how it answers, which facts S is drawn from, and how long it took."""
+
+    state: State
+    model: MaskedLM
+    facts: FactBase
+    known: np.ndarray
+    seconds: float
+    held: FactBase | None = None  # the facts kept out
+    scores: dict[int | None, Scores] = field(default_factory=dict)  # by the block whose entering states are kept
+
+    def before(self, edit) -> Scores:
+        """How the model answers, with the hidden states kept that enter the lowest block of the edit."""
+        depth, changed = len(blocks(self.model.net)), getattr(edit, "xor", None)
+        lowest = plan(self.model.net, component=list(changed)).lowest if changed and self.plain else None
+        keep = lowest if lowest is not None and lowest < depth else None
+        if keep not in self.scores:
+            examples = next(iter(self.scores.values())).examples if self.scores else None
+            self.scores[keep] = score(self.model, self.facts, ["tests"], examples, keep=keep)
+        return self.scores[keep]
+
+    @property
+    def plain(self) -> bool:
+        return not self.state.model.startswith("fae-")
+
+
+class Bench:
+    """Makes starting states once and keeps the last few of them."""
+
+    def __init__(self, keep: int = 4):
+        self.keep, self.made = keep, OrderedDict()
+        self.bases: dict[str, FactBase] = {}
+
+    def prepared(self, state: State) -> Prepared:
+        if state not in self.made:
+            self.made[state] = self._prepare(state)
+            while len(self.made) > self.keep:
+                self.made.popitem(last=False)
+        self.made.move_to_end(state)
+        return self.made[state]
+
+    def _prepare(self, state: State) -> Prepared:
+        started = time.perf_counter()
+        if state.facts not in self.bases:
+            self.bases[state.facts] = load_facts(state.facts)
+        facts = self.bases[state.facts]
+        held = None
+        if state.without:
+            facts, held = hold_out(facts, state.without, state.seed)
+        plain = state.model.removeprefix("fae-")
+        model = build(plain, state.start, facts)
+        facts = writable(facts, model.tokenizer)
+        if state.model.startswith("fae-"):
+            from ..models.fae import build_fae
+            from ..training_fae import train_fae
+
+            spare = 0.25 + (state.without / len(facts))
+            model = build_fae(plain if plain in PRESETS else model, facts, spare=spare).to(model.device)
+            train_fae(model, facts, epochs=state.epochs, least_steps=state.least_steps, progress=False)
+        elif state.memorised:
+            memorise(model, facts, epochs=state.epochs, least_steps=state.least_steps, progress=False)
+        seconds = time.perf_counter() - started
+        own = state == state.reference
+        known = score(model, facts, ["tests"]).known if own else self.prepared(state.reference).known
+        return Prepared(state, model, facts, known, round(seconds, 3), held)
+
+
+def build(name: str, start: str, facts: FactBase) -> MaskedLM:
+    """The network before it memorised: a preset or "albert-" and a preset from random weights; a pretrained model as it
+    is, or, for a start of random weights, its shape and vocabulary alone. Raises ValueError for a preset that is asked
+    to be pretrained."""
+    random = start.startswith("RI")
+    if name in PRESETS or name.removeprefix("albert-") in PRESETS:
+        if not random:
+            raise ValueError(f"{name} has no pretrained weights; name a pretrained model instead (--pretrained)")
+        return load_model(name, facts) if name in PRESETS else albert(facts, name.removeprefix("albert-"))
+    model = load_model(name)
+    if random:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = MaskedLM(type(model.net)(model.net.config).eval(), model.tokenizer).to(model.device)
+    return model
+
+
+def albert(facts: FactBase, preset: str = "nano", seed: int = 0) -> MaskedLM:
+    """A model of the preset's depth and width, with a vocabulary of `facts`, whose blocks share one set of weights;
+    random, from `seed`."""
+    from transformers import AlbertConfig, AlbertForMaskedLM
+
+    depth, width, heads = PRESETS[preset]
+    tokenizer = build_tokenizer(facts)
+    config = AlbertConfig(
+        vocab_size=len(tokenizer),
+        embedding_size=width,
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=512,
+        initializer_range=0.02 * (768 / width) ** 0.5,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = MaskedLM(AlbertForMaskedLM(config).eval(), tokenizer)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def work(bench: Bench, runs: Sequence[Setting], most: int | None = None) -> list[dict]:
+    """The records of runs that differ in their radius alone. Out of memory, fewer are done at once, and then with half
+    the batch, which the record says; what diverges is recorded as failed, with the reason."""
+    started = time.perf_counter()
+    prepared = bench.prepared(runs[0].state)
+    shared = time.perf_counter() - started
+    try:
+        results = _results(prepared, runs)
+    except (torch.cuda.OutOfMemoryError, MemoryError):
+        torch.cuda.empty_cache()
+        if len(runs) > 1:
+            half = len(runs) // 2
+            return work(bench, runs[:half]) + work(bench, runs[half:])
+        if (runs[0].batch_size or 1) <= 1:
+            results = [{"status": "failed", "reason": "out of memory even with one statement a batch"}]
+        else:
+            print(f"out of memory: {runs[0].label} goes on with batches of {runs[0].batch_size // 2}")
+            smaller = replace(runs[0], batch_size=runs[0].batch_size // 2)
+            (record,) = work(bench, [smaller])
+            return [{"batch_size": smaller.batch_size} | record | {"id": runs[0].id, "settings": asdict(runs[0])}]
+    except FloatingPointError as error:
+        if len(runs) > 1:  # which one it was is found one by one
+            return [record for run in runs for record in work(bench, [run])]
+        results = [{"status": "failed", "reason": str(error)}]
+    for result in results:
+        result["seconds"] = {"prepare": round(shared / len(runs), 3)} | result.get("seconds", {})
+    return [_record(run, result) for run, result in zip(runs, results, strict=True)]
+
+
+def _record(run: Setting, result: dict) -> dict:
+    code = commit()
+    return {
+        "schema": SCHEMA,
+        "id": run.id,
+        "settings": asdict(run),
+        "status": "done",
+        "metrics": {},
+        **result,
+        "hardware": hardware(),
+        "versions": versions(),
+        "commit": code and code.rstrip("+"),
+        "dirty": bool(code) and code.endswith("+"),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def tensor_cores() -> None:
+    """Let a GPU multiply float32 matrices by its tensor cores (TF32, ten bits of mantissa): several times quicker."""
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+
+
+def hardware() -> dict:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return {
+        "device": device_name(device),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.system(),
+        "matmul": torch.get_float32_matmul_precision(),
+    }
+
+
+def _results(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
+    run = runs[0]
+    if run.method == "ADD":
+        return [{"metrics": rates(prepared.model, prepared.held, prepared.facts)}]
+    change = prepared.facts.modify(run.n, run.seed, prepared.known)
+    _reset_peak(prepared.model.device)
+    started = time.perf_counter()
+    edits = METHODS[run.method](prepared, change, runs)
+    wait(prepared.model.device)
+    editing_seconds = (time.perf_counter() - started) / len(runs)
+    out = []
+    for edit in edits:
+        started = time.perf_counter()
+        found = evaluate(prepared.model, prepared.facts, change, edit=edit, before=prepared.before(edit), answers=False)
+        metrics = {name: asdict(value) for name, value in vars(found).items() if isinstance(value, Rate)}
+        seconds = {"edit": round(editing_seconds, 3), "evaluate": round(time.perf_counter() - started, 3)}
+        out.append(
+            {
+                "metrics": metrics | {"A_mean": found.A_mean},
+                "curve": thinned(edit.made.get("curve", [])),
+                "stopped": edit.made.get("stopped"),
+                "delta_used": edit.made.get("norm"),
+                "norms": norms(prepared.model, edit),
+                "facts": prepared.facts.fingerprint()[:16],
+                "model": prepared.model.fingerprint()[:16],
+                "change": checksums(change)["M"][:16],
+                "seconds": seconds,
+                "peak_bytes": _peak(prepared.model.device),
+            }
+        )
+    return out
+
+
+def thinned(curve: Sequence[float], most: int = 20) -> list[list[float]]:
+    """At most `most` points [step, loss] of a curve, the first and the last among them."""
+    steps = np.unique(np.linspace(0, len(curve) - 1, min(most, len(curve))).round().astype(int)) if curve else []
+    return [[int(step), float(f"{curve[step]:.4g}")] for step in steps]
+
+
+def norms(model: MaskedLM, edit) -> dict[str, dict[str, float]]:
+    """How far the edit moved the parameters: {"block 0, attention": {"linf", "l2"}, ...}; nothing for a datastore."""
+    if not getattr(edit, "xor", None):
+        return {}
+    where, parts = layout(model.net), {}
+    for name, moved in edit.difference(model).items():
+        if not moved.is_floating_point() or name not in where:
+            continue
+        block, component = where[name]
+        linf, square = parts.get((block, component), (0.0, 0.0))
+        square += float(moved.double().square().sum())
+        parts[block, component] = max(linf, float(moved.abs().max())), square
+    return {
+        (f"block {block}, " if block is not None else "") + component: {
+            "linf": float(f"{linf:.4g}"), "l2": float(f"{square ** 0.5:.4g}")
+        }
+        for (block, component), (linf, square) in parts.items()
+    }  # fmt: skip
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif Path("/proc/self/clear_refs").exists():  # Linux: the peak counts from here on
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak(device: torch.device) -> int:
+    """Peak memory in bytes: of the device, or of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+
+
+# --- the methods, as settings name them -----------------------------------------------------------------------------
+
+
+def _descend(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -> list:
+    """FTM and FTA, all radii in one sweep."""
+    run, diagonal = runs[0], []
+
+    def fisher():
+        if not diagonal:
+            diagonal.append(fisher_diagonal(prepared.model, change, block=run.block, seed=run.seed))
+        return diagonal[0]
+
+    return editing.sweep(
+        prepared.model,
+        [(change, one.ball(fisher), one.seed) for one in runs],
+        block=run.block,
+        mix=run.method == "FTA",
+        steps=run.steps,
+        batch_size=run.batch_size,
+        lr=run.lr,
+    )
+
+
+def _knn(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -> list:
+    store = editing.knn(prepared.model, change, epsilon=runs[0].delta)
+    return [store.at(run.delta) for run in runs]
+
+
+def _retrain(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -> list:
+    state = prepared.state
+    fresh = build(state.model, state.start, prepared.facts)
+    settings = {"start": fresh, "epochs": state.epochs, "least_steps": state.least_steps}
+    settings |= {"cache": False, "progress": False}
+    return [editing.retrain(prepared.model, change, **settings) for _ in runs]
+
+
+def _update(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -> list:
+    return [editing.update_facts(prepared.model, change) for _ in runs]
+
+
+def _descend_fae(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -> list:
+    return [
+        editing.finetune_fae(
+            prepared.model,
+            change,
+            where=run.block,
+            symbolic=run.method.startswith("UPDATE"),
+            constraint=run.ball(),
+            steps=run.steps,
+            batch_size=run.batch_size,
+            lr=run.lr,
+            seed=run.seed,
+        )
+        for run in runs
+    ]
+
+
+def _fine_tune(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -> list:
+    return (_descend_fae if prepared.state.model.startswith("fae-") else _descend)(prepared, change, runs)
+
+
+METHODS: dict[str, Callable[[Prepared, Modification, Sequence[Setting]], list]] = {
+    "FTM": _fine_tune,
+    "FTA": _fine_tune,
+    "kNN": _knn,
+    "retrain": _retrain,
+    "UPDATE": _update,
+    "UPDATE + FTM": _descend_fae,
+}
+"""How a method edits `change` under each of several settings that differ in their radius alone; a new method for the
+suites is a line here."""
