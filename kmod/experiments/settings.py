@@ -121,7 +121,8 @@ class Setting:
         where = {None: "", "all": ", all blocks"}.get(self.block, f", {self.block}")
         where = f", block {self.block}" if isinstance(self.block, int) else where
         name = "ε" if self.method == "kNN" else self.constraint
-        limit = f", {name} {self.delta:g}" if self.delta is not None else ""
+        limit = f", {name}" if name else ""
+        limit += f" {self.delta:g}" if self.delta is not None else ""
         return f"{self.model} {self.start}: {self.method}{where}{limit}, |M| = {self.n}"
 
     def ball(self, fisher=None) -> Constraint | None:

@@ -58,12 +58,27 @@ class Prepared:
         return not self.state.model.startswith("fae-")
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A starting state as it travels between machines: weights by name, and which facts it knows."""
+
+    state: State
+    weights: dict[str, np.ndarray]
+    known: np.ndarray
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> Trained:
+        weights = {name: p.detach().cpu().numpy() for name, p in prepared.model.net.named_parameters()}
+        return cls(prepared.state, weights, prepared.known)
+
+
 class Bench:
-    """Makes starting states once and keeps the last few of them."""
+    """Makes starting states once and keeps the last few of them. `given` are states that were trained elsewhere."""
 
     def __init__(self, keep: int = 4):
         self.keep, self.made = keep, OrderedDict()
         self.bases: dict[str, FactBase] = {}
+        self.given: dict[State, Trained] = {}
 
     def prepared(self, state: State) -> Prepared:
         if state not in self.made:
@@ -86,16 +101,27 @@ class Bench:
         facts = writable(facts, model.tokenizer)
         if state.model.startswith("fae-"):
             from ..models.fae import build_fae
-            from ..training_fae import train_fae
 
             spare = 0.25 + (state.without / len(facts))
             model = build_fae(plain if plain in PRESETS else model, facts, spare=spare).to(model.device)
+        given = self.given.get(state)
+        if given:
+            with torch.no_grad():
+                for name, parameter in model.net.named_parameters():
+                    parameter.copy_(torch.from_numpy(np.array(given.weights[name])))  # Ray's memory is read-only
+        elif state.model.startswith("fae-"):
+            from ..training_fae import train_fae
+
             train_fae(model, facts, epochs=state.epochs, least_steps=state.least_steps, progress=False)
         elif state.memorised:
             memorise(model, facts, epochs=state.epochs, least_steps=state.least_steps, progress=False)
         seconds = time.perf_counter() - started
-        own = state == state.reference
-        known = score(model, facts, ["tests"]).known if own else self.prepared(state.reference).known
+        if given:
+            known = given.known
+        elif state == state.reference:
+            known = score(model, facts, ["tests"]).known
+        else:
+            known = self.prepared(state.reference).known
         return Prepared(state, model, facts, known, round(seconds, 3), held)
 
 

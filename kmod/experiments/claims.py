@@ -1,0 +1,318 @@
+"""The claims ledger: each claim of the paper as a function of records, and what our runs say of it.
+
+A claim is split into parts, each a difference of two numbers with its 95 % interval over seeds (Student's t) and a
+margin. A part holds if the whole interval lies above the margin, fails if it lies below, and is undecided between.
+Radii are chosen for each seed by Ā on the other seeds, never on the one reported. The claims are stated in our words;
+that they are the paper's is recalled from it (Zhu et al. 2020, arXiv 2012.00363).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from . import records
+from .settings import Setting
+from .statistics import Mean, best, difference, mean
+from .suites import Profile
+
+LEAST_SEEDS = 3
+REPRODUCED, NOT_REPRODUCED, MIXED, UNDECIDED = "reproduced", "not reproduced", "mixed", "undecided"
+NOT_RUN = "not yet run"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One testable piece of a claim: the effect should lie above `margin`."""
+
+    what: str
+    effect: Mean
+    margin: float = 0.0
+
+    @property
+    def holds(self) -> bool | None:
+        if self.effect.low > self.margin:
+            return True
+        return False if self.effect.high < self.margin else None
+
+    def __str__(self) -> str:
+        asked = f", {100 * self.margin:+g} asked" if self.margin else ""
+        mark = {True: "✓", False: "✗", None: "?"}[self.holds]
+        return f"{mark} {self.what}: {self.effect.points()} ({self.effect.n} seeds{asked})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the records say of a claim. `missing` says what would have to be run, if the verdict is "not yet run"."""
+
+    claim: str
+    text: str
+    question: str
+    verdict: str
+    parts: tuple[Part, ...] = ()
+    ids: tuple[str, ...] = ()
+    missing: str = ""
+
+    @property
+    def seeds(self) -> int:
+        return min((part.effect.n for part in self.parts), default=0)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.claim} ({self.question}) {self.text}",
+            f"  {self.verdict}{': ' * bool(self.missing)}{self.missing}",
+        ]
+        return "\n".join(lines + [f"  {part}" for part in self.parts])
+
+    def record(self) -> dict:
+        parts = [{"what": p.what, "margin": p.margin, "holds": p.holds, **vars(p.effect)} for p in self.parts]
+        return {**{k: v for k, v in vars(self).items() if k != "parts"}, "seeds": self.seeds, "parts": parts}
+
+
+class Missing(LookupError):
+    """Records that a claim needs are not there."""
+
+
+@dataclass
+class Runs:
+    """The finished runs of one profile's facts, and the ids of those that were looked at."""
+
+    profile: Profile
+    records: Sequence[dict]
+    used: dict[str, None] = field(default_factory=dict)
+
+    def radii(self, method: str, block=None, constraint=None, **others) -> dict[float | None, dict[int, dict]]:
+        """Radius → seed → record, of the profile's model, start and |M| unless `others` say otherwise. Raises Missing
+        unless some radius has at least three seeds."""
+        p = self.profile
+        want = {"method": method, "block": block, "constraint": constraint}
+        want |= {"facts": p.facts, "model": p.model, "start": p.start, "n": p.n} | others
+        found: dict[float | None, dict[int, dict]] = {}
+        for record in self.records:
+            if record["status"] == "done" and all(record["settings"][name] == value for name, value in want.items()):
+                found.setdefault(record["settings"]["delta"], {})[record["settings"]["seed"]] = record
+        found = {radius: seeds for radius, seeds in sorted(found.items(), key=lambda item: item[0] or 0)}
+        whole = {radius: seeds for radius, seeds in found.items() if len(seeds) >= LEAST_SEEDS}
+        if not whole:
+            label = Setting(**{"epochs": p.epochs} | want).label
+            raise Missing(f"{label}: {max(map(len, found.values()), default=0)} of {LEAST_SEEDS} seeds")
+        return whole
+
+    def values(self, metric: str, runs: Mapping[int, dict]) -> dict[int, float]:
+        self.used |= dict.fromkeys(record["id"] for record in runs.values())
+        return {seed: value(record, metric) for seed, record in runs.items()}
+
+    def free(self, metric: str, method: str, block="all", **others) -> dict[int, float]:
+        """Seed → metric without a constraint."""
+        found = self.radii(method, block, **others)
+        return self.values(metric, found.get(None) or next(iter(found.values())))
+
+    def tuned(self, metric: str, *grids: dict[float | None, dict[int, dict]]) -> dict[int, float]:
+        """Seed → metric at the cell whose Ā was best on the other seeds, among all the cells of the grids."""
+        cells = [runs for grid in grids for runs in grid.values()]
+        seeds = set.intersection(*(set(runs) for runs in cells))
+        means = [{seed: value(runs[seed], "A_mean") for seed in seeds} for runs in cells]
+        chosen = {seed: cells[best(means, seed)][seed] for seed in seeds}
+        self.used |= {runs[seed]["id"]: None for runs in cells for seed in seeds}
+        return {seed: value(record, metric) for seed, record in chosen.items()}
+
+
+def value(record: dict, metric: str) -> float:
+    found = record["metrics"][metric]
+    return found["value"] if isinstance(found, dict) else found
+
+
+def minus(a: float, b: dict[int, float]) -> Mean:
+    return mean(a - x for x in b.values())
+
+
+def c1(r: Runs) -> Iterable[Part]:
+    """Unconstrained fine-tuning on the modified facts forgets the rest catastrophically, even when one block only is
+    tuned."""
+    for block in ("all", *r.profile.blocks):
+        lost = minus(0, r.free("delta_A_FS", "FTM", block))
+        yield Part(f"A_F∖S lost, {'all blocks' if block == 'all' else f'block {block} alone'}", lost, 0.1)
+
+
+def c2(r: Runs) -> Iterable[Part]:
+    """ℓ∞-constrained FTM has a better Ā than unconstrained FTM and than mixing (FTA) alone."""
+    ours = r.tuned("A_mean", r.radii("FTM", "all", "Linf"))
+    yield Part("Ā of FTM in ℓ∞ − FTM", difference(ours, r.free("A_mean", "FTM")))
+    yield Part("Ā of FTM in ℓ∞ − FTA", difference(ours, r.free("A_mean", "FTA")))
+
+
+def c3(r: Runs) -> Iterable[Part]:
+    """ℓ∞ is more stable than ℓ2, and the Fisher form is no better than ℓ∞."""
+    balls = {name: r.radii("FTM", "all", name) for name in ("Linf", "L2", "Fisher")}
+    drops = {name: {seed: drop(balls[name], seed) for seed in common(balls[name])} for name in ("Linf", "L2")}
+    yield Part("Ā lost a radius 1.5 times off the best: ℓ2 − ℓ∞", difference(drops["L2"], drops["Linf"]))
+    ours, fisher = (r.tuned("A_mean", balls[name]) for name in ("Linf", "Fisher"))
+    yield Part("Ā of ℓ∞ − Fisher", difference(ours, fisher), -0.01)
+
+
+def common(grid: dict[float | None, dict[int, dict]]) -> set[int]:
+    return set.intersection(*(set(runs) for runs in grid.values()))
+
+
+def drop(grid: dict[float, dict[int, dict]], seed: int, times: float = 1.5) -> float:
+    """How much Ā falls, on average, at 1.5 times and at 1/1.5 of the best radius; between radii of the grid, Ā is
+    interpolated linearly in the logarithm, and a radius outside of it counts as its end."""
+    radii = sorted(grid)
+    means = [value(grid[radius][seed], "A_mean") for radius in radii]
+    top = int(np.argmax(means))
+    near = np.interp(np.log([radii[top] * times, radii[top] / times]), np.log(radii), means)
+    return means[top] - float(near.mean())
+
+
+def c4(r: Runs) -> Iterable[Part]:
+    """For few modified facts one constrained block beats tuning all blocks."""
+    single = r.tuned("A_mean", *(r.radii("FTM", block, "Linf") for block in r.profile.blocks))
+    yield Part("Ā of the best block − all blocks", difference(single, r.tuned("A_mean", r.radii("FTM", "all", "Linf"))))
+
+
+def ends(r: Runs, **others) -> Mean:
+    """Ā of the last block minus Ā of the first, each at its best radius."""
+    first, last = (r.tuned("A_mean", r.radii("FTM", r.profile.blocks[i], "Linf", **others)) for i in (0, -1))
+    return difference(last, first)
+
+
+def c5(r: Runs) -> Iterable[Part]:
+    """The best block depends on the starting state (pretrained: first; fine-tuned: last) and on the number of modified
+    facts."""
+    few, many = r.profile.sizes[0], r.profile.sizes[-1]
+    model = r.profile.pretrained or r.profile.model
+    for n in (few, many):
+        gap = ends(r, n=n)
+        if n == few:
+            small = gap
+    sign = 1 if small.value > 0 else -1
+    turned = Mean(-sign * gap.value, *sorted((-sign * gap.low, -sign * gap.high)), gap.n)
+    yield Part(f"at {many} facts the block that is worse at {few} is better", turned)
+    if r.profile.pretrained:
+        first = ends(r, model=model, start="PT")
+        yield Part("pretrained: Ā of the first block − the last", Mean(-first.value, -first.high, -first.low, first.n))
+        yield Part("fine-tuned: Ā of the last block − the first", ends(r, model=model, start="PT+FT"))
+
+
+def c6(r: Runs) -> Iterable[Part]:
+    """Mixing in unmodified facts (FTA) on top of the constraint gains little."""
+    gain = difference(
+        r.tuned("A_mean", r.radii("FTA", "all", "Linf")), r.tuned("A_mean", r.radii("FTM", "all", "Linf"))
+    )
+    yield Part("2 points − what FTA adds to Ā", Mean(0.02 - gain.value, 0.02 - gain.high, 0.02 - gain.low, gain.n))
+
+
+def fae(r: Runs) -> dict:
+    return {"model": f"fae-{r.profile.model}"}
+
+
+def c7(r: Runs) -> Iterable[Part]:
+    """FaE: editing the symbolic memory alone is not enough; tuning parameters as well gives a better trade-off."""
+    alone = r.radii("UPDATE", **fae(r))[None]
+    yield Part("90 % − A_M of the symbolic edit alone", minus(0.9, r.values("A_M", alone)))
+    both = r.tuned("A_mean", r.radii("UPDATE + FTM", "AWT", "Linf", **fae(r)))
+    yield Part("Ā of symbolic + AWT − symbolic alone", difference(both, r.values("A_mean", alone)))
+
+
+def c8(r: Runs) -> Iterable[Part]:
+    """FaE reaches competitive A_M but is not always ahead of a constrained plain Transformer."""
+    parts = ("AWT", "block 3 + AWT", "block 7 + AWT", "all")
+    memory = [r.radii("UPDATE + FTM", part, "Linf", **fae(r)) for part in parts]
+    plain = [r.radii("FTM", block, "Linf") for block in ("all", r.profile.blocks[-1])]
+    gap = difference(r.tuned("A_M", *memory), r.tuned("A_M", *plain))
+    yield Part("A_M of FaE − plain", gap, -0.05)
+    yield Part("Ā of plain − FaE", difference(r.tuned("A_mean", *plain), r.tuned("A_mean", *memory)))
+
+
+def c9(r: Runs) -> Iterable[Part]:
+    """Fine-tuning before the edit raises A_{F∖S} and keeps more of it after the edit; a randomly initialised model is
+    poor on both."""
+    if not r.profile.pretrained:
+        raise Missing("a pretrained model (--pretrained)")
+    grids = {
+        start: r.radii("FTM", "all", "Linf", model=r.profile.pretrained, start=start) for start in ("RI", "PT", "PT+FT")
+    }
+    before, after, learnt = (
+        {start: r.tuned(metric, grid) for start, grid in grids.items()} for metric in ("A_FS_before", "A_FS", "A_M")
+    )
+    yield Part("A_F∖S before the edit: fine-tuned − pretrained", difference(before["PT+FT"], before["PT"]))
+    yield Part("A_F∖S after the edit: fine-tuned − pretrained", difference(after["PT+FT"], after["PT"]))
+    yield Part("A_F∖S after the edit: fine-tuned − random", difference(after["PT+FT"], after["RI"]))
+    yield Part("A_M: fine-tuned − random", difference(learnt["PT+FT"], learnt["RI"]))
+
+
+def c10(r: Runs) -> Iterable[Part]:
+    """The task gets harder as the number of modified facts grows, and large |M| wants more trainable parameters."""
+    few, many = r.profile.sizes[0], r.profile.sizes[-1]
+    grids = {
+        n: {block: r.radii("FTM", block, "Linf", n=n) for block in ("all", r.profile.blocks[0], r.profile.blocks[-1])}
+        for n in (few, many)
+    }
+    easy, hard = (r.tuned("A_mean", *grids[n].values()) for n in (few, many))
+    yield Part(f"Ā at {few} facts − at {many}", difference(easy, hard))
+    gaps = {}
+    for n, grid in grids.items():
+        whole = r.tuned("A_mean", grid["all"])
+        one = r.tuned("A_mean", *(grid[block] for block in grid if block != "all"))
+        gaps[n] = {seed: whole[seed] - one[seed] for seed in whole.keys() & one.keys()}
+    yield Part(f"at {many} facts: Ā of all blocks − one block", mean(gaps[many].values()))
+    yield Part(f"... and that it is more than at {few}", difference(gaps[many], gaps[few]))
+
+
+def c11(r: Runs) -> Iterable[Part]:
+    """A kNN datastore of the modified facts alone reaches low A_M."""
+    learnt = r.tuned("A_M", r.radii("kNN"))
+    yield Part("50 % − A_M of kNN", minus(0.5, learnt))
+    yield Part("A_M of FTM in ℓ∞ − kNN", difference(r.tuned("A_M", r.radii("FTM", "all", "Linf")), learnt))
+
+
+def c12(r: Runs) -> Iterable[Part]:
+    """Sharing weights over all blocks (ALBERT) makes the trade-off much worse."""
+    if not r.profile.albert:
+        raise Missing("a model with shared blocks")
+    ours = r.tuned("A_mean", r.radii("FTM", "all", "Linf"))
+    shared = r.tuned("A_mean", r.radii("FTM", "all", "Linf", model=r.profile.albert))
+    yield Part("Ā of own blocks − shared blocks", difference(ours, shared), 0.05)
+
+
+CLAIMS: dict[str, tuple[str, Callable[[Runs], Iterable[Part]]]] = {
+    "C1": ("RQ1", c1), "C2": ("RQ1", c2), "C3": ("RQ2", c3), "C4": ("RQ2", c4), "C5": ("RQ2", c5), "C6": ("RQ2", c6),
+    "C7": ("RQ3", c7), "C8": ("RQ3", c8), "C9": ("RQ4", c9), "C10": ("RQ5", c10), "C11": ("RQ1", c11),
+    "C12": ("RQ2", c12),
+}  # fmt: skip
+
+
+def claim(name: str, profile: Profile, found: Sequence[dict]) -> Verdict:
+    """The verdict on one claim from records. Raises ValueError that lists the claims for an unknown one."""
+    if name not in CLAIMS:
+        raise ValueError(f"unknown claim {name!r}; known: {', '.join(CLAIMS)}")
+    question, test = CLAIMS[name]
+    text = " ".join(test.__doc__.split())
+    runs = Runs(profile, found)
+    try:
+        parts = tuple(test(runs))
+    except Missing as what:
+        return Verdict(name, text, question, NOT_RUN, missing=f"it needs {what}")
+    return Verdict(name, text, question, decide(parts), parts, tuple(runs.used))
+
+
+def decide(parts: Sequence[Part]) -> str:
+    """Reproduced if every part holds; not reproduced if none does and some fail; mixed if some hold and others fail;
+    undecided if what is not settled could still turn it."""
+    found = [part.holds for part in parts]
+    if any(part.effect.n < LEAST_SEEDS for part in parts) or not parts:
+        return NOT_RUN
+    if all(found):
+        return REPRODUCED
+    if False in found:
+        return MIXED if True in found else NOT_REPRODUCED
+    return UNDECIDED
+
+
+def ledger(out: str | Path, profile: Profile) -> list[Verdict]:
+    """The verdict on every claim, from the records under `out` of the profile's facts and models."""
+    found = records.read(Path(out))
+    return [claim(name, profile, found) for name in CLAIMS]
