@@ -1,0 +1,141 @@
+"""What the chapters share: where the records are, which sizes this machine runs, and verdicts to be read on a page."""
+
+from __future__ import annotations
+
+import html
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from .experiments import paper, records
+from .experiments.claims import CLAIMS, Verdict, ledger
+from .experiments.report import cells
+from .experiments.settings import Setting
+from .experiments.statistics import Mean, mean
+from .experiments.suites import SUITES, Profile
+from .experiments.suites import profile as named
+
+MARKS = {"reproduced": "✓", "not reproduced": "✗", "mixed": "±", "undecided": "?", "not yet run": "–"}
+
+
+def results() -> Path:
+    """$KMOD_RESULTS, or the folder `results` of the checkout that the chapter lies in.
+
+    Raises FileNotFoundError that says what to do.
+    """
+    if os.environ.get("KMOD_RESULTS"):
+        return Path(os.environ["KMOD_RESULTS"])
+    for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).parents[1]):
+        if any((folder / "results" / suite).is_dir() for suite in SUITES):
+            return folder / "results"
+    raise FileNotFoundError("no records: open the chapter in a checkout of the project, or set KMOD_RESULTS")
+
+
+def profile() -> Profile:
+    """The sizes that the chapters show: those of $KMOD_PROFILE; or "gpu" where there is a GPU and records of it; or
+    "cpu"."""
+    name = os.environ.get("KMOD_PROFILE")
+    if name:
+        return named(name)
+    has_records = any((results() / suite / "gpu.jsonl").is_file() for suite in SUITES)
+    return named("gpu" if torch.cuda.is_available() and has_records else "cpu")
+
+
+def table(suite: str) -> dict[Setting, list[dict]]:
+    """The finished records of each cell of a suite (`kmod.experiments.report.cells`)."""
+    return cells(suite, profile(), results())
+
+
+def rerun(suite: str, budget: str | None = None) -> None:
+    """Run here what is missing of a suite, and add it to the records; prints an estimate first, and stops in time."""
+    from .experiments.runner import run, seconds
+
+    run([suite], profile(), results(), budget=seconds(budget) if budget else None)
+
+
+def percent(found: list[dict], metric: str) -> Mean:
+    """The mean of a metric over the records of one cell."""
+    return mean(records.flat(record)[metric] for record in found)
+
+
+@cache
+def _verdicts(folder: Path, sizes: Profile) -> dict[str, Verdict]:
+    return {verdict.claim: verdict for verdict in ledger(folder, sizes)}
+
+
+def verdicts() -> dict[str, Verdict]:
+    """The ledger: claim → verdict, from the records."""
+    return _verdicts(results(), profile())
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Something to be read: HTML on a page, text elsewhere."""
+
+    text: str
+    markup: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+
+def verdict(*claims: str) -> Shown:
+    """The verdicts on claims, each with its parts, as a box. Raises ValueError for an unknown claim."""
+    if unknown := [name for name in claims if name not in CLAIMS]:
+        raise ValueError(f"unknown claim {unknown[0]!r}; known: {', '.join(CLAIMS)}")
+    found = [verdicts()[name] for name in claims]
+    return Shown("\n\n".join(map(str, found)), "".join(map(_box, found)))
+
+
+def _box(found: Verdict) -> str:
+    e = html.escape
+    parts = "".join(f"<li>{e(str(part))}</li>" for part in found.parts) or f"<li>{e(found.missing)}</li>"
+    kind = found.verdict.replace(" ", "-")
+    return (
+        f'<div class="kmod-verdict kmod-{kind}"><p><strong>{e(found.claim)}: {MARKS[found.verdict]} '
+        f"{e(found.verdict)}.</strong> {e(found.text)}</p><ul>{parts}</ul></div>"
+    )
+
+
+def ledger_table() -> Shown:
+    """Every claim of the paper in our words, the verdict of our runs, and what it rests on."""
+    e, found = html.escape, list(verdicts().values())
+    rows = "".join(
+        f'<tr><th scope="row">{e(v.claim)}</th><td>{e(v.question)}</td><td>{e(v.text)}</td>'
+        f'<td class="kmod-{v.verdict.replace(" ", "-")}">{MARKS[v.verdict]} {e(v.verdict)}</td>'
+        f"<td>{e('; '.join(_short(part) for part in v.parts) or v.missing)}</td>"
+        f"<td>{len(v.ids)} runs, {v.seeds} seeds</td></tr>"
+        for v in found
+    )
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("", "", "claim", "verdict", "effect", "from"))
+    markup = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return Shown("\n\n".join(map(str, found)), f'<div class="kmod-table kmod-ledger" tabindex="0">{markup}</div>')
+
+
+def _short(part) -> str:
+    mark, effect = {True: "✓", False: "✗", None: "?"}[part.holds], part.effect
+    return f"{mark} {part.what} {100 * effect.value:+.1f} [{100 * effect.low:+.1f}, {100 * effect.high:+.1f}]"
+
+
+def provenance(suite: str) -> str:
+    """One line: how many runs, on what machine, by which code."""
+    found = [record for rows in table(suite).values() for record in rows]
+    if not found:
+        return f"{suite}: no records yet"
+    devices = sorted({record["hardware"]["device"] for record in found})
+    commits = sorted({str(record["commit"]) for record in found})
+    return (
+        f"{suite}, profile {profile().name}: {len(found)} runs, {profile().facts}, {profile().model}; on "
+        f"{', '.join(devices)}; commit {', '.join(commits)}"
+    )
+
+
+def paper_rows(*groups: str) -> list[dict]:
+    """The paper's figures by name ("BEST", "RADII", "SYMBOLIC"), as rows of a table."""
+    return [row for group in groups for row in paper.rows(getattr(paper, group))]

@@ -1,0 +1,61 @@
+"""Figures of the paper, for comparison only: Zhu et al. 2020, "Modifying Memories in Transformer Models" (arXiv
+2012.00363). All are recalled, not checked against its text; they are shown as such and never tested against.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A row of the paper's tables, on T-REx: fractions of 1; None where no figure is recalled."""
+
+    model: str
+    start: str
+    method: str
+    where: str
+    A_M: float | None = None
+    A_FS: float | None = None
+    delta_A_FS: float | None = None
+    delta: float | None = None
+    n: int = 32
+
+
+BEST = (  # the best block and radius, |M| = 32, constrained
+    Figure("BERT-Base", "PT", "FTM", "block 0", 0.7125, 0.1769),
+    Figure("BERT-Base", "PT", "FTA", "block 0", 0.7000, 0.1753),
+    Figure("BERT-Base", "FT", "FTM", "block 11", 0.7784, 0.4340),
+    Figure("BERT-Base", "FT", "FTA", "block 11", 0.7431, 0.4647),
+    Figure("BERT-Large", "FT", "FTM", "block 23", 0.7280, 0.4470),
+    Figure("ALBERT-XXLarge", "FT", "FTM", "all blocks", 0.7542, 0.2556),
+    Figure("FaE", "FT", "UPDATE + FTM", "AWT", 0.7500, 0.5738, -0.030),
+)
+RADII = (  # BERT-Base from pretrained, block 0
+    Figure("BERT-Base", "PT", "FTM", "block 0", 0.469, None, -0.117, 1e-3),
+    Figure("BERT-Base", "PT", "FTM", "block 0", 0.831, None, -0.236, 2e-3),
+    Figure("BERT-Base", "PT", "FTM", "block 0", 0.938, None, -0.249, 4e-3),
+)
+SYMBOLIC = (Figure("FaE", "FT", "UPDATE", "symbolic links alone", 0.4688, None, 0.0),)
+BEFORE = {"BERT-Base, pretrained": 0.2885, "BERT-Base, fine-tuned": 0.5050, "BERT-Large, fine-tuned": 0.5139,
+          "ALBERT-XXLarge, fine-tuned": 0.4796, "FaE, fine-tuned": 0.6038}  # fmt: skip
+
+
+def rows(figures: tuple[Figure, ...]) -> list[dict]:
+    """As rows of a table, in percent, marked as recalled."""
+
+    def percent(share: float | None, sign: str = "") -> str:
+        return "not known" if share is None else f"~{100 * share:{sign}.1f} %"
+
+    return [
+        {
+            "model": f.model,
+            "start": f.start,
+            "method": f.method,
+            "tuned": f.where,
+            "A_M": percent(f.A_M),
+            "A_F∖S": percent(f.A_FS),
+            "ΔA_F∖S": percent(f.delta_A_FS, "+"),
+        }
+        for f in figures
+    ]
