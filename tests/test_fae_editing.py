@@ -363,11 +363,11 @@ def test_mentions_are_detected_where_they_stand(model, toy):
 
 def test_the_chart_of_an_explanation(model, toy):
     alt = pytest.importorskip("altair")
-    from kmod.charts_fae import retrieval_chart
+    from kmod.charts import retrieval_chart
 
     told = kmod.explain(model, toy.evidences(toy[0])[0])
     chart = retrieval_chart(told)
-    assert isinstance(chart, alt.Chart) and told.answers[0][0] in chart.to_dict()["title"]["text"]
+    assert isinstance(chart, alt.Chart) and told.answers[0][0] in str(chart.to_dict()["title"]["text"])
     assert len(told.frame()) == len(told.rows)
 
 

@@ -1,0 +1,62 @@
+"""Charts and tables: what the reader of the book sees and moves.
+
+    from kmod import charts
+    from kmod.experiments import records
+    charts.use_book_renderer()
+    rows = charts.rows(records.read("results"), by="block")   # a row a run, see `kmod.charts.runs`
+    charts.tradeoff_curves(rows)      # A_M against A_F∖S over δ, with linked brushing
+    charts.heat_map(rows)             # block × δ
+    charts.numbers(charts.heat_map(rows))          # the table behind any chart
+    charts.table(some_dicts, caption="Before and after")
+
+`tradeoff` and `frontier` draw one grid of δ with a slider. Every chart carries a title that states the finding as the
+rows have it, a subtitle with n and the meaning of its intervals, a description for those who do not see it, and its
+numbers. Colours are told apart by the colour-blind, and no meaning hangs on colour alone. Text and lines are drawn in
+`currentColor`, so a chart follows the light or dark page around it.
+"""
+
+from .change import change_by_part
+from .compare import at_best
+from .cost import cost_chart
+from .heat import heat_map
+from .learning import learning_curves
+from .page import numbers, titled, to_bundle, use_book_renderer
+from .paper import paper_and_ours
+from .plane import tradeoff_curves
+from .retrieval import retrieval_chart
+from .runs import rows
+from .size import over_size
+from .slider import frontier, tradeoff
+from .summary import KEYS, METRICS, UNCONSTRAINED, delta_text, interval, summarise
+from .tables import Table, table
+from .theme import PALETTE, SHAPES, theme
+
+__all__ = [
+    "KEYS",
+    "METRICS",
+    "PALETTE",
+    "SHAPES",
+    "UNCONSTRAINED",
+    "Table",
+    "at_best",
+    "change_by_part",
+    "cost_chart",
+    "delta_text",
+    "frontier",
+    "heat_map",
+    "interval",
+    "learning_curves",
+    "numbers",
+    "over_size",
+    "paper_and_ours",
+    "retrieval_chart",
+    "rows",
+    "summarise",
+    "table",
+    "theme",
+    "titled",
+    "to_bundle",
+    "tradeoff",
+    "tradeoff_curves",
+    "use_book_renderer",
+]

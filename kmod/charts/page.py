@@ -1,0 +1,136 @@
+"""How charts reach the page: with a title, alt text, a drawing for readers without JavaScript, and their numbers."""
+
+import hashlib
+import html
+import json
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping
+
+import altair as alt
+import vl_convert
+
+from .tables import Table, table
+from .theme import STATIC_WIDTH, theme
+
+VEGA_LITE = ".".join(alt.SCHEMA_VERSION[1:].split(".")[:2])
+STILL_PANEL = 380  # pixels; the width of a panel in the drawing of a chart that has several: they stand in one column
+
+
+def titled(
+    chart: alt.TopLevelMixin, finding: str, subtitle: str, description: str, numbers: Iterable[Mapping] | None = None
+):
+    """Return `chart` with a title (the finding), a subtitle (n, what an interval means) and alt text.
+
+    `numbers`, rows as `table` takes them, stand folded under the chart in the book; `charts.numbers` gives them
+    anywhere. Raises ValueError for a text that is blank.
+    """
+    for name, text in (("finding", finding), ("subtitle", subtitle), ("description", description)):
+        if not text.strip():
+            raise ValueError(f"a chart needs a {name}")
+    title = alt.Title(_wrapped(finding, 78), subtitle=_wrapped(subtitle, 100))
+    chart = chart.properties(title=title, description=description)
+    if numbers is not None:
+        meta = chart.usermeta if isinstance(getattr(chart, "usermeta", None), dict) else {}
+        chart = chart.properties(usermeta=meta | {"numbers": list(map(dict, numbers))})
+    return chart
+
+
+def numbers(chart: alt.TopLevelMixin) -> Table:
+    """The table behind a chart of `kmod.charts`: every number it draws. Raises ValueError if it carries none."""
+    meta = getattr(chart, "usermeta", None)
+    if not isinstance(meta, dict) or "numbers" not in meta:
+        raise ValueError("this chart carries no numbers; give them to `charts.titled`")
+    return table(meta["numbers"], caption=_line(chart.title.text))
+
+
+def use_book_renderer() -> None:
+    """Draw charts in the kmod theme and in a form that works in the built book; harmless to call again.
+
+    On Colab and in a live Jupyter session Altair's own renderer stays, since only the book's pages carry the
+    script that wakes the charts up. Set KMOD_CHARTS to "book" or "altair" to decide by hand.
+    """
+    alt.theme.register("kmod", enable=True)(theme)
+    alt.renderers.register("kmod", to_bundle)
+    live = "google.colab" in sys.modules or "JPY_SESSION_NAME" in os.environ
+    choice = os.environ.get("KMOD_CHARTS", "altair" if live else "book")
+    if choice not in ("book", "altair"):
+        raise ValueError(f"KMOD_CHARTS is {choice!r}; it can be 'book' or 'altair'")
+    alt.renderers.enable("kmod" if choice == "book" else "default")
+
+
+def to_bundle(spec: dict, **_) -> dict[str, str]:
+    """Return the MIME bundle of a chart: HTML with its title, a still drawing, the specification and its numbers.
+
+    `book/_static/charts.js` turns it into a live chart; without JavaScript the drawing stays. Nothing in it
+    is random: the same chart gives the same bytes.
+    """
+    spec = dict(spec)
+    title = spec.pop("title", "")
+    title = title if isinstance(title, dict) else {"text": title}
+    text, subtitle = _line(title.get("text", "")), _line(title.get("subtitle", ""))
+    description = spec.get("description") or text
+    meta = dict(spec.get("usermeta", {}))
+    behind = meta.pop("numbers", None)
+    if "concat" in spec:
+        meta["embedOptions"] = {"patch": _fitting(spec)}
+        panels = [panel | {"width": STILL_PANEL} for panel in spec["concat"]]
+        still = spec | {"columns": 1, "concat": panels}
+    else:
+        still = spec | {"width": STATIC_WIDTH} if spec.get("width") == "container" else spec
+    spec |= {"usermeta": meta} if meta else {}
+    if not meta:
+        spec.pop("usermeta", None)
+    data = json.dumps(spec, ensure_ascii=False)
+    for character in "<>&":
+        data = data.replace(character, f"\\u{ord(character):04x}")
+    svg = vl_convert.vegalite_to_svg(still, vl_version=VEGA_LITE)
+    name = "c" + hashlib.sha256(data.encode()).hexdigest()[:8]
+    svg = re.sub(r"\bclip(\d+)", rf"{name}-\1", svg)  # ids are shared by the whole page
+    folded = ""
+    if behind:
+        inside = table(behind, caption=text or "The numbers of the chart")._repr_html_()
+        folded = f'<details class="kmod-numbers"><summary>The numbers</summary>{inside}</details>'
+    markup = (
+        f'<figure class="kmod-chart"><figcaption><strong>{html.escape(text)}</strong> '
+        f"<span>{html.escape(subtitle)}</span></figcaption>"
+        f'<div class="kmod-still" role="img" aria-label="{html.escape(description)}">{svg}</div>'
+        f'<script type="application/json">{data}</script>{folded}</figure>'
+    )
+    return {"text/html": markup, "text/plain": f"{text}. {subtitle}. {description}"}
+
+
+def _fitting(spec: dict) -> list[dict]:
+    """Changes to the compiled Vega that let the panels of a concatenated chart share the width of the page.
+
+    Vega-Lite gives them fixed widths only. On a narrow page they stand below each other. The page compiles with the
+    same Vega-Lite as this (see book/_ext/vendor.py), and each change first tests that it hits what it means.
+    """
+    vega = vl_convert.vegalite_to_vega(spec, vl_version=VEGA_LITE)
+    wide = "(isFinite(containerSize()[0]) ? containerSize()[0] : 680) >= 620"
+    panel = f"max(200, {wide} ? containerSize()[0] / 2 - 84 : containerSize()[0] - 76)"
+    changes = [{"op": "replace", "path": "/layout/columns", "value": {"signal": "panel_columns"}}]
+    resized = {"source": "window", "type": "resize"}
+    for i, signal in enumerate(vega["signals"]):
+        if signal["name"] == "childWidth" or re.fullmatch(r"concat_\d+_width", signal["name"]):
+            fitted = {"name": signal["name"], "init": panel, "on": [{"update": panel, "events": resized}]}
+            changes += [
+                {"op": "test", "path": f"/signals/{i}/name", "value": signal["name"]},
+                {"op": "replace", "path": f"/signals/{i}", "value": fitted},
+            ]
+    columns = f"{wide} ? 2 : 1"
+    signal = {"name": "panel_columns", "init": columns, "on": [{"update": columns, "events": resized}]}
+    return [*changes, {"op": "add", "path": "/signals/0", "value": signal}]
+
+
+def _wrapped(text: str, width: int) -> str | list[str]:
+    """Lines for a title in a chart of some 600 pixels; a list only if there are several."""
+    lines = textwrap.wrap(text, width)
+    return lines if len(lines) > 1 else text
+
+
+def _line(text: str | list[str]) -> str:
+    """A Vega title, which is a line or a list of lines, as one line."""
+    return text if isinstance(text, str) else " ".join(text)

@@ -1,0 +1,138 @@
+"""The paper's numbers beside ours."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import altair as alt
+
+from .page import titled
+from .runs import Mean, around
+from .theme import PADDING, PALETTE, percent
+from .words import pct
+
+TAGS = ("sure", "recalled")
+
+
+def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None = None) -> alt.LayerChart:
+    """Draw a line for each number of the paper, with ours beside it and our interval over seeds.
+
+    A row is {"what": "block 0, A_M", "paper": 0.7125 or None, "tag": "recalled" or "sure", "ours": [0.95, 0.97, …]}:
+    fractions, ours one a seed. Every number of the paper that is only recalled is marked so. `note` says in the
+    subtitle what differs, such as the model and the facts. Raises ValueError for no rows, a row that lacks a key, a
+    fraction out of range, or an unknown tag: what is recalled with low confidence is not the paper's number.
+    """
+    rows = _checked(rows)
+    drawn = []
+    for row in rows:
+        ours = around(row["ours"])
+        told = {"what": row["what"], "ours": ours.value, "low": ours.low, "high": ours.high, "n": ours.n}
+        if row["paper"] is not None:
+            mark = " (recalled)" if row["tag"] == "recalled" else ""
+            told |= {"paper": row["paper"], "paper_text": f"{100 * row['paper']:.1f} %{mark}"}
+        drawn.append(told)
+    names = [row["what"] for row in rows]
+    base = alt.Chart(alt.Data(values=drawn))
+    both = base.transform_filter("isValid(datum.paper)")
+    y = alt.Y("what:N", sort=names, title=None, scale=alt.Scale(domain=names),
+              axis=alt.Axis(labelLimit=alt.expr("width < 420 ? 130 : 260"), grid=False))  # fmt: skip
+    ours, low, paper = (percent(alt.X, name, "accuracy") for name in ("ours", "low", "paper"))
+    kinds = ["ours, mean and interval", "the paper's number"]
+    legend = alt.Legend(orient="bottom", columns=2, labelLimit=0, symbolOpacity=1)
+    color = alt.Color("kind:N", title=None, scale=alt.Scale(domain=kinds, range=list(PALETTE[:2])), legend=legend)
+    shape = alt.Shape("kind:N", title=None, scale=alt.Scale(domain=kinds, range=["circle", "diamond"]), legend=legend)
+    tips = [alt.Tooltip("what:N", title="what"), alt.Tooltip("ours:Q", title="ours", format=".1%")]
+    tips += [alt.Tooltip("n:Q", title="seeds"), alt.Tooltip("paper_text:N", title="paper")]
+    middle = "datum.paper < 0.12 ? 'left' : datum.paper > 0.88 ? 'right' : 'center'"
+    layers = [
+        both.mark_rule(opacity=0.4, strokeDash=[2, 3]).encode(x=ours, x2="paper:Q", y=y),
+        base.mark_rule(strokeWidth=4, opacity=0.45, color=PALETTE[0]).encode(x=low, x2="high:Q", y=y),
+        base.transform_calculate(kind=f"'{kinds[0]}'").mark_point(filled=True, size=90, opacity=1)
+        .encode(x=ours, y=y, color=color, shape=shape, tooltip=tips),
+    ]  # fmt: skip
+    if any("paper" in row for row in drawn):
+        layers += [
+            both.transform_calculate(kind=f"'{kinds[1].replace(chr(39), chr(92) + chr(39))}'")
+            .mark_point(filled=True, size=110, opacity=1).encode(x=paper, y=y, color=color, shape=shape, tooltip=tips),
+            both.mark_text(dy=-14, fontSize=11, align=alt.expr(middle)).encode(x=paper, y=y, text="paper_text:N"),
+        ]  # fmt: skip
+    chart = alt.layer(*layers).properties(width="container", height=46 * len(names) + 14, padding=PADDING)
+    return titled(chart, finding or _finding(rows), _subtitle(rows, note), _description(rows), _numbers(rows))
+
+
+def _checked(rows: Iterable[Mapping]) -> list[Mapping]:
+    rows = list(rows)
+    if not rows:
+        raise ValueError("no rows to draw")
+    for i, row in enumerate(rows):
+        missing = [key for key in ("what", "paper", "tag", "ours") if key not in row]
+        if missing:
+            raise ValueError(f"row {i} lacks {', '.join(missing)}")
+        if row["paper"] is not None and row["tag"] not in TAGS:
+            raise ValueError(
+                f"row {i}: tag is {row['tag']!r}; known: {', '.join(TAGS)}. A weaker number has paper=None"
+            )
+        if not row["ours"]:
+            raise ValueError(f"row {i} ({row['what']}) has no value of ours; run it first, or leave the row out")
+        for value in (*row["ours"], *([] if row["paper"] is None else [row["paper"]])):
+            if not 0 <= value <= 1:  # also catches nan
+                raise ValueError(f"row {i}: {value!r} is not a fraction between 0 and 1")
+    if len({row["what"] for row in rows}) < len(rows):
+        raise ValueError("two rows have the same `what`")
+    return rows
+
+
+def _side(ours: Mean, paper: float) -> str:
+    """Where our interval lies: "above" or "below" the paper's number, or "undecided"."""
+    if ours.n < 2 or ours.low <= paper <= ours.high:
+        return "undecided"
+    return "above" if ours.low > paper else "below"
+
+
+def _finding(rows: Sequence[Mapping]) -> str:
+    known = [row for row in rows if row["paper"] is not None]
+    if not known:
+        return "No number of the paper is known to compare with"
+    sides = [_side(around(row["ours"]), row["paper"]) for row in known]
+    if len(known) == 1:
+        ((row, side),) = zip(known, sides, strict=True)
+        told = f"{row['what']}: ours {pct(around(row['ours']).value)}, the paper's {pct(row['paper'])}"
+        return told + (f"; ours is {side}" if side != "undecided" else "; undecided which is higher")
+    counts = [f"{sides.count(side)} {side}" for side in ("above", "below", "undecided") if side in sides]
+    return f"Of {len(known)} numbers of the paper, ours are: {', '.join(counts)}"
+
+
+def _subtitle(rows: Sequence[Mapping], note: str) -> str:
+    counts = sorted({len(row["ours"]) for row in rows})
+    recalled = sum(row["paper"] is not None and row["tag"] == "recalled" for row in rows)
+    n = f"n = {counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "")
+    runs = (
+        f"Ours: means of {n} seeds; bars are 95 % t-intervals over the seeds"
+        if counts[-1] > 1
+        else "Ours: one seed each, so no intervals"
+    )
+    told = [note, runs]
+    told += [f"{recalled} of the paper's numbers are recalled, not checked against its text"] if recalled else []
+    unknown = sum(row["paper"] is None for row in rows)
+    told += [f"of {unknown} the paper's number is not known"] if unknown else []
+    return ". ".join(text[0].upper() + text[1:] for text in told if text)
+
+
+def _text(row: Mapping) -> str:
+    if row["paper"] is None:
+        return "not known"
+    return f"{100 * row['paper']:.1f}" + (" (recalled)" if row["tag"] == "recalled" else "")
+
+
+def _description(rows: Sequence[Mapping]) -> str:
+    told = [f"{row['what']}: ours {pct(around(row['ours']).value)}, paper {_text(row)}." for row in rows]
+    return f"Accuracies of the paper beside ours, in percent. {' '.join(told)}"
+
+
+def _numbers(rows: Sequence[Mapping]) -> list[dict]:
+    out = []
+    for row in rows:
+        ours = around(row["ours"])
+        interval = f"{100 * ours.low:.1f} to {100 * ours.high:.1f}" if ours.n > 1 else None
+        side = _side(ours, row["paper"]) if row["paper"] is not None else None
+        out.append({"what": row["what"], "paper, %": _text(row), "ours, %": f"{100 * ours.value:.1f}",
+                    "95 % interval": interval, "seeds": ours.n, "ours is": side})  # fmt: skip
+    return out

@@ -1,0 +1,136 @@
+"""Trade-off curves: what is learned against what is kept, over δ, beside Ā over δ; brushing one lights up the other."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import altair as alt
+
+from .compare import Lead, best_delta, by_delta, held_out, lead
+from .page import titled
+from .runs import RATE_TITLES, RATES, around, cells, subtitle, values
+from .summary import delta_text
+from .theme import PADDING, by_label, delta_axis, menu, percent, shown, unique
+from .words import at, capital, pct, percent_columns, points
+
+
+def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str | None = None) -> alt.ConcatChart:
+    """Draw A_M (up) against A_F∖S (right), a point a δ and a line a label; beside it Ā over δ, of the same points.
+
+    Drag over either panel to see the same runs in the other; the legend and a menu bring one label forward. `what`
+    names in the title what the labels are: block, constraint, start, model. `rows` as `charts.rows` makes them. Raises
+    ValueError as `runs.cells` does.
+    """
+    found = cells(rows, ("label", "delta"), tuple(RATES))
+    grids = by_delta(found)
+    drawn = _points(grids)
+    labels = unique(drawn, "label")
+    style, marks = by_label(labels), by_label(labels, dash=False)
+    area = alt.selection_interval(name="area", mark=alt.BrushConfig(fill="gray", fillOpacity=0.15, stroke="gray"))
+    span = alt.selection_interval(name="span", encodings=["x"], mark=alt.BrushConfig(fill="gray", fillOpacity=0.15))
+    legend = alt.selection_point(name="legend", fields=["label"], bind="legend")
+    highlight = menu("highlight", capital(what), ["all", *labels], start="all")
+    group = legend & "highlight == 'all' || highlight == datum.label"
+    chosen = area & span & group
+    base = alt.Chart(alt.Data(values=drawn))
+    line = {k: style[k] for k in ("color", "strokeDash")}
+    tips = [alt.Tooltip("label:N", title=what), alt.Tooltip("delta:N", title="δ")]
+    tips += [alt.Tooltip(f"{name}:Q", title=title, format=".1%") for name, title in RATES.items()]
+    tips += [alt.Tooltip("n:Q", title="seeds")]
+
+    def panel(x, y, whiskers, *selections):
+        inner = base.transform_filter("!datum.unconstrained").mark_line(strokeWidth=2)
+        dots = base.mark_point(filled=True, size=70).encode(
+            x=x, y=y, color=marks["color"], shape=marks["shape"], tooltip=tips, opacity=shown(chosen)
+        )
+        return alt.layer(
+            inner.encode(x=x, y=y, order="at:Q", opacity=shown(group, 0.75, 0.1), **line),
+            *(base.mark_rule(strokeWidth=1.5).encode(color=marks["color"], opacity=shown(chosen, 0.6, 0.08), **whisker)
+              for whisker in whiskers),
+            dots.add_params(*selections),
+        ).properties(width=300, height=280)  # fmt: skip
+
+    kept, learned = (percent(c, f, RATE_TITLES[f], None) for c, f in ((alt.X, "A_FS"), (alt.Y, "A_M")))
+    mean_y = percent(alt.Y, "A_mean", RATE_TITLES["A_mean"], None)
+    radius = delta_axis(drawn, "δ, radius of the constraint (log scale)")
+    plane = panel(kept, learned, [
+        {"x": percent(alt.X, "A_FS_low", RATE_TITLES["A_FS"], None), "x2": "A_FS_high:Q", "y": learned},
+        {"y": percent(alt.Y, "A_M_low", RATE_TITLES["A_M"], None), "y2": "A_M_high:Q", "x": kept},
+    ], area, legend)  # fmt: skip
+    over = panel(radius, mean_y, [
+        {"y": percent(alt.Y, "A_mean_low", RATE_TITLES["A_mean"], None), "y2": "A_mean_high:Q", "x": radius}
+    ], span)  # fmt: skip
+    chart = alt.concat(plane, over, columns=2, spacing=24).add_params(highlight).properties(padding=PADDING)
+    sub = subtitle(found) + ". Drag over points in one panel to find them in the other"
+    return titled(chart, finding or _finding(grids, what), sub, _description(drawn), _numbers(grids, what))
+
+
+def _points(grids: dict) -> list[dict]:
+    deltas = sorted({delta for grid in grids.values() for delta in grid if delta is not None})
+    span = math.log(deltas[-1] / deltas[0]) if deltas else 0.0
+    beyond = deltas[-1] * math.exp(max(0.22 * span, 0.7)) if deltas else 1.0
+    drawn = []
+    for label, grid in grids.items():
+        for i, (delta, cell) in enumerate(grid.items()):
+            point = {"label": label, "at": i, "delta": delta_text(delta), "x": beyond if delta is None else delta}
+            point |= {"unconstrained": delta is None, "n": len(cell)}
+            for name in RATES:
+                rate = around(values(cell, name).values())
+                point |= {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
+            drawn.append(point)
+    return drawn
+
+
+def _finding(grids: dict, what: str) -> str:
+    if len(grids) == 1:
+        ((label, grid),) = grids.items()
+        return f"{capital(label)}: " + _peak(grid)
+    peaks = {label: best_delta(grid) for label, grid in grids.items()}
+    top = {label: values(grids[label][delta], "A_mean") for label, delta in peaks.items()}
+    first = lead(top)
+    told = {label: held_out(grid) for label, grid in grids.items()}
+    a, b = told[first.first], told[first.second]
+    fair = lead({first.first: a, first.second: b})  # δ chosen on the other seeds
+    decided = first.decided and fair.decided and fair.first == first.first
+    reached = f"Ā {pct(first.value)} {at(peaks[first.first])}"
+    by = f" by {points(first.by.value)}" if first.by else ""
+    if decided:
+        return f"{capital(first.first)} trades off best: {reached}, ahead of {first.second}{by}"
+    why = first.why_not if not first.decided else "not once δ is chosen on other seeds"
+    return f"Undecided which {what} trades off best: {first.first} ({reached}) leads {first.second}{by}; {why}"
+
+
+def _peak(grid: dict) -> str:
+    """Where Ā is highest over δ, and whether the grid holds the peak."""
+    tops = {delta: values(cell, "A_mean") for delta, cell in grid.items()}
+    top: Lead = lead(tops)
+    finite = [delta for delta in grid if delta is not None]
+    reached = f"Ā is highest, {pct(top.value)}, {at(top.first)}"
+    if top.first is None or len(grid) == 1:
+        return reached
+    if len(finite) > 1 and top.first in (finite[0], finite[-1]):
+        return f"{reached}, the {'tightest' if top.first == finite[0] else 'widest'} δ tried"
+    near = f"{points(top.by.value)} above that {at(top.second)}" if top.by else f"next {at(top.second)}"
+    return f"{reached}, {near}" if top.decided else f"{reached}; undecided against that {at(top.second)}, {top.why_not}"
+
+
+def _description(drawn: list[dict]) -> str:
+    told = [
+        f"{p['label']}, δ {p['delta']}: A_M {pct(p['A_M'])}, A_F∖S {pct(p['A_FS'])}, Ā {pct(p['A_mean'])}."
+        for p in drawn
+    ]
+    head = "Two panels: new facts learned (A_M) against unmodified facts right (A_F∖S), and their mean Ā over δ."
+    return f"{head} {' '.join(told)}"
+
+
+def _numbers(grids: dict, what: str) -> list[dict]:
+    return [
+        {what: label, "δ": delta_text(delta)}
+        | {
+            k: v
+            for name, title in RATES.items()
+            for k, v in percent_columns(around(values(cell, name).values()), title).items()
+        }
+        | {"seeds": len(cell)}
+        for label, grid in grids.items()
+        for delta, cell in grid.items()
+    ]

@@ -1,0 +1,142 @@
+"""Rows of runs: what the charts of the research questions take, and how they are grouped and averaged.
+
+A row is a dict of one run: `kmod.experiments.records.flat` of its record (settings, metrics as fractions, seconds),
+with "curve", "norms", "peak_bytes" and "device" of the record, and a "label", the group it is drawn in. Rows made by
+hand need only what the chart draws: label, seed, delta, and A_M, A_FS, A_mean, for most.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+
+from ..experiments import records as _records
+from ..experiments.settings import Setting
+from ..experiments.statistics import Mean, mean
+from .summary import delta_text
+
+NORMS = {"Linf": "ℓ∞", "L2": "ℓ2", "Fisher": "Fisher", None: "no limit"}
+SETTINGS = [field.name for field in fields(Setting)]
+RATES = {"A_mean": "Ā", "A_M": "A_M", "A_FS": "A_F∖S"}  # what a drop-down offers, the trade-off first
+RATE_TITLES = {
+    "A_mean": "Ā, mean of the two accuracies",
+    "A_M": "new facts learned (A_M)",
+    "A_FS": "unmodified facts right (A_F∖S)",
+}
+
+Cell = dict[int, dict]  # the rows of one setting, by seed
+
+
+def rows(records: Iterable[Mapping], by: str | Sequence[str] = "block") -> list[dict]:
+    """A row for each finished record, labelled with the settings named in `by`, such as ("method", "block").
+
+    Raises ValueError if no record is finished, or for a setting that records do not have; it lists those they have.
+    """
+    by = [by] if isinstance(by, str) else list(by)
+    for name in by:
+        if name not in SETTINGS:
+            raise ValueError(f"unknown setting {name!r} in `by`; known: {', '.join(SETTINGS)}")
+    out = []
+    for record in records:
+        if record["status"] == "done":
+            row = _records.flat(record)
+            extra = {name: record.get(name) for name in ("curve", "norms", "peak_bytes")}
+            device = record.get("hardware", {}).get("device")
+            out.append(row | extra | {"device": device, "label": label(row, by)})
+    if not out:
+        raise ValueError("no finished records to draw; run the suite first: python -m kmod run <suite>")
+    return out
+
+
+def label(row: Mapping, by: Sequence[str]) -> str:
+    """The settings of a row in words, such as "FTM, block 0"."""
+    return ", ".join(filter(None, (_word(name, row[name]) for name in by))) or "–"
+
+
+def _word(name: str, value) -> str:
+    if name == "constraint":
+        return NORMS.get(value, str(value))
+    if value is None:
+        return ""
+    if name == "block":
+        return "all blocks" if value == "all" else f"block {value}" if isinstance(value, int) else str(value)
+    if name == "delta":
+        return f"δ = {delta_text(value)}"
+    return f"|M| = {value}" if name == "n" else str(value)
+
+
+def cells(rows: Iterable[Mapping], keys: Sequence[str], need: Sequence[str]) -> dict[tuple, Cell]:
+    """Group rows by the values of `keys`; each group holds a row a seed, of otherwise equal settings.
+
+    Raises ValueError for no rows, a row without a key or one of the values `need` (rates have to be fractions), and for
+    a group that mixes settings or holds a seed twice: it says in what the rows differ.
+    """
+    found: dict[tuple, Cell] = {}
+    for i, row in enumerate(rows):
+        missing = [name for name in ("seed", *keys, *need) if name not in row or (name in need and row[name] is None)]
+        if missing:
+            raise ValueError(
+                f"row {i} ({row.get('label', 'no label')}) lacks {', '.join(missing)}; leave such rows out"
+            )
+        for name in need:
+            if name in RATES and not 0 <= row[name] <= 1:  # also catches nan
+                raise ValueError(f"row {i}: {name} is {row[name]!r}, not a fraction between 0 and 1")
+        cell = found.setdefault(tuple(row[key] for key in keys), {})
+        for other in list(cell.values())[:1]:
+            differ = [name for name in SETTINGS if name != "seed" and row.get(name) != other.get(name)]
+            if differ or row["seed"] in cell:
+                what = (
+                    f"differ in {', '.join(differ)}: choose one, or name it in `by`" if differ else "are one run twice"
+                )
+                raise ValueError(f"row {i}: rows of {_key(keys, row)} {what}")
+        cell[row["seed"]] = row
+    if not found:
+        raise ValueError("no rows to draw")
+    return found
+
+
+def _key(keys: Sequence[str], row: Mapping) -> str:
+    return ", ".join(f"{key} {row[key]}" for key in keys) + f", seed {row['seed']}"
+
+
+def values(cell: Cell, name: str) -> dict[int, float]:
+    """One value of a cell's rows, by seed."""
+    return {seed: row[name] for seed, row in cell.items()}
+
+
+def around(numbers: Iterable[float], log: bool = False, rate: bool = True) -> Mean:
+    """Mean and 95 % t-interval over seeds; of one seed, an interval of no width.
+
+    A `rate` is cut to 0..1; `log` takes the mean and the interval of the logarithm (for seconds, losses).
+    """
+    numbers = list(numbers)
+    found = mean(map(math.log, numbers) if log else numbers)
+    low, high = (found.low, found.high) if found.n > 1 else (found.value, found.value)
+    if log:
+        return Mean(math.exp(found.value), math.exp(low), math.exp(high), found.n)
+    return Mean(found.value, max(0.0, low), min(1.0, high), found.n) if rate else Mean(found.value, low, high, found.n)
+
+
+def subtitle(found: Mapping[tuple, Cell], marks: str = "Whiskers") -> str:
+    """What was run, on how many facts and seeds, and what the intervals are, from the rows."""
+    first = [row for cell in found.values() for row in cell.values()]
+    told = [
+        _several([r["model"] for r in first if r.get("model")]),
+        _several([r["facts"] for r in first if r.get("facts")]),
+    ]
+    what = " on ".join(text for text in told if text)
+    sizes = sorted({row["n"] for row in first if row.get("n")})
+    counts = sorted({len(cell) for cell in found.values()})
+    many = f"|M| = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") if sizes else ""
+    if counts[-1] == 1:
+        runs = "one seed each, so no intervals"
+    else:
+        n = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+        runs = f"means of n = {n} seeds. {marks} are 95 % t-intervals over the seeds"
+        runs += "; one seed has none" if counts[0] == 1 else ""
+    told = ", ".join(filter(None, (what, many, runs)))
+    return told[0].upper() + told[1:] if not what else told
+
+
+def _several(names: Iterable[str]) -> str:
+    names = list(dict.fromkeys(names))
+    return " and ".join(names) if len(names) < 3 else f"{len(names)} kinds"

@@ -1,0 +1,145 @@
+"""Accuracy over the number of modified facts."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import altair as alt
+
+from ..experiments.statistics import Mean
+from .compare import best_delta, by_delta, lead
+from .page import titled
+from .runs import RATES, around, cells, subtitle, values
+from .summary import delta_text
+from .theme import PADDING, by_label, menu, named_ticks, percent, shown
+from .words import capital, pct, percent_columns
+
+MENU = {"A_mean": "Ā", "A_M": "A_M, new facts", "A_FS": "A_F∖S, the others"}
+BEST = "best by Ā"
+
+
+def over_size(rows: Iterable[Mapping], what: str = "block", finding: str | None = None) -> alt.LayerChart:
+    """Draw accuracy over |M| (log scale), a line a label, with whiskers over seeds.
+
+    Menus switch the accuracy (Ā, A_M, A_F∖S) and how δ is chosen: at each |M| the one with the highest Ā, or the same
+    everywhere. `what` names what the labels are. Raises ValueError as `runs.cells` does.
+    """
+    found = cells(rows, ("label", "n", "delta"), tuple(RATES))
+    grids = _grids(found)
+    drawn, labels = _points(grids), list(grids)
+    sizes = sorted({n for _, n, _ in found})
+    policies = list(dict.fromkeys(p["policy"] for p in drawn))
+    legend = alt.selection_point(name="legend", fields=["label"], bind="legend")
+    front = legend & "highlight == 'all' || highlight == datum.label"
+    base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.metric == metric && datum.policy == policy")
+    style, marks = by_label(labels), by_label(labels, dash=False)
+    room = max(1.15, (sizes[-1] / sizes[0]) ** 0.05)
+    log = alt.Scale(type="log", domain=[sizes[0] / room, sizes[-1] * room], nice=False)
+    x = alt.X(
+        "size:Q", title="|M|, modified facts (log scale)", axis=named_ticks(sizes, list(map(str, sizes))), scale=log
+    )
+    y, low = percent(alt.Y, "mean", "accuracy", None), percent(alt.Y, "low", "accuracy", None)
+    tips = [alt.Tooltip("label:N", title=what), alt.Tooltip("size:Q", title="|M|"), alt.Tooltip("delta:N", title="δ")]
+    tips += [
+        alt.Tooltip(f"{k}:Q", title=t, format=".1%") for k, t in (("mean", "mean"), ("low", "from"), ("high", "to"))
+    ]
+    layers = [
+        base.mark_line(strokeWidth=2).encode(
+            x=x, y=y, color=style["color"], strokeDash=style["strokeDash"], opacity=shown(front)
+        ),
+        base.mark_rule(strokeWidth=1.5).encode(
+            x=x, y=low, y2="high:Q", color=marks["color"], opacity=shown(front, 0.6, 0.08)
+        ),
+        base.mark_point(filled=True, size=80)
+        .encode(x=x, y=y, **marks, tooltip=[*tips, alt.Tooltip("n:Q", title="seeds")], opacity=shown(front))
+        .add_params(legend),
+    ]
+    menus = [
+        menu("metric", "Accuracy", list(MENU.values()), start=MENU["A_mean"]),
+        menu("policy", "δ", policies, start=policies[0]),
+        menu("highlight", capital(what), ["all", *labels], start="all"),
+    ]
+    chart = alt.layer(*layers).add_params(*menus).properties(width="container", height=300, padding=PADDING)
+    sub = subtitle(found) + f". δ {BEST} is chosen at each |M| on the seeds shown"
+    return titled(chart, finding or _finding(grids, what), sub, _description(drawn), _numbers(drawn, what))
+
+
+def _grids(found: dict) -> dict[str, dict[int, dict]]:
+    """{label: {|M|: {δ: cell}}}, sizes ascending."""
+    grids: dict[str, dict[int, dict]] = {}
+    nested = by_delta({((label, n), delta): cell for (label, n, delta), cell in found.items()})
+    for label in dict.fromkeys(label for label, _, _ in found):
+        sizes = sorted(n for one, n in nested if one == label)
+        grids[label] = {n: nested[label, n] for n in sizes}
+    return grids
+
+
+def _points(grids: dict) -> list[dict]:
+    drawn = []
+    deltas = {d for by_size in grids.values() for grid in by_size.values() for d in grid}
+    for delta in [BEST, *sorted(deltas, key=lambda d: math.inf if d is None else d)]:
+        for label, by_size in grids.items():
+            for size, grid in by_size.items():
+                used = best_delta(grid) if delta == BEST else delta
+                for name in RATES if used in grid else ():
+                    rate = around(values(grid[used], name).values())
+                    drawn.append({"policy": BEST if delta == BEST else delta_text(delta), "label": label, "size": size,
+                                  "delta": delta_text(used), "metric": MENU[name], "mean": rate.value, "low": rate.low,
+                                  "high": rate.high, "n": rate.n})  # fmt: skip
+    return drawn
+
+
+def _top(grid: dict) -> dict[int, float]:
+    return values(grid[best_delta(grid)], "A_mean")
+
+
+def _finding(grids: dict, what: str) -> str:
+    if len(grids) == 1:
+        ((label, by_size),) = grids.items()
+        (small, first), (large, last) = [(n, _top(by_size[n])) for n in (min(by_size), max(by_size))]
+        if small == large:
+            return f"{capital(label)}: Ā is {pct(around(first.values()).value)} at |M| = {small}"
+        moved = lead({small: first, large: last})
+        verb = ("falls" if moved.first == small else "rises") if moved.decided else "goes, undecided, "
+        why = "" if moved.decided else f" ({moved.why_not})"
+        ends = f"{pct(around(first.values()).value)} at |M| = {small} to {pct(around(last.values()).value)} at {large}"
+        return f"{capital(label)}: Ā {verb.strip()} from {ends}{why}"
+    sizes = sorted({n for by_size in grids.values() for n in by_size})
+    leads = {n: lead({label: _top(by_size[n]) for label, by_size in grids.items() if n in by_size}) for n in sizes}
+    sure: dict[str, list[int]] = {}
+    for n, one in leads.items():
+        sure.setdefault(one.first if one.decided else "undecided", []).append(n)
+    told = [f"{name} at |M| = {_list(ns)}" for name, ns in sure.items() if name != "undecided"]
+    told += [f"undecided at |M| = {_list(sure['undecided'])}"] if "undecided" in sure else []
+    ends = f"{pct(leads[sizes[0]].value)} at |M| = {sizes[0]}"
+    ends += f" to {pct(leads[sizes[-1]].value)} at {sizes[-1]}" if len(sizes) > 1 else ""
+    best = f"Best {what} by Ā: {', '.join(told)}"
+    return f"{best}. The highest Ā goes from {ends}" if len(sizes) > 1 else f"{best}. The highest Ā is {ends}"
+
+
+def _list(numbers: list[int]) -> str:
+    *head, last = map(str, numbers)
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def _description(drawn: list[dict]) -> str:
+    told = [
+        f"{p['label']}, |M| {p['size']}: {pct(p['mean'])} at δ {p['delta']}."
+        for p in drawn
+        if p["policy"] == BEST and p["metric"] == MENU["A_mean"]
+    ]
+    return f"Accuracy over the number of modified facts. Mean accuracy Ā at its best δ: {' '.join(told)}"
+
+
+def _numbers(drawn: list[dict], what: str) -> list[dict]:
+    table: dict[tuple, dict] = {}
+    titles = {MENU[name]: title for name, title in RATES.items()}
+    best = {(p["label"], p["size"], p["delta"]) for p in drawn if p["policy"] == BEST}
+    for p in drawn:
+        key = p["label"], p["size"], p["delta"]
+        row = table.setdefault(
+            key, {what: p["label"], "|M|": p["size"], "δ": p["delta"], BEST: "yes" if key in best else ""}
+        )
+        row |= percent_columns(Mean(p["mean"], p["low"], p["high"], p["n"]), titles[p["metric"]]) | {"seeds": p["n"]}
+    return [
+        table[key] for key in sorted(table, key=lambda k: (list(dict.fromkeys(q[0] for q in table)).index(k[0]), k[1]))
+    ]

@@ -1,0 +1,99 @@
+"""The look of every chart: colours, shapes and dashes, and the scales, axes, legends and menus that charts share."""
+
+import json
+from collections.abc import Iterable, Sequence
+
+import altair as alt
+
+# After Okabe and Ito; each stands out by more than 3:1 from the light page and from the dark one.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#B4649A", "#9A7B00", "#6F7FD8", "#8A8A8A")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+DASHES = ([1, 0], [7, 3], [2, 2], [10, 3, 2, 3], [5, 5], [12, 4], [1, 3], [8, 2, 2, 2, 2, 2])
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
+STATIC_WIDTH = 600  # pixels; the drawing shown where no JavaScript runs, scaled down to the page
+PADDING = {"top": 8, "left": 0, "right": 4, "bottom": 4}
+
+
+def theme() -> alt.theme.ThemeConfig:
+    """The look of every chart: transparent, in the colour of the text around it, with quiet lines."""
+    ink = {
+        "labelColor": "currentColor",
+        "titleColor": "currentColor",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+    }
+    grid = {"gridColor": "currentColor", "gridOpacity": 0.12, "domain": False, "ticks": False}
+    quiet = {"labelPadding": 6, "labelOpacity": 0.85, "titleFontWeight": 400, "titlePadding": 10}
+    title = {"color": "currentColor", "subtitleColor": "currentColor", "anchor": "start", "fontSize": 15}
+    return {
+        "config": {
+            "background": None,
+            "font": FONT,
+            "view": {"stroke": None},
+            "axis": ink | grid | quiet,
+            "legend": ink | {"symbolSize": 90, "padding": 4, "columnPadding": 26},
+            "title": title,
+            "text": {"color": "currentColor", "fontSize": 12},
+            "rule": {"color": "currentColor"},
+            "range": {"category": list(PALETTE)},
+        }
+    }
+
+
+def unique(rows: Iterable[dict], key: str) -> list:
+    """The values of `key`, each once, in their order."""
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def scale(domain: Iterable, values: Sequence) -> alt.Scale:
+    """Give each name of `domain` a colour, shape or dash; they start over when there are more names."""
+    domain = list(domain)
+    return alt.Scale(domain=domain, range=[values[i % len(values)] for i in range(len(domain))])
+
+
+def by_label(labels: Sequence[str], dash: bool = True) -> dict:
+    """Colour, shape and dash by the field `label`, in one legend whose columns fit a phone."""
+    columns = max(1, min(4, 330 // (8 * max(map(len, labels)) + 46)))
+    legend = alt.Legend(orient="bottom", columns=columns, labelLimit=0, symbolOpacity=1) if len(labels) > 1 else None
+    channels = {
+        "color": alt.Color("label:N", title=None, scale=scale(labels, PALETTE), legend=legend),
+        "shape": alt.Shape("label:N", title=None, scale=scale(labels, SHAPES), legend=legend),
+        "strokeDash": alt.StrokeDash("label:N", title=None, scale=scale(labels, DASHES), legend=legend),
+    }
+    return channels if dash else {k: v for k, v in channels.items() if k != "strokeDash"}
+
+
+def percent(channel: type, field: str, title: str, domain: Sequence[float] | None = (0, 1)):
+    """An x or y channel over fractions, with ticks in percent; layers that share an axis share its title.
+
+    Without a `domain` the axis fits the data.
+    """
+    axis = alt.Axis(labelExpr="format(100 * datum.value, '.3~g') + ' %'", tickCount=5)
+    fitted = alt.Scale(zero=False, nice=True) if domain is None else alt.Scale(domain=list(domain))
+    return channel(f"{field}:Q", title=title, axis=axis, scale=fitted)
+
+
+def named_ticks(places: Sequence[float], names: Sequence[str]) -> alt.Axis:
+    """An axis with these names at these places; those that would overlap are left out."""
+    expression = f"{json.dumps(list(names))}[indexof({json.dumps(list(places))}, datum.value)]"
+    return alt.Axis(values=list(places), labelExpr=expression, labelOverlap="greedy", grid=False)
+
+
+def delta_axis(rows: Sequence[dict], title: str = "δ, the radius of the constraint (log scale)") -> alt.X:
+    """The radii of `rows` (`x` on the axis, `delta` as text) on a log scale, with a tick at each."""
+    ticks = sorted({(row["x"], row["delta"]) for row in rows})
+    places, names = [x for x, _ in ticks], [name for _, name in ticks]
+    room = max(1.1, (places[-1] / places[0]) ** 0.09)  # for the labels at both ends
+    log = alt.Scale(type="log", domain=[places[0] / room, places[-1] * room], nice=False)
+    return alt.X("x:Q", title=title, axis=named_ticks(places, names), scale=log)
+
+
+def menu(name: str, label: str, options: list[str], start: str) -> alt.Parameter:
+    """A drop-down menu; with one option only, a constant."""
+    bind = alt.binding_select(options=options, name=f"{label} ") if len(options) > 1 else alt.Undefined
+    return alt.param(name=name, value=start, bind=bind)
+
+
+def shown(selected, front: float = 1, back: float = 0.15) -> alt.Opacity:
+    """Opacity that brings forward what a selection or expression selects."""
+    return alt.when(selected).then(alt.value(front)).otherwise(alt.value(back))
