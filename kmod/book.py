@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
 
+from . import charts
 from .experiments import paper, records
 from .experiments.claims import CLAIMS, Verdict, ledger
 from .experiments.report import cells
@@ -47,6 +49,19 @@ def profile() -> Profile:
 def table(suite: str) -> dict[Setting, list[dict]]:
     """The finished records of each cell of a suite (`kmod.experiments.report.cells`)."""
     return cells(suite, profile(), results())
+
+
+def rows(suite: str, by: str | Sequence[str], **settings) -> list[dict]:
+    """Rows of a suite for `kmod.charts`, labelled by the settings `by`; `settings` say which runs, each a value or a
+    tuple of values. Raises ValueError if there are none."""
+    chosen = {name: value if isinstance(value, tuple) else (value,) for name, value in settings.items()}
+    found = [
+        record
+        for cell, some in table(suite).items()
+        if all(getattr(cell, name) in values for name, values in chosen.items())
+        for record in some
+    ]
+    return charts.rows(found, by)
 
 
 def rerun(suite: str, budget: str | None = None) -> None:
@@ -139,3 +154,24 @@ def provenance(suite: str) -> str:
 def paper_rows(*groups: str) -> list[dict]:
     """The paper's figures by name ("BEST", "RADII", "SYMBOLIC"), as rows of a table."""
     return [row for group in groups for row in paper.rows(getattr(paper, group))]
+
+
+def beside_paper(suite: str, ours: dict, figures: Sequence[paper.Figure], metrics=("A_M", "A_FS")) -> list[dict]:
+    """Rows for `charts.paper_and_ours`: each figure's metrics beside those of our runs, at the radius with the best Ā.
+    `ours` maps the place in `figures` to the settings of the runs (as for `rows`)."""
+    found = []
+    for place, settings in ours.items():
+        figure = figures[place]
+        grid: dict[Setting, list[dict]] = {}
+        for row in rows(suite, "block", **settings):
+            grid.setdefault((row["block"], row["delta"]), []).append(row)
+        best = max(grid.values(), key=lambda some: mean(row["A_mean"] for row in some).value)
+        for metric in metrics:
+            value = getattr(figure, metric)
+            what = (
+                f"{figure.model} {figure.start}, {figure.method}, {figure.where}: {charts.METRICS.get(metric, metric)}"
+            )
+            if value is not None:
+                ours_by_seed = [row[metric] for row in best]
+                found.append({"what": what, "paper": value, "tag": "recalled", "ours": ours_by_seed})
+    return found
