@@ -14,13 +14,13 @@ METRICS = {"A_M": "A_M", "A_FS": "A_F∖S", "delta_A_FS": "ΔA_F∖S", "A_mean":
 
 
 def cells(suite: str, profile: Profile, out: str | Path) -> dict[Setting, list[dict]]:
-    """The finished records of each cell of a suite, in its order; the cell's setting has seed 0."""
-    found = {record["id"]: record for record in records.read(Path(out))}
-    table: dict[Setting, list[dict]] = {}
-    for run in settings(suite, profile):
-        rows = table.setdefault(run.cell, [])
-        if run.id in found and found[run.id]["status"] == "done":
-            rows.append(found[run.id])
+    """The finished records of each cell of a suite, of whatever seeds there are, in the suite's order; the setting that
+    stands for a cell has seed 0."""
+    table: dict[Setting, list[dict]] = {run.cell: [] for run in settings(suite, profile)}
+    for record in sorted(records.read(Path(out)), key=lambda record: record["settings"]["seed"]):
+        rows = table.get(Setting(**record["settings"]).cell)
+        if rows is not None and record["status"] == "done":
+            rows.append(record)
     return table
 
 

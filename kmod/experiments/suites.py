@@ -184,11 +184,16 @@ def settings(suite: str, profile: Profile) -> list[Setting]:
     ]
 
 
-def profile(name: str, model: str | None = None, pretrained: str | None = None) -> Profile:
-    """A profile by name, with another model if asked. Raises ValueError that lists the profiles."""
+def profile(name: str, model: str | None = None, pretrained: str | None = None, seeds: int | None = None) -> Profile:
+    """A profile by name, with another model or number of seeds if asked. Raises ValueError that lists the profiles, or
+    for less than one seed."""
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
     found = PROFILES[name]
     if model:
         found = replace(found, model=model, pretrained=model if found.pretrained == found.model else found.pretrained)
+    if seeds is not None:
+        if seeds < 1:
+            raise ValueError(f"seeds must be a whole number from 1, got {seeds}")
+        found = replace(found, seeds=tuple(range(seeds)))
     return replace(found, pretrained=pretrained) if pretrained else found
