@@ -28,6 +28,7 @@ def add_parsers(commands, raw) -> None:
                 "--profile", default="cpu", metavar="NAME", help=f"the sizes: {', '.join(PROFILES)}; default cpu"
             )
             command.add_argument("--model", metavar="NAME", help="edit this model instead of the profile's")
+            command.add_argument("--seeds", type=int, metavar="N", help="more seeds than the profile has, or fewer")
             command.add_argument(
                 "--pretrained", metavar="NAME", help="the model with a past for RQ4: a folder or an id"
             )
@@ -63,7 +64,7 @@ def _suites(name: str) -> list[str]:
 def _profile(args):
     from .suites import profile
 
-    return profile(args.profile, args.model, args.pretrained)
+    return profile(args.profile, args.model, args.pretrained, args.seeds)
 
 
 def _run(args) -> None:
