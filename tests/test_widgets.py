@@ -391,7 +391,8 @@ def test_an_edit_from_search_to_undo(lab):
     lab.choosing.new.value = "Quor"
     assert "Possible; it fills 1 masked slot" in text(lab.choosing.note.value)
     assert re.search(r"about \d+\.\d s", text(lab.run.estimate.value))
-    lab.how.steps.value, lab.how.delta.value = 40, 0.05
+    lab.how.steps.value, lab.how.radius.value = 40, 0.05
+    assert lab.how.delta.value == 0.05
     lab.run.edit.click()
     lab.wait(60)
     step = lab.session.steps[0]
@@ -408,6 +409,7 @@ def test_an_edit_from_search_to_undo(lab):
         assert part in shown
     assert "step 40 of 40" in lab.run.curve.value and lab.run.progress.value == 40
     assert step.report.lines[0].after[0][0] == "quor"
+    assert lab.session.object_now(0) == "Quor" and lab.session.object_now(1) == "Low Rill"
     lab.history.undo_button.click()
     assert lab.session.model.fingerprint() == start and "undone" in lab.run.status.value
     lab.history.redo_button.click()
@@ -632,7 +634,7 @@ def test_a_fae_is_edited_by_its_memory_and_shows_what_it_retrieves(toy, tmp_path
     assert list(lab.how.method.options) == list(METHODS_FAE) == list(methods_for(model))
     step = edited(lab)
     assert step.edit.made["method"] == "UPDATE", lab.run.status.value
-    ((statement, before, after),) = step.report.retrieved
+    ((_, before, after),) = step.report.retrieved
     assert any("Upper Tam" in name for name, _ in before) and any("Quor" in name for name, _ in after)
     assert "Facts retrieved" in lab.run.result.value and "fact memory" in lab.run.result.value
     lab.how.method.value = "UPDATE + FTM"
@@ -717,7 +719,7 @@ def test_the_lab_is_at_hand_and_says_what_is_missing():
 
 
 def test_view_shows_small_chances_and_long_files(tmp_path, monkeypatch):
-    assert view.percent(0.0004) == "<0.1 %" and view.percent(0.5) == "50 %" and view.percent(0) == "0 %"
+    assert [view.percent(p) for p in (0.0004, 0.5, 0)] == ["<0.1\u00a0%", "50\u00a0%", "0\u00a0%"]
     path = tmp_path / "a.bin"
     path.write_bytes(b"1234")
     assert "download=" in view.link(path)

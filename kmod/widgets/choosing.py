@@ -57,7 +57,7 @@ class Choosing(Listening):
             titles=("A fact", "My own", "A table"),
             layout=wide(height="auto", min_height="210px"),
         )
-        self.answers = area("170px")
+        self.answers = area("200px")
         self.new = w.Combobox(
             description="New object", placeholder="type, or choose a suggestion", style=LABEL, layout=wide(),
             tooltip="What the model shall answer instead; objects of the same relation are suggested first",
@@ -111,8 +111,9 @@ class Choosing(Listening):
         else:
             tests, suggestions = facts.tests(fact), self.index.suggestions(fact)
         asked = [("learnt from", s) for s in facts.evidences(fact)[:3]] + [("unseen phrasing", s) for s in tests[:3]]
+        now = fact.object if fact.relation == OWN else self.session.object_now(self.found.value)
         with self.session.lock:
-            best = top(self.session.model, [s for _, s in asked], [fact.object] * len(asked))
+            best = top(self.session.model, [s for _, s in asked], [now] * len(asked))
         self.answers.value = view.block(view.answers([(k, s, b) for (k, s), b in zip(asked, best, strict=True)]))
         self.new.options = suggestions
         self.check()

@@ -118,15 +118,27 @@ class SettingControls:
             tooltip="The ball around the original weights that the edit must stay in",
         )  # fmt: skip
         self.delta = w.FloatLogSlider(
-            description="δ", value=3e-3, min=-5, max=1, step=0.02, readout_format=".2e", style=LABEL, layout=wide(),
+            description="δ slider", readout=False, value=3e-3, min=-5, max=1, step=0.02, style=LABEL, layout=wide(),
             tooltip="Radius of the constraint, on a log scale", continuous_update=False,
         )  # fmt: skip
+        # The handle of an ipywidgets slider has no name of its own: this field is the way for screen readers.
+        self.radius = w.BoundedFloatText(
+            description="δ", value=3e-3, min=1e-5, max=10, step=1e-4, style=LABEL, layout=wide(),
+            tooltip="Radius of the constraint, as a number", continuous_update=False,
+        )  # fmt: skip
+        w.link((self.delta, "value"), (self.radius, "value"))
         self.steps = w.BoundedIntText(
             description="Steps", value=60, min=1, max=5000, style=LABEL, layout=wide(), tooltip="Optimiser steps"
         )
         self.all = (self.method, self.block, self.constraint, self.delta, self.steps)
         self.box = w.VBox(
-            [title("How"), row(self.method, self.block), row(self.constraint, self.steps), self.delta], layout=wide()
+            [
+                title("How"),
+                row(self.method, self.block),
+                row(self.constraint, self.steps),
+                row(self.radius, self.delta),
+            ],
+            layout=wide(),
         )
 
     def settings(self) -> Settings:
@@ -137,7 +149,7 @@ class SettingControls:
         bound = "constraint" in takes and CONSTRAINTS[self.constraint.value] is not None
         self.block.disabled = not takes & {"block", "where"}
         self.constraint.disabled = "constraint" not in takes
-        self.delta.disabled = not bound and "delta" not in takes
+        self.radius.disabled = self.delta.disabled = not bound and "delta" not in takes
         self.steps.disabled = "steps" not in takes
 
 
@@ -152,7 +164,7 @@ class RunControls:
             description="Progress", min=0, max=1, style=LABEL, layout=wide(), tooltip="Steps done"
         )
         self.status = area("44px")
-        self.curve = area("126px")
+        self.curve = area("132px")
         self.result = area("430px")
         self.result_box = w.VBox([title("What it changed"), self.result], layout=wide())
         buttons = w.Box([self.edit, self.stop, self.estimate], layout=wide(flex_flow="row wrap"))

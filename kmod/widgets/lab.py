@@ -64,6 +64,8 @@ class EditLab(w.VBox):
             self.choosing = Choosing(self.session, self.index, self.say, self._estimate)
             self.history = History(self.session, Path(folder), self.say, self._show, self.choosing.show, self.load)
             style = w.HTML(view.STYLE, layout=w.Layout(height="0", margin="0"))
+            for box in (self.choosing.box, self.how.box, self.run.box, self.run.result_box, self.history.box):
+                box.layout.padding = "0 12px 0 0"
             left = w.VBox([self.choosing.box, self.how.box, self.run.box])
             right = w.VBox([self.run.result_box, self.history.box])
             super().__init__([style, row(left, right, least="340px")], layout=w.Layout(width="100%"))

@@ -100,6 +100,13 @@ class Session:
             self._joined = joined(self.facts, own)
         return self.change(len(self._joined) - 1, new, self._joined)
 
+    def object_now(self, index: int) -> str:
+        """The object that fact `index` should have now: that of the last applied edit of it."""
+        for step in reversed(self.stack):
+            if step.change is not None and index < len(self.facts) and index in step.change.indices:
+                return step.change.objects[step.change.indices.index(index)]
+        return self.facts[index].object
+
     # ---- the history
 
     def commit(self, edit: Edit, change: Modification | None, settings: Settings | None = None, **about) -> Step:

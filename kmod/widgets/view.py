@@ -16,11 +16,12 @@ from .session import Step
 INK = ("#0072B2", "#D55E00")  # told apart by the colour-blind, on light and dark
 LARGEST_LINK = 16_000_000  # bytes of a file that goes into a page as a link of its own
 STYLE = """<style>
-.kmod-lab { font-family: system-ui, sans-serif; font-size: 13px; line-height: 1.45; overflow-wrap: anywhere; }
+.kmod-lab { font-family: system-ui, sans-serif; font-size: 13px; line-height: 1.45; overflow-wrap: break-word; }
 .kmod-lab table { border-collapse: collapse; margin: 0 0 10px; width: 100%; table-layout: auto; }
 .kmod-lab caption { text-align: left; font-weight: 600; padding: 4px 0; }
 .kmod-lab th, .kmod-lab td { text-align: left !important; vertical-align: top; padding: 2px 8px 2px 0; }
 .kmod-lab th { font-weight: 500; }
+.kmod-lab thead th { font-weight: 600; border-bottom: 1px solid; }
 .kmod-lab p { margin: 2px 0 6px; }
 .kmod-lab pre { white-space: pre-wrap; font-size: 12px; margin: 0; }
 .kmod-lab .kmod-bar { display: inline-block; height: 9px; background: #0072B2; }
@@ -65,7 +66,7 @@ def _cell(value: str) -> str:
 
 
 def percent(p: float) -> str:
-    return "<0.1 %" if 0 < p < 0.001 else f"{100 * p:.3g} %"
+    return "<0.1\u00a0%" if 0 < p < 0.001 else f"{100 * p:.3g}\u00a0%"
 
 
 def ranked(answers: Ranked, most: int = 5) -> str:
@@ -195,7 +196,7 @@ def curve(loss: Sequence[float], recall: Sequence[float], steps: int) -> str:
     return block(
         f'<svg role="img" aria-label="Training: {said}" viewBox="0 0 {width} {height}" width="100%" height="{height}" '
         f'preserveAspectRatio="none">{lines}</svg>'
-        f'<p class="kmod-quiet">{said} (solid: loss, from 0; dashed: share answered, 0 to 100 %)</p>'
+        f'<p class="kmod-quiet">{said} (solid: loss; dashed: share answered)</p>'
     )
 
 
