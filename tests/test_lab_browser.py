@@ -269,7 +269,7 @@ def test_controls_are_named_for_those_who_do_not_see_them(lab):
 
 
 def test_a_phone_shows_all_of_it(lab):
-    lab.set_viewport_size({"width": 400, "height": 900})
+    lab.set_viewport_size({"width": 400, "height": 2600})
     lab.wait_for_timeout(800)
     wide = lab.out.evaluate(
         """root => [...root.querySelectorAll('input, select, textarea, button, .widget-html')]

@@ -548,7 +548,7 @@ def test_a_table_in_the_lab(lab, toy):
     lab.choosing.tabs.selected_index = TABLE
     lab.choosing.table.value = "Arva, P17, Quor\nnonsense\nBelm, P17, Sedd"
     said = text(lab.choosing.answers.value)
-    assert "2 changes can be made, 1 lines are refused" in said and "line 2" in said
+    assert "Changes that can be made: 2. Lines that are refused: 1." in said and "line 2" in said
     lab.how.steps.value = 3
     lab.start()
     lab.wait(60)

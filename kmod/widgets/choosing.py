@@ -137,7 +137,7 @@ class Choosing(Listening):
 
     def _show_table(self) -> None:
         change, refused = read_changes(self.table.value, self.session)
-        said = f"{len(change) if change else 0} changes can be made, {len(refused)} lines are refused."
+        said = f"Changes that can be made: {len(change) if change else 0}. Lines that are refused: {len(refused)}."
         self.answers.value = view.block(view.note(said), *(view.note(line, "alert") for line in refused[:50]))
         self.note.value = ""
         self.changed(change)

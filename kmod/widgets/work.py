@@ -46,9 +46,7 @@ class Work:
         self.session, self.index = session, index
         self.watch, self.done, self.failed = watch, done, failed
         self.sample = Sample(session.model, session.facts)
-        started = time.perf_counter()
-        self.sample.right(session.model)
-        self._asking = time.perf_counter() - started  # seconds for the sample
+        self._asking = _seconds_in_a_thread(lambda: self.sample.right(session.model))
         self._pace: dict[tuple, float] = {}
         self._copy: MaskedLM | None = None
         self._thread: threading.Thread | None = None
@@ -140,9 +138,25 @@ class Work:
         for theta in params.values():
             theta.requires_grad_()
         examples = model.examples(change.base, "evidences", change.modified)
-        history = fit(model, examples, params, lowest=what.lowest, steps=3, batch_size=64, lr=1e-9)
-        return history.seconds / history.steps
+        settings = {"lowest": what.lowest, "steps": 3, "batch_size": 64, "lr": 1e-9}
+        return _seconds_in_a_thread(lambda: fit(model, examples, params, **settings)) / 3
 
     @staticmethod
     def _key(change: Modification, settings: Settings) -> tuple:
         return settings.method, settings.block, min(len(change).bit_length(), 7)
+
+
+def _seconds_in_a_thread(does: Callable[[], object]) -> float:
+    """How long something takes where edits are made: torch's own threads may serve another thread than this one
+    faster or slower."""
+    taken: list[float] = []
+
+    def run() -> None:
+        started = time.perf_counter()
+        does()
+        taken.append(time.perf_counter() - started)
+
+    thread = threading.Thread(target=run, name="kmod estimate")
+    thread.start()
+    thread.join()
+    return taken[0] if taken else 0.0
