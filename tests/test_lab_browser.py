@@ -80,9 +80,10 @@ def server(folder):
     }  # fmt: skip
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        "HF_HUB_OFFLINE": "1", "KMOD_CHARTS": "altair", "JUPYTER_CONFIG_DIR": str(folder / ".jupyter"),
+        "HF_HUB_OFFLINE": "1", "JUPYTER_CONFIG_DIR": str(folder / ".jupyter"),
         "JUPYTER_DATA_DIR": str(folder / ".data"), "JUPYTER_RUNTIME_DIR": str(folder / ".run"),
     }  # fmt: skip
+    environment.pop("KMOD_CHARTS", None)  # as people have it
     log = (folder / "server.log").open("w")
     process = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in settings.items())],

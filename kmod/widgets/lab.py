@@ -183,7 +183,7 @@ class EditLab(w.VBox):
             f"{', applied' if step in self.session.stack else ', undone'}</li>"
             for step in self.session.steps
         )
-        return view.page("the edit lab", self.choosing.answers.value, f"<ol>{edits}</ol>", self.run.result.value)
+        return view.page("the edit lab", self.choosing.answers.value, f"<ul>{edits}</ul>", self.run.result.value)
 
     def __repr__(self) -> str:
         s = self.session

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -30,9 +29,8 @@ STYLE = """<style>
 
 
 def on_a_page() -> bool:
-    """Whether what is shown lands on a static page, where no widget lives: as `charts.use_book_renderer` decides."""
-    live = "google.colab" in sys.modules or "JPY_SESSION_NAME" in os.environ
-    return os.environ.get("KMOD_CHARTS", "altair" if live else "book") == "book"
+    """Whether what is shown lands on a page of the book, where no widget lives: its build says so."""
+    return os.environ.get("KMOD_CHARTS") == "book"
 
 
 def block(*parts: str) -> str:
