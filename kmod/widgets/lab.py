@@ -159,9 +159,8 @@ class EditLab(w.VBox):
         another model than this one as it stands."""
         if self.work.busy:
             raise ValueError("an edit is running: wait for it, or press Stop")
-        model = self.session.model
         edit, change = self.session.read(path)
-        report = None if change is None else self.work.judge(model, change, edit)
+        report = None if change is None else self.work.judge(self.work.copied(), change, edit)
         step = self.session.commit(edit, change, file=str(path), report=report)
         self.history.refresh(step)
         self._show(view.report(step))

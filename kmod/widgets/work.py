@@ -87,7 +87,7 @@ class Work:
             self.done(step)
 
     def _edit(self, change: Modification, settings: Settings) -> Step:
-        model = self._synchronised()
+        model = self.copied()
         started = time.perf_counter()
         with watching(self._step):
             edit = settings.make(model, change)
@@ -108,7 +108,7 @@ class Work:
         avoid = {i for step in self.session.stack if step.change for i in step.change.indices}
         return measure(model, self.index, self.sample, change, edit, avoid)
 
-    def _synchronised(self) -> MaskedLM:
+    def copied(self) -> MaskedLM:
         """The copy, with the values that the model has now."""
         model = self.session.model
         if self._copy is None:
@@ -132,7 +132,7 @@ class Work:
 
     def _measured(self, change: Modification, settings: Settings) -> float:
         """Seconds of one of three steps that go nowhere, on the copy."""
-        model = self._synchronised()
+        model = self.copied()
         what = plan(model.net, settings.block if settings.block != "AWT" else "all")
         params = {n: p.detach().clone() for n, p in model.net.named_parameters() if n in set(what.names)}
         for theta in params.values():
