@@ -163,7 +163,7 @@ class RunControls:
         self.progress = w.IntProgress(
             description="Progress", min=0, max=1, style=LABEL, layout=wide(), tooltip="Steps done"
         )
-        self.status = area("44px")
+        self.status = area("64px")
         self.curve = area("132px")
         self.result = area("430px")
         self.result_box = w.VBox([title("What it changed"), self.result], layout=wide())

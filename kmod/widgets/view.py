@@ -201,12 +201,12 @@ def curve(loss: Sequence[float], recall: Sequence[float], steps: int) -> str:
 def link(path: Path) -> str:
     """A link that downloads the file, its bytes in the page; its place on disk alone, if it is large."""
     name, size = html.escape(path.name), path.stat().st_size
+    written = f"Written to {html.escape(str(path))} ({size / 1e3:,.0f} kB)."
     if size > LARGEST_LINK:
-        return block(f"<p>Written to {html.escape(str(path))} ({size / 1e6:.1f} MB).</p>")
+        return block(f"<p>{written}</p>")
     data = base64.b64encode(path.read_bytes()).decode()
     return block(
-        f"<p>Written to {html.escape(str(path))} ({size / 1e6:.1f} MB). "
-        f'<a download="{name}" href="data:application/octet-stream;base64,{data}">Download {name}</a></p>'
+        f'<p>{written} <a download="{name}" href="data:application/octet-stream;base64,{data}">Download {name}</a></p>'
     )
 
 
