@@ -44,6 +44,7 @@ from .training import Stop
 __version__ = "0.1.0"
 
 _LATER = {  # imported when first asked for: what needs transformers takes seconds to import
+    "EditLab": "widgets",
     "FaE": "models.fae",
     "build_fae": "models.fae",
     "explain": "models.fae",
@@ -52,10 +53,12 @@ _LATER = {  # imported when first asked for: what needs transformers takes secon
 
 
 def __getattr__(name: str):
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "widgets":
+        return import_module(".widgets", __name__)
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_LATER[name]}", __name__), name)
 
 

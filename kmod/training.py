@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from .models.activations import activations
 from .models.masked_lm import MaskedLM, all_slots_right, evaluating
 from .models.statements import Batch, Examples
-from .progress import silent
+from .progress import report, silent
 
 
 @dataclass
@@ -144,6 +144,7 @@ def fit(
         progress: the label of a progress bar; None shows none.
 
     Dropout is off. The order of the batches depends on `seed` alone; global random state is neither used nor changed.
+    `progress.watching` sees every step, and may end the training.
     """
     if len(examples) == 0 or (mix is not None and len(mix) == 0):
         raise ValueError("nothing to train on: no fact has an evidence")
@@ -180,6 +181,7 @@ def fit(
                 bar.update()
                 if step % 20 == 0:
                     bar.set_postfix_str(f"loss {history.loss[-1]:.3f}")
+                report(history)
                 if stop and (reason := stop(history)):
                     history.stopped = reason
                     break

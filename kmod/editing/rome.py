@@ -29,8 +29,8 @@ from ..facts import Modification
 from ..models.masked_lm import MaskedLM, evaluating
 from ..models.statements import Batch, Examples
 from ..parts import block_indices, blocks, select
-from ..progress import silent
-from ..training import Forward
+from ..progress import report, silent
+from ..training import Forward, History
 from .common import about, check_positive, unmodified
 from .edit import Edit
 
@@ -182,7 +182,7 @@ def residuals(
         scale = (torch.zeros(n).to(norms).index_add_(0, column.to(norms.device), norms) / count)[:, None]
     x = torch.zeros(n, layer.out_features, device=K.device, requires_grad=True)  # R in units of `scale`
     optimizer = torch.optim.Adam([x], lr=lr)
-    total = len(forward.examples.targets)
+    total, history = len(forward.examples.targets), History()
     for _ in tqdm(range(steps), desc="values", leave=False, disable=silent(progress)):
         loss = 0.0
         optimizer.zero_grad()
@@ -203,6 +203,8 @@ def residuals(
         optimizer.step()
         with torch.no_grad():
             x.mul_((4 / x.norm(dim=1, keepdim=True).clamp_min(1e-9)).clamp_max(1))
+        history.loss.append(loss)
+        report(history)
     return (x * scale).detach(), loss
 
 

@@ -1,0 +1,15 @@
+"""Editing by hand, in a notebook: `EditLab`, and two small widgets for chapters. Needs ipywidgets
+(`pip install kmod[widgets]`); what they do is in modules that know nothing of widgets (`session`, `measure`, `paste`).
+"""
+
+try:
+    import ipywidgets as _  # noqa: F401
+except ImportError as error:
+    raise ImportError("the widgets need ipywidgets: pip install 'kmod[widgets]'") from error
+
+from .lab import EditLab
+from .session import Session
+from .settings import Settings
+from .small import BlockChooser, DeltaExplorer
+
+__all__ = ["BlockChooser", "DeltaExplorer", "EditLab", "Session", "Settings"]

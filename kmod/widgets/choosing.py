@@ -1,0 +1,172 @@
+"""The part of the lab that says which memory changes: a fact that is found by typing, a statement of one's own, or a
+table of changes; and to what. Shows what the model answers now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ipywidgets as w
+
+from ..facts import Fact, Modification
+from . import view
+from .controls import LABEL, Listening, area, reason, title, wide
+from .index import OWN, FactIndex, own_statement
+from .measure import top
+from .paste import read_changes
+from .session import Session
+
+FACT, STATEMENT, TABLE = range(3)
+
+
+class Choosing(Listening):
+    """Controls for what changes. `changed` is called with the change, or None, whenever it is another one."""
+
+    def __init__(
+        self,
+        session: Session,
+        index: FactIndex,
+        say: Callable[[str, str], None],
+        changed: Callable[[Modification | None], None],
+    ):
+        super().__init__(say)
+        self.session, self.index, self.changed = session, index, changed
+        self._asked: tuple = ()
+        self._fact: Fact | None = None
+        self.search = w.Text(
+            description="Search", placeholder="such as: france capital", style=LABEL, layout=wide(),
+            tooltip="Words of the subject, relation or object; Enter takes the first fact", continuous_update=True,
+        )  # fmt: skip
+        self.found = w.Select(
+            description="Facts", rows=6, style=LABEL, layout=wide(height="126px"), tooltip="The facts that were found"
+        )
+        self.own = w.Text(
+            description="Statement", placeholder="The capital of France is [MASK].", style=LABEL, layout=wide(),
+            tooltip="A statement of your own with exactly one [MASK]; Enter asks the model", continuous_update=False,
+        )  # fmt: skip
+        self.others = w.Textarea(
+            description="Phrasings", placeholder="Other ways to say it, one a line, each with [MASK]; not learnt from",
+            style=LABEL, layout=wide(height="80px"), tooltip="Held-out phrasings, one a line", continuous_update=False,
+        )  # fmt: skip
+        self.table = w.Textarea(
+            description="Table", placeholder="subject, relation, new object\nFrance, capital, Rome", style=LABEL,
+            layout=wide(height="120px"), tooltip="Paste lines of subject, relation and new object (CSV or TSV)",
+            continuous_update=False,
+        )  # fmt: skip
+        self.tabs = w.Tab(
+            [w.VBox([self.search, self.found]), w.VBox([self.own, self.others]), w.VBox([self.table])],
+            titles=("A fact", "My own", "A table"),
+            layout=wide(height="auto", min_height="210px"),
+        )
+        self.answers = area("200px")
+        self.new = w.Combobox(
+            description="New object", placeholder="type, or choose a suggestion", style=LABEL, layout=wide(),
+            tooltip="What the model shall answer instead; objects of the same relation are suggested first",
+            continuous_update=True,
+        )  # fmt: skip
+        self.note = area("40px")
+        self.box = w.VBox([title("Which memory"), self.tabs, self.answers, self.new, self.note], layout=wide())
+        self.changes(self.fill, self.search)
+        self.enter(self._first, self.search)
+        self.changes(self.show, self.found, self.own, self.others, self.table)
+        self.changes(self.show, self.tabs, trait="selected_index")
+        self.changes(self.check, self.new)
+        self.fill()
+
+    @property
+    def kind(self) -> int:
+        return self.tabs.selected_index
+
+    def pick(self, subject: str, relation: str) -> None:
+        """Choose a fact of the base, as by searching and clicking. Raises KeyError that lists what is known."""
+        i = self.session.facts.find(subject, relation)
+        with self.deaf():
+            self.tabs.selected_index = FACT
+            self.search.value = f"{subject} {self.index.label(relation)}"
+            self.found.options = [(self.index.name(i), i)]
+            self.found.value = i
+        self.show()
+
+    def fill(self) -> None:
+        """List the facts that hold the words of the search, none of them chosen."""
+        with self.deaf():
+            self.found.options = [(self.index.name(i), i) for i in self.index.search(self.search.value)]
+            self.found.index = None
+
+    def _first(self) -> None:
+        if self.found.options:
+            self.found.index = 0
+
+    def show(self) -> None:
+        """Show what the model answers now to what is chosen."""
+        self.new.disabled = self.kind == TABLE
+        if self.kind == TABLE:
+            return self._show_table()
+        fact = self.fact()
+        if fact is None:
+            self.answers.value = self.note.value = ""
+            return
+        facts = self.session.facts
+        if fact.relation == OWN:
+            tests, suggestions = fact.tests, [name for name, _ in facts.object_counts.most_common(400)]
+        else:
+            tests, suggestions = facts.tests(fact), self.index.suggestions(fact)
+        asked = [("learnt from", s) for s in facts.evidences(fact)[:3]] + [("unseen phrasing", s) for s in tests[:3]]
+        now = fact.object if fact.relation == OWN else self.session.object_now(self.found.value)
+        with self.session.lock:
+            best = top(self.session.model, [s for _, s in asked], [now] * len(asked))
+        self.answers.value = view.block(view.answers([(k, s, b) for (k, s), b in zip(asked, best, strict=True)]))
+        self.new.options = suggestions
+        self.check()
+
+    def fact(self) -> Fact | None:
+        """The fact that is chosen, or the statement that was typed; None if neither."""
+        if self.kind == FACT:
+            return None if self.found.value is None else self.session.facts[self.found.value]
+        if not (statement := self.own.value.strip()):
+            return None
+        tests = [line.strip() for line in self.others.value.splitlines() if line.strip()]
+        asked = (statement, *tests, self.session.state)
+        if asked != self._asked:  # once for each state of the model, not at every key
+            # Until a new object says how many slots there are, one: what fills it is what the model says now.
+            short, model = self.index.short_object(self.session.model), self.session.model
+            own = own_statement(statement, short, tests, self.index.subject_in(statement))
+            with self.session.lock:
+                old = top(model, [statement], [short])[0][0][0]
+            self._asked, self._fact = asked, own_statement(statement, old or short, tests, own.subject)
+        return self._fact
+
+    def _show_table(self) -> None:
+        change, refused = read_changes(self.table.value, self.session)
+        said = f"Changes that can be made: {len(change) if change else 0}. Lines that are refused: {len(refused)}."
+        self.answers.value = view.block(view.note(said), *(view.note(line, "alert") for line in refused[:50]))
+        self.note.value = ""
+        self.changed(change)
+
+    def change(self) -> Modification:
+        """What is to change. Raises ValueError that says what is missing or wrong."""
+        if self.kind == TABLE:
+            change, refused = read_changes(self.table.value, self.session)
+            if change is None:
+                raise ValueError(f"no line of the table can be used: {refused[0] if refused else 'it is empty'}")
+            return change
+        fact = self.fact()
+        if fact is None:
+            what = "choose a fact: search, then take one from the list" if self.kind == FACT else "type a statement"
+            raise ValueError(f"{what} first")
+        if fact.relation == OWN:
+            return self.session.own_change(fact, self.new.value)
+        return self.session.change(self.found.value, self.new.value)
+
+    def check(self) -> None:
+        """Say at once whether the new object is possible, and why not."""
+        if not self.new.value.strip():
+            self.note.value = ""
+            return self.changed(None)
+        try:
+            change = self.change()
+        except ValueError as error:
+            self.note.value = view.note(reason(error), "alert")
+            return self.changed(None)
+        slots = len(self.session.model.examples(change.base, "evidences", change.modified, [0]).targets)
+        self.note.value = view.note(f"Possible; it fills {slots} masked slot{'s' * (slots > 1)}.")
+        self.changed(change)

@@ -1,0 +1,189 @@
+"""The edit lab: change a memory by hand, see what else changes, take it back.
+
+    lab = kmod.EditLab(model, facts)
+    lab                                   # in a notebook: the lab
+    lab.pick("France", "P36")             # the same from Python, control by control
+    lab.choosing.new.value = "Rome"
+    lab.start()
+    lab.wait()
+
+This module puts the parts together: `choosing` says what changes, `controls` how, `work` does it, `history` keeps it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import comm
+import ipywidgets as w
+
+from ..facts import FactBase, Modification
+from ..models.masked_lm import MaskedLM
+from ..training import History as Training
+from . import view
+from .choosing import Choosing
+from .controls import Listening, RunControls, SettingControls, reason, row
+from .history import History
+from .index import FactIndex
+from .session import Session, Step
+from .work import Stopped, Work
+
+EVERY = 0.1  # seconds between two drawings of the curve
+
+
+@contextmanager
+def nobody_listening() -> Iterator[None]:
+    """Widgets made inside send no messages: on a static page they would only fill the notebook with their state."""
+    before, comm.create_comm = comm.create_comm, comm.DummyComm
+    try:
+        yield
+    finally:
+        comm.create_comm = before
+
+
+class EditLab(w.VBox):
+    """A widget that edits the facts of `model`, **in place**, and takes the edits back.
+
+    Args:
+        model: any model that `kmod.load_model` gives, or a FaE. A second copy is held in memory from the first edit on.
+        facts: what it should know: any `FactBase`.
+        folder: where edits are saved.
+
+    Raises ValueError if `facts` hold objects that the model cannot write.
+    """
+
+    def __init__(self, model: MaskedLM, facts: FactBase, folder: str | Path = "."):
+        self.session, self.index = Session(model, facts), FactIndex(facts)
+        self.work = Work(self.session, self.index, self._watch, self._done, self._failed)
+        self._drawn = 0.0
+        with nobody_listening() if view.on_a_page() else nullcontext():
+            self.run, self.how = RunControls(), SettingControls(model)
+            self.choosing = Choosing(self.session, self.index, self.say, self._estimate)
+            self.history = History(self.session, Path(folder), self.say, self._show, self.choosing.show, self.load)
+            style = w.HTML(view.STYLE, layout=w.Layout(height="0", margin="0"))
+            for box in (self.choosing.box, self.how.box, self.run.box, self.run.result_box, self.history.box):
+                box.layout.padding = "0 12px 0 0"
+            left = w.VBox([self.choosing.box, self.how.box, self.run.box])
+            right = w.VBox([self.run.result_box, self.history.box])
+            super().__init__([style, row(left, right, least="340px")], layout=w.Layout(width="100%"))
+        listening = Listening(self.say)
+        listening.changes(self._settings_changed, *self.how.all)
+        listening.clicks(self.start, self.run.edit)
+        listening.clicks(self.stop, self.run.stop)
+        self.how.enable()
+        self.run.curve.value = view.curve([], [], 1)
+        self._show("<p>Nothing is edited yet.</p>")
+        self.say(f"{len(facts):,} facts. Search one, give it a new object, and press Edit.")
+
+    def say(self, text: str, kind: str = "status") -> None:
+        """The line that tells what happened last."""
+        self.run.status.value = view.note(text, kind)
+
+    def _show(self, markup: str) -> None:
+        self.run.result.value = view.block(markup)
+
+    # ---- before the click
+
+    def pick(self, subject: str, relation: str) -> None:
+        """Choose a fact of the base, as by searching and clicking. Raises KeyError that lists what is known."""
+        self.choosing.pick(subject, relation)
+
+    def _settings_changed(self) -> None:
+        self.how.enable()
+        self.choosing.check()
+
+    def _estimate(self, change: Modification | None) -> None:
+        if self.work.busy:
+            return
+        self.run.estimate.value = (
+            "" if change is None else view.note(f"about {self.work.seconds(change, self.how.settings()):.1f} s")
+        )
+
+    # ---- the edit
+
+    def start(self) -> None:
+        """Begin the edit that the controls describe, in the background. Raises ValueError that says what is wrong."""
+        change, settings = self.choosing.change(), self.how.settings()
+        self.run.progress.value, self.run.progress.max = 0, settings.steps
+        self.run.progress.bar_style = ""
+        self._drawn, self._steps = 0.0, settings.steps
+        self._enable(False)
+        self.say(f"Editing {len(change)} fact{'s' * (len(change) > 1)}: {settings} …")
+        try:
+            self.work.start(change, settings)
+        except BaseException:
+            self._enable(True)
+            raise
+
+    def stop(self) -> None:
+        """Stop the edit that runs; the model stays as it was."""
+        self.work.stop()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until the edit that runs is done (for notebooks and scripts). Interrupting it stops the edit."""
+        self.work.wait(seconds)
+
+    def _enable(self, on: bool) -> None:
+        self.run.edit.disabled, self.run.stop.disabled = not on, on
+        self.history.enable(on)
+
+    def _watch(self, training: Training) -> None:
+        now = time.perf_counter()
+        if now - self._drawn >= EVERY or training.steps == self._steps:
+            self._drawn = now
+            self.run.progress.value = training.steps
+            self.run.curve.value = view.curve(training.loss, training.recall, self._steps)
+
+    def _done(self, step: Step) -> None:
+        self.run.progress.value = self._steps
+        self.run.progress.bar_style = "success"
+        self._show(view.report(step))
+        self._enable(True)
+        self.history.refresh(step)
+        self.say(f"Edit {step.number} is applied. Undo takes it back, bit for bit.")
+        self.choosing.show()
+
+    def _failed(self, error: BaseException) -> None:
+        self.run.progress.bar_style = "danger"
+        self._enable(True)
+        why = "stopped" if isinstance(error, Stopped) else reason(error)
+        self.say(f"No edit was made, the model is as it was: {why}", "status" if why == "stopped" else "alert")
+
+    # ---- files
+
+    def load(self, path: str | Path) -> Step:
+        """Apply an edit from a file. Raises FileNotFoundError, ValueError, or WrongModelError if it was made for
+        another model than this one as it stands."""
+        if self.work.busy:
+            raise ValueError("an edit is running: wait for it, or press Stop")
+        edit, change = self.session.read(path)
+        report = None if change is None else self.work.judge(self.work.copied(), change, edit)
+        step = self.session.commit(edit, change, file=str(path), report=report)
+        self.history.refresh(step)
+        self._show(view.report(step))
+        self.say(f"Edit {step.number} is applied, from {path}.")
+        self.choosing.show()
+        return step
+
+    # ---- on a page
+
+    def _repr_mimebundle_(self, **kwargs) -> dict:
+        if not view.on_a_page():
+            return super()._repr_mimebundle_(**kwargs)
+        return {"text/html": self._page(), "text/plain": repr(self)}
+
+    def _page(self) -> str:
+        """What a page shows that no kernel stands behind: the state of the lab, and where it lives."""
+        edits = "".join(
+            f"<li>{view.escape(step.name)} ({view.escape(step.how)})"
+            f"{', applied' if step in self.session.stack else ', undone'}</li>"
+            for step in self.session.steps
+        )
+        return view.page("the edit lab", self.choosing.answers.value, f"<ul>{edits}</ul>", self.run.result.value)
+
+    def __repr__(self) -> str:
+        s = self.session
+        return f"EditLab({s.facts.name}: {len(s.facts):,} facts, {len(s.steps)} edits, {len(s.stack)} applied)"

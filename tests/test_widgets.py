@@ -1,0 +1,727 @@
+"""The edit lab: the rules of its session, and the lab driven through its Python objects. No browser."""
+
+import copy
+import re
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_fae import tiny_bert, toy_facts
+
+import kmod
+from kmod import Fact, FactBase, Relation, WrongModelError
+from kmod.progress import watching
+from kmod.widgets import BlockChooser, DeltaExplorer, EditLab, Session, Settings, view
+from kmod.widgets.choosing import STATEMENT, TABLE
+from kmod.widgets.index import OWN, FactIndex, joined, own_statement, plain
+from kmod.widgets.measure import Sample, measure
+from kmod.widgets.paste import read_changes
+from kmod.widgets.settings import METHODS, METHODS_FAE, methods_for
+
+QUICK = Settings(delta=2e-2, steps=8)
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return toy_facts()
+
+
+@pytest.fixture(scope="module")
+def _tiny(toy):
+    model = tiny_bert(toy)
+    kmod.memorise(model, toy, epochs=1, batch_size=24, lr=3e-3, progress=False)
+    return model
+
+
+@pytest.fixture
+def model(_tiny):
+    return copy.deepcopy(_tiny)
+
+
+@pytest.fixture
+def session(model, toy):
+    return Session(model, toy)
+
+
+@pytest.fixture
+def lab(model, toy, tmp_path):
+    return EditLab(model, toy, tmp_path)
+
+
+def made(session, index=0, new="Quor", settings=QUICK):
+    change = session.change(index, new)
+    return session.commit(settings.make(session.model, change), change, settings)
+
+
+def text(markup):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", markup))
+
+
+def edited(lab, subject="Arva", relation="P17", new="Quor", steps=8):
+    lab.pick(subject, relation)
+    lab.choosing.new.value = new
+    lab.how.steps.value = steps
+    lab.start()
+    lab.wait(60)
+    return lab.session.steps[-1] if lab.session.steps else None
+
+
+# ---------------------------------------------------------------- the session
+
+
+def test_ten_edits_and_ten_undos_end_at_the_same_bits(session, toy):
+    start = {name: p.clone() for name, p in session.model.net.state_dict().items()}
+    for i in range(10):
+        made(session, i, next(o for o in ("Quor", "Sedd") if o != toy[i].object), Settings(steps=2))
+    assert len({s.edit.after for s in session.steps} | {session.start}) == 11
+    for _ in range(10):
+        session.undo()
+    assert session.stack == [] and session.model.fingerprint() == session.start
+    assert all(torch.equal(start[name], p) for name, p in session.model.net.state_dict().items())
+
+
+def test_only_the_top_is_undone_and_the_refusal_names_what_stands_on_it(session):
+    one, two, three = (made(session, i) for i in (0, 1, 4))
+    before = session.model.fingerprint()
+    with pytest.raises(ValueError, match=r"edit 1 cannot be undone yet: edits 2, 3 stand on it"):
+        session.undo(one)
+    with pytest.raises(ValueError, match=r"edit 2 cannot be undone yet: edit 3 stands on it"):
+        session.undo(two)
+    assert session.model.fingerprint() == before and session.stack == [one, two, three]
+    assert session.undo(three) is three and session.undo(two) is two
+    with pytest.raises(ValueError, match="edit 3 is undone already"):
+        session.undo(three)
+
+
+def test_an_edit_is_redone_only_where_it_was_made_and_the_refusal_says_the_way(session):
+    one, two = made(session, 0), made(session, 1)
+    session.undo(), session.undo()
+    with pytest.raises(ValueError, match=r"edit 2 cannot be redone here: first redo 1"):
+        session.redo(two)
+    other = made(session, 4)  # a second branch from the start
+    with pytest.raises(ValueError, match=r"edit 2 cannot be redone here: first undo 3, then redo 1"):
+        session.redo(two)
+    with pytest.raises(ValueError, match="edit 3 is applied already"):
+        session.redo(other)
+    session.undo(other)
+    assert session.redo(one) is one and session.redo() is two
+    assert session.model.fingerprint() == two.edit.after
+    with pytest.raises(ValueError, match="nothing to redo"):
+        session.redo()
+    session.undo(), session.undo()
+    with pytest.raises(ValueError, match="nothing to undo"):
+        session.undo()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["undo", "redo"]), st.integers(0, 3)), max_size=25))
+def test_any_walk_keeps_the_model_in_a_state_that_was_made(walkable, walk):
+    session, states = walkable
+    for verb, i in walk:
+        before = session.model.fingerprint()
+        try:
+            getattr(session, verb)(session.steps[i])
+        except ValueError:
+            assert session.model.fingerprint() == before
+        assert session.model.fingerprint() == session.state
+        assert states[tuple(s.number for s in session.stack)] == session.state
+    while session.stack:
+        session.undo()
+    assert session.model.fingerprint() == session.start
+
+
+@pytest.fixture(scope="module")
+def walkable(_tiny, toy):
+    """A session with two branches, 1-2-3 and 4, and the fingerprint of each of its states."""
+    session = Session(copy.deepcopy(_tiny), toy)
+    states = {(): session.start}
+    for i in (0, 1, 4):
+        made(session, i, settings=Settings(steps=2))
+        states[tuple(s.number for s in session.stack)] = session.model.fingerprint()
+    for _ in range(3):
+        session.undo()
+    made(session, 5, settings=Settings(steps=2))
+    states[(4,)] = session.model.fingerprint()
+    session.undo()
+    return session, states
+
+
+def test_a_model_changed_outside_is_noticed(session):
+    made(session)
+    with torch.no_grad():
+        next(session.model.net.parameters()).add_(1)
+    for verb in (session.check, session.undo, session.redo):
+        with pytest.raises(WrongModelError, match="changed outside of this lab"):
+            verb()
+
+
+def test_impossible_objects_say_why(session):
+    with pytest.raises(ValueError, match="already has the object 'upper tam'"):
+        session.change(0, " upper tam")
+    with pytest.raises(ValueError, match="cannot be written"):
+        session.change(0, "漢字")
+    with pytest.raises(ValueError, match="new object"):
+        session.change(0, "  ")
+    with pytest.raises(ValueError, match="holds a slot"):
+        session.change(0, "[MASK]")
+    assert session.change(0, "Low Rill").objects == ("Low Rill",)  # several word pieces
+
+
+def test_an_edit_is_saved_and_read_again(session, toy, _tiny, tmp_path):
+    step = made(session)
+    path = session.save(step, tmp_path / "edit.safetensors")
+    with pytest.raises(WrongModelError, match="applied already"):
+        session.read(path)
+    fresh = Session(copy.deepcopy(_tiny), toy)
+    edit, change = fresh.read(path)
+    assert change.originals == step.change.originals and change.objects == step.change.objects
+    fresh.commit(edit, change, file=str(path))
+    assert fresh.model.fingerprint() == session.model.fingerprint()
+    made(fresh, 1)
+    with pytest.raises(WrongModelError, match="made for another model"):
+        fresh.read(path)
+
+
+@pytest.mark.parametrize(
+    ("method", "constraint"),
+    [(m, "L∞") for m in METHODS]
+    + [("FTM", "Fisher"), ("LayerNorm tuning", "Fisher"), ("FTA", "L2"), ("KL to the original", "none")],
+)
+def test_the_recipe_gives_the_same_edit_to_the_bit(method, constraint, session, toy, _tiny):
+    if method == "LoRA":
+        pytest.importorskip("peft")
+    made(session)
+    step = made(session, 1, "Sedd", Settings(method, 1, constraint, 1e-2, 3))
+    names = {"model": copy.deepcopy(_tiny), "facts": toy}
+    exec(session.recipe(step), names)
+    assert names["edit_2"].after == step.edit.after
+    assert all(torch.equal(names["edit_2"].xor[k], x) for k, x in step.edit.xor.items())
+
+
+def test_the_recipe_of_a_statement_of_ones_own_and_of_a_loaded_edit(session, toy, _tiny, tmp_path):
+    loaded = session.save(made(session), tmp_path / "one's own.safetensors")
+    session.undo()
+    edit, change = session.read(loaded)
+    session.commit(edit, change, file=str(loaded))
+    own = own_statement("The 'twin' of Arva is [MASK].", "Belm", ("Who twins Arva? [MASK]",), "Arva")
+    change = session.own_change(own, "Low Rill")
+    step = session.commit(QUICK.make(session.model, change), change, QUICK)
+    names = {"model": copy.deepcopy(_tiny), "facts": toy}
+    exec(session.recipe(step), names)
+    assert names["edit_3"].after == step.edit.after
+    assert names["edit_3"].made["base_fingerprint"] == step.edit.made["base_fingerprint"]
+    with pytest.raises(AssertionError):  # not the model it says
+        exec(session.recipe(step), {"model": session.model, "facts": toy})
+
+
+def test_settings_refuse_unknown_names():
+    with pytest.raises(ValueError, match="no method 'FTX'; known: FTM"):
+        Settings("FTX").call()
+    with pytest.raises(ValueError, match="no constraint 'L7'; known"):
+        str(Settings(constraint="L7"))
+
+
+# ---------------------------------------------------------------- finding facts
+
+
+def test_search_finds_what_a_plain_search_finds(toy):
+    index = FactIndex(toy)
+    for query in ("arva", "country quor", "TOWN arva", "low", "P17", "xyz", "", "rill low"):
+        words = plain(query).split()
+        lines = [plain(f"{f.subject} {toy.relations[f.relation].label} {f.relation} {f.object}") for f in toy]
+        expected = {i for i, line in enumerate(lines) if all(word in line for word in words)}
+        assert set(index.search(query)) == expected, query
+    assert toy[index.search("belm")[0]].subject == "Belm"
+    assert len(index.search("", most=7)) == 7
+
+
+def test_search_ignores_accents_and_is_quick_on_many_facts(atlas):
+    index = FactIndex(atlas)
+    assert any("Brasília" in index.name(i) for i in index.search("brasilia"))
+    relation = Relation("P1", "place", ("[X] is in [Y].",), ("[X] lies in [Y].",))
+    many = FactIndex(FactBase([Fact(f"Thing {i}", "P1", f"Place {i % 97}") for i in range(34_039)], {"P1": relation}))
+    assert many.search("thing 33999") == [33999]
+    started = time.process_time()
+    for query in ("t", "th", "thi", "thing 3", "place 96", "no such thing"):
+        many.search(query)
+    assert time.process_time() - started < 2  # a key is 50 ms at the worst; nobody waits for a third of a second
+
+
+def test_suggestions_put_the_same_relation_first(toy):
+    found = FactIndex(toy).suggestions(toy[0])
+    assert set(found[:3]) == {"Low Rill", "Quor", "Sedd"} and "Upper Tam" not in found and len(found) > 3
+
+
+def test_neighbours_are_what_their_kind_says(toy):
+    index = FactIndex(toy)
+    fact = toy[0]
+    near = index.neighbours(fact, [0])
+    assert near["same subject"] and near["same old object"] and near["same relation"]
+    everything = [j for kind in near.values() for j in kind]
+    assert len(everything) == len(set(everything)) and 0 not in everything
+    for j in near["same subject"]:
+        assert toy[j].subject == fact.subject and toy[j].relation != fact.relation
+    for j in near["same old object"]:
+        assert toy[j].object == fact.object and toy[j].subject != fact.subject
+    for j in near["same relation"]:
+        assert toy[j].relation == fact.relation and toy[j].subject != fact.subject
+    assert not set(everything) & {j for k in index.neighbours(fact, everything).values() for j in k}
+
+
+def test_a_statement_of_ones_own(toy):
+    index = FactIndex(toy)
+    assert index.subject_in("Where is arva? In [MASK].") == "Arva"
+    assert index.subject_in("[MASK] is good.") == "is good"
+    own = own_statement("Arva has [MASK].", "x", (), "Arva")
+    base = joined(toy, own)
+    assert len(base) == len(toy) + 1 and base[-1] == own and base.tests(own) == () and own.relation == OWN
+    for bad in ("no slot", "[MASK] and [MASK]", "[X] is [MASK]"):
+        with pytest.raises(ValueError, match=r"exactly once"):
+            own_statement(bad, "x", (), "it")
+    with pytest.raises(ValueError, match="the statement itself"):
+        own_statement("A [MASK].", "x", ("A [MASK].",), "it")
+
+
+# ---------------------------------------------------------------- a pasted table
+
+
+@pytest.mark.parametrize("mark", [",", "\t", ";"])
+def test_a_table_is_read_and_bad_lines_are_refused_by_number(mark, session, toy):
+    rows = [
+        ("subject", "relation", "object"),
+        ("Arva", "country", "Quor"),
+        ("Nowhere", "P17", "Quor"),
+        ("", "", ""),
+        ("Belm", "P17", "漢字"),
+        ("Belm", "P99", "Quor"),
+        ("Cort", "P17"),
+        ("arva", "p17", "Sedd"),
+        ("Dune", "P17", "Sedd"),
+        ("Dune", "P190", "Low Rill"),
+    ]
+    before = session.model.fingerprint()
+    change, refused = read_changes("\n".join(mark.join(row) for row in rows), session)
+    assert [(toy[i].subject, toy[i].relation, new) for i, new in zip(change.indices, change.objects, strict=True)] == [
+        ("Arva", "P17", "Quor"),
+        ("Dune", "P190", "Low Rill"),
+    ]
+    assert [line.split(":")[0] for line in refused] == [f"line {n}" for n in (3, 5, 6, 7, 8, 9)]
+    for line, why in zip(
+        refused,
+        ("Nowhere", "cannot be written", "unknown relation 'P99'; known: P17, P190", "three cells", "by line 2 already",
+         "already has the object"),
+        strict=True,
+    ):  # fmt: skip
+        assert why in line and "\n" not in line
+    assert session.model.fingerprint() == before
+    assert read_changes("", session) == (None, []) and read_changes("a,b", session)[0] is None
+
+
+# ---------------------------------------------------------------- measuring
+
+
+def test_the_report_counts_as_evaluate_does(session, toy):
+    index, sample = FactIndex(toy), Sample(session.model, toy)
+    change = toy.modify_to([("Arva", "P17", "Quor"), ("Belm", "P190", "Low Rill")])
+    edit = kmod.finetune(session.model, change, constraint=kmod.Linf(2e-2), steps=8)
+    before = session.model.fingerprint()
+    report = measure(session.model, index, sample, change, edit, set())
+    assert session.model.fingerprint() == before
+    result = kmod.evaluate(session.model, toy, change, edit=edit)
+    assert (report.learnt, report.kept, report.kept_before, report.lost) == (
+        result.A_M, result.A_FS, result.A_FS_before, result.delta_A_FS,
+    )  # fmt: skip
+    told = {(a.statement, a.old): a for a in result.answers}
+    lines = [line for line in report.lines if line.kind == "unseen phrasing"]
+    assert len(lines) == len(told)
+    for line, answer in zip(lines, result.answers, strict=True):
+        assert line.statement == answer.statement
+        for ours, theirs in ((line.before, answer.before), (line.after, answer.after)):  # in batches of other sizes
+            assert dict(ours) == pytest.approx(dict(theirs), abs=1e-5)
+    difference = edit.difference(session.model)
+    assert sum(m.l2**2 for m in report.moved) == pytest.approx(
+        sum(float(d.double().square().sum()) for d in difference.values())
+    )
+    assert max(m.most for m in report.moved) == pytest.approx(max(float(d.abs().max()) for d in difference.values()))
+    assert [m.part for m in report.moved] == ["block 0", "block 1", "block 2"]
+    avoiding = measure(session.model, index, sample, change, edit, {3})
+    assert avoiding.kept.facts == report.kept.facts - 1
+
+
+# ---------------------------------------------------------------- watching a training
+
+
+def test_a_training_is_watched_in_its_own_thread_alone_and_can_be_ended(model, toy):
+    change = toy.modify(2, seed=0)
+    seen, elsewhere = [], []
+    before = model.fingerprint()
+    with watching(lambda history: seen.append(history.steps)):
+        edit = kmod.finetune(model, change, steps=3)
+        thread = threading.Thread(target=lambda: elsewhere.append(kmod.finetune(model, change, steps=3)))
+        thread.start()
+        thread.join()
+        kmod.rome(model, change, block=0, steps=2)
+    assert seen == [1, 2, 3, 1, 2] and elsewhere[0].after == edit.after
+    kmod.finetune(model, change, steps=1)
+    assert len(seen) == 5
+
+    def end(history):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), watching(end):
+        kmod.finetune(model, change, steps=3)
+    assert model.fingerprint() == before
+
+
+# ---------------------------------------------------------------- the lab
+
+
+def test_an_edit_from_search_to_undo(lab):
+    start = lab.session.start
+    lab.choosing.search.value = "arva country"
+    assert lab.choosing.found.index is None
+    lab.choosing.found.index = 0
+    assert "Arva lies in [MASK]" in text(lab.choosing.answers.value)
+    assert lab.choosing.new.options[0] in ("Low Rill", "Quor", "Sedd")
+    lab.choosing.new.value = "Quor"
+    assert "Possible; it fills 1 masked slot" in text(lab.choosing.note.value)
+    assert re.search(r"about \d+\.\d s", text(lab.run.estimate.value))
+    lab.how.steps.value, lab.how.radius.value = 40, 0.05
+    assert lab.how.delta.value == 0.05
+    lab.run.edit.click()
+    lab.wait(60)
+    step = lab.session.steps[0]
+    assert step.edit.made["steps"] == 40 and lab.session.model.fingerprint() == step.edit.after != start
+    shown = text(lab.run.result.value)
+    for part in (
+        "Arva · P17: Upper Tam → Quor",
+        "same subject",
+        "same relation",
+        "same old object",
+        "A_F∖S",
+        "block 2",
+    ):
+        assert part in shown
+    assert "step 40 of 40" in lab.run.curve.value and lab.run.progress.value == 40
+    assert step.report.lines[0].after[0][0] == "quor"
+    assert lab.session.object_now(0) == "Quor" and lab.session.object_now(1) == "Low Rill"
+    lab.history.undo_button.click()
+    assert lab.session.model.fingerprint() == start and "undone" in lab.run.status.value
+    lab.history.redo_button.click()
+    assert lab.session.model.fingerprint() == step.edit.after
+    assert lab.session.stack == [step] and lab.history.chosen is step
+
+
+def test_ten_edits_and_undos_by_clicks(lab, toy):
+    for i in range(10):
+        new = "Quor" if toy[i].object != "Quor" else "Sedd"
+        edited(lab, toy[i].subject, "P17", new, 2)
+    assert len(lab.session.stack) == 10, lab.run.status.value
+    for _ in range(10):
+        lab.history.undo_button.click()
+    assert lab.session.model.fingerprint() == lab.session.start and not lab.session.stack
+
+
+def test_a_lower_edit_is_refused_in_one_line(lab):
+    edited(lab), edited(lab, "Belm")
+    lab.history.list.value = lab.session.steps[0]
+    lab.history.undo_button.click()
+    assert "edit 1 cannot be undone yet: edit 2 stands on it" in text(lab.run.status.value)
+    assert 'role="alert"' in lab.run.status.value and len(lab.session.stack) == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom\nsecond line"), KeyboardInterrupt(), MemoryError()])
+def test_a_crash_in_the_loop_leaves_the_model_and_a_lab_that_works(lab, error, monkeypatch):
+    start = lab.session.start
+    watched = type(lab)._watch
+
+    def crash(self, training):
+        watched(self, training)
+        if training.steps == 3:
+            raise error
+
+    monkeypatch.setattr(lab.work, "watch", lambda training: crash(lab, training))
+    assert edited(lab) is None
+    assert lab.session.model.fingerprint() == start and not lab.session.steps
+    said = text(lab.run.status.value)
+    assert "the model is as it was" in said and "second line" not in said
+    assert not lab.run.edit.disabled and lab.run.stop.disabled
+    monkeypatch.undo()
+    assert edited(lab).edit.after == lab.session.model.fingerprint()
+
+
+def test_a_crash_while_measuring_or_applying_leaves_the_model(lab, monkeypatch):
+    monkeypatch.setattr("kmod.widgets.work.measure", lambda *_: 1 / 0)
+    assert edited(lab) is None and "ZeroDivisionError" in lab.run.status.value
+    monkeypatch.undo()
+    toggle = kmod.Edit._toggle
+
+    def half(self, model):
+        toggle(self, model)
+        if model is lab.session.model:
+            toggle(self, model)
+            raise MemoryError
+
+    monkeypatch.setattr(kmod.Edit, "_toggle", half)
+    assert edited(lab) is None and lab.session.model.fingerprint() == lab.session.start
+    monkeypatch.undo()
+    assert edited(lab) is not None
+
+
+def test_stop_ends_a_long_edit_and_the_lab_answers_meanwhile(lab):
+    lab.pick("Arva", "P17")
+    lab.choosing.new.value, lab.how.steps.value = "Quor", 5000
+    lab.run.edit.click()
+    deadline = time.time() + 30
+    while lab.run.progress.value < 2 and time.time() < deadline:
+        time.sleep(0.01)
+    assert lab.work.busy and lab.run.edit.disabled and not lab.run.stop.disabled
+    lab.choosing.search.value = "belm country"  # asked and answered while it runs, by the model as it was
+    lab.choosing.found.index = 0
+    assert "Belm lies in [MASK]" in text(lab.choosing.answers.value)
+    assert lab.session.model.fingerprint() == lab.session.start
+    with pytest.raises(ValueError, match="an edit is running"):
+        lab.work.start(None, None)
+    lab.run.stop.click()
+    lab.wait(30)
+    assert not lab.work.busy and not lab.session.steps and "stopped" in lab.run.status.value
+    assert lab.session.model.fingerprint() == lab.session.start
+    assert edited(lab) is not None
+
+
+def test_an_interrupt_while_waiting_stops_the_edit(lab, monkeypatch):
+    lab.pick("Arva", "P17")
+    lab.choosing.new.value, lab.how.steps.value = "Quor", 5000
+    lab.start()
+    join = threading.Thread.join
+
+    def interrupted(thread, seconds=None):
+        monkeypatch.setattr(threading.Thread, "join", join)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lab.wait()
+    assert not lab.work.busy and lab.session.model.fingerprint() == lab.session.start
+
+
+def test_what_is_missing_is_said_in_one_line(lab):
+    lab.run.edit.click()
+    assert "choose a fact" in lab.run.status.value
+    lab.pick("Arva", "P17")
+    lab.run.edit.click()
+    assert "type or choose a new object" in lab.run.status.value
+    lab.choosing.new.value = "漢字"
+    assert "cannot be written" in lab.choosing.note.value
+    lab.run.edit.click()
+    assert "cannot be written" in lab.run.status.value and not lab.run.edit.disabled
+    lab.history.path.value = "nowhere.safetensors"
+    lab.history.load_button.click()
+    assert "no edit at nowhere.safetensors" in lab.run.status.value
+    assert lab.session.model.fingerprint() == lab.session.start
+
+
+def test_a_statement_of_ones_own_in_the_lab(lab):
+    choosing = lab.choosing
+    choosing.tabs.selected_index = STATEMENT
+    choosing.own.value = "The river of Arva is the [MASK]."
+    assert text(choosing.answers.value).count("%") == 5
+    choosing.others.value = "Arva stands on the [MASK].\n\n"
+    choosing.new.value = "Low Rill"
+    assert "fills 2 masked slots" in choosing.note.value
+    lab.how.steps.value, lab.how.delta.value = 60, 0.1
+    lab.start()
+    lab.wait(60)
+    step = lab.session.steps[0]
+    assert step.report.lines[0].after[0][0] == "low rill"
+    assert {line.kind for line in step.report.lines} == {"learnt from", "unseen phrasing", "same subject"}
+    choosing.own.value = "no slot"
+    assert "exactly once" in lab.run.status.value
+
+
+def test_a_table_in_the_lab(lab, toy):
+    lab.choosing.tabs.selected_index = TABLE
+    lab.choosing.table.value = "Arva, P17, Quor\nnonsense\nBelm, P17, Sedd"
+    said = text(lab.choosing.answers.value)
+    assert "Changes that can be made: 2. Lines that are refused: 1." in said and "line 2" in said
+    lab.how.steps.value = 3
+    lab.start()
+    lab.wait(60)
+    assert [f[0] for f in lab.session.steps[0].edit.made["facts"]] == ["Arva", "Belm"]
+
+
+def test_comparing_saving_and_loading(lab, model, toy, tmp_path):
+    one = edited(lab)
+    lab.history.undo_button.click()
+    lab.how.method.value = "LayerNorm tuning"
+    two = edited(lab)
+    lab.history.other.value = one
+    lab.history.compare_button.click()
+    shown = text(lab.run.result.value)
+    assert "FTM" in shown and "LayerNorm tuning" in shown and "Two edits side by side" in shown
+    lab.history.save_button.click()
+    path = tmp_path / f"edit-{two.slug}.safetensors"
+    assert kmod.Edit.load(path).after == two.edit.after
+    assert path.with_suffix(".py").read_text("utf-8") == lab.session.recipe(two)
+    assert lab.history.files.value.count("download=") == 2
+    lab.history.undo_button.click()
+    other = EditLab(lab.session.model, toy, tmp_path)
+    other.history.path.value = str(path)
+    other.history.load_button.click()
+    assert other.session.model.fingerprint() == two.edit.after
+    assert other.session.steps[0].report.learnt == two.report.learnt
+
+
+def test_everything_typed_is_escaped(toy, tmp_path):
+    evil = "<img src=x onerror=alert(1)>"
+    facts = FactBase([*toy, Fact(f"Arva {evil}", "P17", "Quor")], toy.relations, evil)
+    lab = EditLab(tiny_bert(facts), facts, tmp_path)
+    lab.pick(f"Arva {evil}", "P17")
+    lab.choosing.new.value = f"Sedd {evil}"
+    lab.how.steps.value = 2
+    lab.start()
+    lab.wait(60)
+    lab.history.save_button.click()
+    lab.history.other.value = lab.session.steps[0]
+    pages = [lab.choosing.answers.value, lab.choosing.note.value, lab.run.result.value, lab.history.files.value]
+    lab.history.compare_button.click()
+    pages += [lab.run.result.value, lab._page()]
+    lab.choosing.tabs.selected_index = TABLE
+    lab.choosing.table.value = f"{evil},P17,Quor"
+    pages += [lab.choosing.answers.value]
+    lab.choosing.tabs.selected_index = STATEMENT
+    lab.choosing.own.value = f"{evil} [MASK] [MASK]"
+    pages += [lab.run.status.value]
+    assert all("<img" not in page for page in pages)
+    assert sum("&lt;img" in page for page in pages) >= 6
+
+
+def test_controls_have_labels_and_places_that_stay(lab):
+    import ipywidgets as w
+
+    def walk(widget):
+        yield widget
+        for child in getattr(widget, "children", ()):
+            yield from walk(child)
+
+    for control in walk(lab):
+        if isinstance(control, (w.Text, w.Textarea, w.Select, w.Dropdown, w.Combobox, w.FloatLogSlider, w.Button)):
+            assert control.description.strip() and control.tooltip.strip(), control
+    for place in (lab.run.status, lab.run.curve, lab.run.result, lab.choosing.answers, lab.choosing.note):
+        assert place.layout.height.endswith("px") and place.layout.overflow == "auto"
+
+
+def test_settings_that_a_method_does_not_take_are_disabled(lab):
+    lab.how.method.value = "LoRA"
+    assert lab.how.constraint.disabled and lab.how.delta.disabled and not lab.how.block.disabled
+    lab.how.method.value = "loss-constrained"
+    assert lab.how.constraint.disabled and not lab.how.delta.disabled
+    lab.how.method.value, lab.how.constraint.value = "FTM", "none"
+    assert not lab.how.constraint.disabled and lab.how.delta.disabled
+
+
+# ---------------------------------------------------------------- FaE
+
+
+def test_a_fae_is_edited_by_its_memory_and_shows_what_it_retrieves(toy, tmp_path):
+    model = kmod.build_fae(tiny_bert(toy), toy, entity_size=16)
+    lab = EditLab(model, toy, tmp_path)
+    assert list(lab.how.method.options) == list(METHODS_FAE) == list(methods_for(model))
+    step = edited(lab)
+    assert step.edit.made["method"] == "UPDATE", lab.run.status.value
+    ((_, before, after),) = step.report.retrieved
+    assert any("Upper Tam" in name for name, _ in before) and any("Quor" in name for name, _ in after)
+    assert "Facts retrieved" in lab.run.result.value and "fact memory" in lab.run.result.value
+    lab.how.method.value = "UPDATE + FTM"
+    lab.how.block.value = "AWT"
+    step = edited(lab, "Belm", new="Quor", steps=3)
+    assert step.edit.made["method"] == "UPDATE + FTM", lab.run.status.value
+    names = {"model": copy.deepcopy(model), "facts": toy}
+    lab.history.undo_button.click(), lab.history.undo_button.click()
+    assert model.fingerprint() == lab.session.start
+    names["model"] = copy.deepcopy(model)
+    exec(lab.session.recipe(step), names)
+    assert names["edit_2"].after == step.edit.after
+    lab.choosing.new.value = "Atlantis"
+    assert "is not among the" in lab.choosing.note.value
+
+
+# ---------------------------------------------------------------- small widgets, and pages
+
+
+def test_the_delta_explorer_shows_the_edit_of_its_slider(model, toy):
+    change = toy.modify(2, seed=0)
+    explorer = DeltaExplorer(model, change, (1e-3, 5e-2), steps=10)
+    edit = kmod.finetune(model, change, constraint=kmod.Linf(5e-2), steps=10)
+    expected = kmod.evaluate(model, toy, change, edit=edit, before=kmod.score(model, toy, ["tests"]))
+    assert explorer.results[1].A_M == expected.A_M and explorer.results[1].answers == expected.answers
+    explorer.slider.value = 0
+    first = explorer.shown.value
+    explorer.slider.value = 1
+    assert "δ = 0.05" in explorer.shown.value != first
+    assert {"method", "delta", "seed", "A_M", "A_FS", "A_FS_before", "A_M_evidences"} <= explorer.records[0].keys()
+    with pytest.raises(ValueError, match="ascending"):
+        DeltaExplorer(model, change, (2e-3, 1e-3))
+
+
+def test_the_block_chooser_gives_what_plan_takes(model):
+    chooser = BlockChooser(model)
+    assert chooser.block == [2] and chooser.component is None
+    assert chooser.plan().names == kmod.plan(model.net, 2).names
+    chooser.buttons[0].value, chooser.inside.value = True, "mlp"
+    assert chooser.plan().names == kmod.plan(model.net, [0, 2], "mlp").names
+    chooser.buttons["embeddings"].value = True
+    assert chooser.plan().names == kmod.plan(model.net, [0, 2], ["mlp", "embeddings"]).names
+    chooser.buttons[0].value = chooser.buttons[2].value = False
+    assert chooser.plan().names == kmod.plan(model.net, "all", "embeddings").names
+    chooser.buttons["embeddings"].value = False
+    with pytest.raises(ValueError, match="at least one part"):
+        chooser.plan()
+    assert "at least one part" in chooser.shown.value
+    parameters = sum(
+        int(re.search(r"([\d,]+) param", b.description)[1].replace(",", "")) for b in chooser.buttons.values()
+    )
+    assert parameters == sum(p.numel() for p in model.net.parameters())
+
+
+def test_on_a_page_a_widget_is_still_and_sends_nothing(model, toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("KMOD_CHARTS", "book")
+    lab = EditLab(model, toy, tmp_path)
+    edited(lab)
+    for widget in (lab, BlockChooser(model), DeltaExplorer(model, toy.modify(1), (1e-2,), steps=1)):
+        bundle = widget._repr_mimebundle_()
+        assert set(bundle) == {"text/html", "text/plain"}
+        assert "This page is still" in bundle["text/html"] and "<script" not in bundle["text/html"]
+    assert "Upper Tam → Quor" in lab._repr_mimebundle_()["text/html"]
+    monkeypatch.setenv("KMOD_CHARTS", "altair")
+    assert "application/vnd.jupyter.widget-view+json" in lab._repr_mimebundle_()
+
+
+def test_the_lab_is_at_hand_and_says_what_is_missing():
+    code = """if True:
+        import sys, kmod
+        assert "ipywidgets" not in sys.modules, "import kmod must stay quick"
+        sys.modules["ipywidgets"] = None
+        try:
+            kmod.EditLab
+        except ImportError as error:
+            print(error)
+        del sys.modules["ipywidgets"]
+        assert kmod.widgets.EditLab is kmod.EditLab
+        """
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True)
+    assert done.stdout == "the widgets need ipywidgets: pip install 'kmod[widgets]'\n"
+
+
+def test_view_shows_small_chances_and_long_files(tmp_path, monkeypatch):
+    assert [view.percent(p) for p in (0.0004, 0.5, 0)] == ["<0.1\u00a0%", "50\u00a0%", "0\u00a0%"]
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"1234")
+    assert "download=" in view.link(path)
+    monkeypatch.setattr(view, "LARGEST_LINK", 3)
+    assert "download=" not in view.link(path) and "a.bin" in view.link(path)
