@@ -11,7 +11,7 @@ export KMOD_CACHE ?= $(HOME)/.cache/kmod
 # Chapters run as readers get them: no hub, no progress bars, charts for the page.
 run := HF_HUB_OFFLINE=1 TQDM_DISABLE=1 KMOD_CHARTS=book
 
-.PHONY: help book check-book test test-library test-chapters test-book lint format notebooks browser clean
+.PHONY: help book check-book test test-library test-chapters test-book test-lab lint format notebooks browser clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -30,10 +30,10 @@ book: $(STAMP)  ## build the book: _build/html/index.html
 check-book: $(STAMP)
 	python book/_ext/check_build.py $(HTML)
 
-test: lint test-library test-chapters book test-book  ## everything: lint, library, chapters, book, book in a browser
+test: lint test-library test-chapters book test-book test-lab  ## everything: lint, library, chapters, book and lab in a browser
 
 test-library: $(STAMP)  ## the tests that need no built book
-	$(run) pytest -m "not book and not slow"
+	$(run) pytest -m "not book and not slow and not lab"
 
 test-chapters: $(STAMP)  ## run the chapters, whose tagged cells must reproduce what is stored, and the README's commands
 	$(run) pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 \
@@ -42,6 +42,9 @@ test-chapters: $(STAMP)  ## run the chapters, whose tagged cells must reproduce 
 
 test-book: browser  ## open the built book in a browser; skipping counts as failing
 	KMOD_REQUIRE_BOOK=1 pytest -m book
+
+test-lab: browser  ## the edit lab in JupyterLab, in a browser; skipping counts as failing
+	KMOD_REQUIRE_BOOK=1 $(run) pytest -m lab
 
 lint: $(STAMP)  ## ruff over library, tests and chapters
 	ruff check .
