@@ -96,7 +96,9 @@ def parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--accumulate", type=int, default=1, help="micro-batches a step; default 1")
     pretrain.add_argument("--lr", type=float, default=1e-3, help="peak learning rate; default 1e-3")
     pretrain.add_argument(
-        "--warm-start", action="store_true", help="begin from word vectors of the text (for random weights)"
+        "--warm-start",
+        action="store_true",
+        help="begin from word vectors of the text, and attention to neighbours (for a BERT of random weights)",
     )
     pretrain.add_argument("--seed", type=int, default=0, help="of weights, order and masks; default 0")
     pretrain.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="model, checkpoint and record")

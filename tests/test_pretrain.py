@@ -19,6 +19,7 @@ from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, Bert
 import kmod
 from kmod.corpus import read_text
 from kmod.models import MaskedLM
+from kmod.models.presets import build_net
 from kmod.models.vectors import warm_start, word_vectors
 from kmod.models.vocabulary import build_tokenizer, read_tokenizer, train_tokenizer
 from kmod.pretrain import CHECKPOINT, pretrain
@@ -303,6 +304,25 @@ def test_a_warm_start_keeps_the_scale_and_learns_faster(tokenizer, tokens, tmp_p
     assert curves[1] < curves[0]
     with pytest.raises(ValueError, match="too few"):
         warm_start(warm, tokens[:10])
+
+
+def test_after_a_warm_start_each_head_looks_at_a_neighbour_whatever_the_words(tokenizer, tokens):
+    model = MaskedLM(build_net("nano", len(tokenizer), 0), tokenizer)
+    warm_start(model, tokens)
+    model.net.set_attn_implementation("eager")
+    ids = torch.from_numpy(tokens[: 20 * 32].astype(np.int64)).view(20, 32)
+    with torch.no_grad():
+        seen = model.net.bert(ids, output_attentions=True).attentions[0].argmax(-1)  # (20, 2 heads, 32)
+    inner = torch.arange(1, 31)
+    for head, step in ((0, -1), (1, 1)):
+        assert (seen[:, head, 1:31] == inner + step).float().mean() > 0.9
+
+
+def test_a_warm_start_is_for_a_bert(tokenizer):
+    model = tiny(tokenizer)
+    model.net.config.model_type = "roberta"
+    with pytest.raises(ValueError, match="not for roberta"):
+        warm_start(model, np.zeros(1000, dtype=np.uint16))
 
 
 def test_the_frequencies_alone_are_the_line_to_beat(tokenizer, tokens):
