@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import records
+from . import records, statistics
 from .settings import Setting
-from .statistics import Mean, best, difference, mean
+from .statistics import Mean, best, mean
 from .suites import Profile
 
 LEAST_SEEDS = 3
@@ -89,7 +89,7 @@ class Runs:
         unless some radius has at least three seeds."""
         p = self.profile
         want = {"method": method, "block": block, "constraint": constraint}
-        want |= {"facts": p.facts, "model": p.model, "start": p.start, "n": p.n} | others
+        want |= {"facts": p.facts, "model": p.model, "start": p.start, "epochs": p.epochs, "n": p.n} | others
         found: dict[float | None, dict[int, dict]] = {}
         for record in self.records:
             if record["status"] == "done" and all(record["settings"][name] == value for name, value in want.items()):
@@ -97,7 +97,7 @@ class Runs:
         found = {radius: seeds for radius, seeds in sorted(found.items(), key=lambda item: item[0] or 0)}
         whole = {radius: seeds for radius, seeds in found.items() if len(seeds) >= LEAST_SEEDS}
         if not whole:
-            label = Setting(**{"epochs": p.epochs} | want).label
+            label = Setting(**want).label
             raise Missing(f"{label}: {max(map(len, found.values()), default=0)} of {LEAST_SEEDS} seeds")
         return whole
 
@@ -113,7 +113,7 @@ class Runs:
     def tuned(self, metric: str, *grids: dict[float | None, dict[int, dict]]) -> dict[int, float]:
         """Seed → metric at the cell whose Ā was best on the other seeds, among all the cells of the grids."""
         cells = [runs for grid in grids for runs in grid.values()]
-        seeds = set.intersection(*(set(runs) for runs in cells))
+        seeds = enough(set.intersection(*(set(runs) for runs in cells)))
         means = [{seed: value(runs[seed], "A_mean") for seed in seeds} for runs in cells]
         chosen = {seed: cells[best(means, seed)][seed] for seed in seeds}
         self.used |= {runs[seed]["id"]: None for runs in cells for seed in seeds}
@@ -123,6 +123,20 @@ class Runs:
 def value(record: dict, metric: str) -> float:
     found = record["metrics"][metric]
     return found["value"] if isinstance(found, dict) else found
+
+
+def enough(seeds: Iterable[int]) -> list[int]:
+    """The seeds, sorted. Raises Missing for fewer than three."""
+    seeds = sorted(seeds)
+    if len(seeds) < LEAST_SEEDS:
+        raise Missing(f"the same seeds of all that it compares: {len(seeds)} of {LEAST_SEEDS}")
+    return seeds
+
+
+def difference(a: dict[int, float], b: dict[int, float]) -> Mean:
+    """The mean of a − b over the seeds that both have. Raises Missing for fewer than three."""
+    enough(a.keys() & b.keys())
+    return statistics.difference(a, b)
 
 
 def minus(a: float, b: dict[int, float]) -> Mean:
@@ -154,7 +168,7 @@ def c3(r: Runs) -> Iterable[Part]:
 
 
 def common(grid: dict[float | None, dict[int, dict]]) -> set[int]:
-    return set.intersection(*(set(runs) for runs in grid.values()))
+    return set(enough(set.intersection(*(set(runs) for runs in grid.values()))))
 
 
 def drop(grid: dict[float, dict[int, dict]], seed: int, times: float = 1.5) -> float:
