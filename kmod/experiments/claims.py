@@ -101,8 +101,12 @@ class Runs:
             raise Missing(f"{label}: {max(map(len, found.values()), default=0)} of {LEAST_SEEDS} seeds")
         return whole
 
+    def note(self, cells: Iterable[Mapping[int, dict]], seeds: Iterable[int]) -> None:
+        """These records were looked at."""
+        self.used |= {runs[seed]["id"]: None for runs in cells for seed in seeds}
+
     def values(self, metric: str, runs: Mapping[int, dict]) -> dict[int, float]:
-        self.used |= dict.fromkeys(record["id"] for record in runs.values())
+        self.note([runs], runs)
         return {seed: value(record, metric) for seed, record in runs.items()}
 
     def free(self, metric: str, method: str, block="all", **others) -> dict[int, float]:
@@ -113,10 +117,10 @@ class Runs:
     def tuned(self, metric: str, *grids: dict[float | None, dict[int, dict]]) -> dict[int, float]:
         """Seed → metric at the cell whose Ā was best on the other seeds, among all the cells of the grids."""
         cells = [runs for grid in grids for runs in grid.values()]
-        seeds = enough(set.intersection(*(set(runs) for runs in cells)))
+        seeds = common(cells)
         means = [{seed: value(runs[seed], "A_mean") for seed in seeds} for runs in cells]
         chosen = {seed: cells[best(means, seed)][seed] for seed in seeds}
-        self.used |= {runs[seed]["id"]: None for runs in cells for seed in seeds}
+        self.note(cells, seeds)
         return {seed: value(record, metric) for seed, record in chosen.items()}
 
 
@@ -125,9 +129,9 @@ def value(record: dict, metric: str) -> float:
     return found["value"] if isinstance(found, dict) else found
 
 
-def enough(seeds: Iterable[int]) -> list[int]:
-    """The seeds, sorted. Raises Missing for fewer than three."""
-    seeds = sorted(seeds)
+def common(cells: Iterable[Mapping[int, object]]) -> list[int]:
+    """The seeds that all cells have. Raises Missing for fewer than three."""
+    seeds = sorted(set.intersection(*(set(runs) for runs in cells)))
     if len(seeds) < LEAST_SEEDS:
         raise Missing(f"the same seeds of all that it compares: {len(seeds)} of {LEAST_SEEDS}")
     return seeds
@@ -135,7 +139,7 @@ def enough(seeds: Iterable[int]) -> list[int]:
 
 def difference(a: dict[int, float], b: dict[int, float]) -> Mean:
     """The mean of a − b over the seeds that both have. Raises Missing for fewer than three."""
-    enough(a.keys() & b.keys())
+    common([a, b])
     return statistics.difference(a, b)
 
 
@@ -161,14 +165,12 @@ def c2(r: Runs) -> Iterable[Part]:
 def c3(r: Runs) -> Iterable[Part]:
     """ℓ∞ is more stable than ℓ2, and the Fisher form is no better than ℓ∞."""
     balls = {name: r.radii("FTM", "all", name) for name in ("Linf", "L2", "Fisher")}
-    drops = {name: {seed: drop(balls[name], seed) for seed in common(balls[name])} for name in ("Linf", "L2")}
+    seeds = {name: common(grid.values()) for name, grid in balls.items()}
+    drops = {name: {seed: drop(balls[name], seed) for seed in seeds[name]} for name in ("Linf", "L2")}
+    r.note(balls["L2"].values(), seeds["L2"])
     yield Part("Ā lost a radius 1.5 times off the best: ℓ2 − ℓ∞", difference(drops["L2"], drops["Linf"]))
     ours, fisher = (r.tuned("A_mean", balls[name]) for name in ("Linf", "Fisher"))
     yield Part("Ā of ℓ∞ − Fisher", difference(ours, fisher), -0.01)
-
-
-def common(grid: dict[float | None, dict[int, dict]]) -> set[int]:
-    return set(enough(set.intersection(*(set(runs) for runs in grid.values()))))
 
 
 def drop(grid: dict[float, dict[int, dict]], seed: int, times: float = 1.5) -> float:
