@@ -21,7 +21,7 @@ small = replace(PROFILES["smoke"], seeds=(0, 1), deltas=(2e-3, 4e-3), block_delt
 print("ready", flush=True)
 runner.run(["rq5_scale"], small, sys.argv[1], tell=lambda line: None, progress=False)
 """
-VARIES = ("seconds", "time", "peak_bytes")
+VARIES = ("seconds", "time", "peak_bytes", "commit", "dirty")  # the last two: of who works on the code meanwhile
 
 
 def start(out, cache) -> subprocess.Popen:

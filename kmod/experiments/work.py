@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,7 @@ class Bench:
         self.keep, self.made = keep, OrderedDict()
         self.bases: dict[str, FactBase] = {}
         self.given: dict[State, Trained] = {}
+        code()
 
     def prepared(self, state: State) -> Prepared:
         if state not in self.made:
@@ -213,8 +215,13 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
+@cache
+def code() -> str | None:
+    """The commit that this process began with: who commits while it runs changes the files and not what runs."""
+    return commit()
+
+
 def _record(run: Setting, result: dict) -> dict:
-    code = commit()
     return {
         "schema": SCHEMA,
         "id": run.id,
@@ -224,8 +231,8 @@ def _record(run: Setting, result: dict) -> dict:
         **result,
         "hardware": hardware(),
         "versions": versions(),
-        "commit": code and code.rstrip("+"),
-        "dirty": bool(code) and code.endswith("+"),
+        "commit": code() and code().rstrip("+"),
+        "dirty": bool(code()) and code().endswith("+"),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
