@@ -154,7 +154,7 @@ def main(argv: list[str] | None = None) -> int:
         COMMANDS[args.command](args)
     except BrokenPipeError:  # `... | head`; what Python would still flush at exit goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, TypeError, KeyError, OSError, FloatingPointError) as error:
+    except (ValueError, TypeError, KeyError, OSError, ImportError, FloatingPointError) as error:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"kmod: {message}", file=sys.stderr)
         return 2

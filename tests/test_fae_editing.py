@@ -371,29 +371,8 @@ def test_the_chart_of_an_explanation(model, toy):
     assert len(told.frame()) == len(told.rows)
 
 
-def test_rq3_in_one_go(_trained, toy):
-    from kmod.rq3 import compare, table
-
-    plain = tiny_bert(toy)
-    kmod.memorise(plain, toy, epochs=100, batch_size=24, lr=5e-3, progress=False)
-    models = {"plain": plain, "FaE": copy.deepcopy(_trained[0])}
-    before = {name: state(m) for name, m in models.items()}
-    said = []
-    training = dict(steps=3, batch_size=8)
-    records = compare(models, toy, n=3, seeds=(0, 1), deltas=(1e-3,), tell=said.append, **training)
-    chosen = [r for r in records if r["chosen"]]
-    assert len(records) == len(said) == len(chosen) // 2 + len(chosen)
-    assert {r["edit"] for r in chosen if r["model"] == "FaE"} == {
-        "symbolic",
-        "AWT alone",
-        *(f"symbolic + {p}" for p in PLACES),
-    }
-    assert {r["edit"] for r in chosen if r["model"] == "plain"} == {"all blocks", "block 0", "block 1", "block 2"}
-    assert "symbolic + AWT" in table(records) and all(same(before[name], state(m)) for name, m in models.items())
-
-
 def test_held_out_facts_are_of_names_seen_elsewhere(atlas):
-    from kmod.rq3 import hold_out
+    from kmod.experiments.added import hold_out
 
     kept, held = hold_out(atlas, 60, seed=1)
     normal = kmod.facts.normal
@@ -407,12 +386,15 @@ def test_held_out_facts_are_of_names_seen_elsewhere(atlas):
 
 
 def test_add_is_measured_with_and_without(model, toy):
-    from kmod.rq3 import add
+    from kmod.experiments.added import rates
 
     whole = toy_facts()
     held = FactBase([f for f in whole if (f.subject, f.relation) == HELD], whole.relations, "held")
-    rates = add(model, held, toy)
-    assert rates["held out, tests, added"].facts == 1 and rates["the rest, tests, before"].facts == len(toy)
+    before = state(model)
+    found = rates(model, held, toy)
+    assert found["held_out_added"]["facts"] == 1 and found["rest_before"]["facts"] == len(toy)
+    assert found["held_out_evidences_added"]["statements"] == len(toy.evidences(held[0]))
+    assert same(before, state(model))
 
 
 def test_the_memories_of_a_fae_are_no_part_of_what_lies_above_its_blocks(model):

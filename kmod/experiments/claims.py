@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import records
+from . import records, statistics
 from .settings import Setting
-from .statistics import Mean, best, difference, mean
+from .statistics import Mean, best, mean
 from .suites import Profile
 
 LEAST_SEEDS = 3
@@ -89,7 +89,7 @@ class Runs:
         unless some radius has at least three seeds."""
         p = self.profile
         want = {"method": method, "block": block, "constraint": constraint}
-        want |= {"facts": p.facts, "model": p.model, "start": p.start, "n": p.n} | others
+        want |= {"facts": p.facts, "model": p.model, "start": p.start, "epochs": p.epochs, "n": p.n} | others
         found: dict[float | None, dict[int, dict]] = {}
         for record in self.records:
             if record["status"] == "done" and all(record["settings"][name] == value for name, value in want.items()):
@@ -97,12 +97,16 @@ class Runs:
         found = {radius: seeds for radius, seeds in sorted(found.items(), key=lambda item: item[0] or 0)}
         whole = {radius: seeds for radius, seeds in found.items() if len(seeds) >= LEAST_SEEDS}
         if not whole:
-            label = Setting(**{"epochs": p.epochs} | want).label
+            label = Setting(**want).label
             raise Missing(f"{label}: {max(map(len, found.values()), default=0)} of {LEAST_SEEDS} seeds")
         return whole
 
+    def note(self, cells: Iterable[Mapping[int, dict]], seeds: Iterable[int]) -> None:
+        """These records were looked at."""
+        self.used |= {runs[seed]["id"]: None for runs in cells for seed in seeds}
+
     def values(self, metric: str, runs: Mapping[int, dict]) -> dict[int, float]:
-        self.used |= dict.fromkeys(record["id"] for record in runs.values())
+        self.note([runs], runs)
         return {seed: value(record, metric) for seed, record in runs.items()}
 
     def free(self, metric: str, method: str, block="all", **others) -> dict[int, float]:
@@ -113,16 +117,30 @@ class Runs:
     def tuned(self, metric: str, *grids: dict[float | None, dict[int, dict]]) -> dict[int, float]:
         """Seed → metric at the cell whose Ā was best on the other seeds, among all the cells of the grids."""
         cells = [runs for grid in grids for runs in grid.values()]
-        seeds = set.intersection(*(set(runs) for runs in cells))
+        seeds = common(cells)
         means = [{seed: value(runs[seed], "A_mean") for seed in seeds} for runs in cells]
         chosen = {seed: cells[best(means, seed)][seed] for seed in seeds}
-        self.used |= {runs[seed]["id"]: None for runs in cells for seed in seeds}
+        self.note(cells, seeds)
         return {seed: value(record, metric) for seed, record in chosen.items()}
 
 
 def value(record: dict, metric: str) -> float:
     found = record["metrics"][metric]
     return found["value"] if isinstance(found, dict) else found
+
+
+def common(cells: Iterable[Mapping[int, object]]) -> list[int]:
+    """The seeds that all cells have. Raises Missing for fewer than three."""
+    seeds = sorted(set.intersection(*(set(runs) for runs in cells)))
+    if len(seeds) < LEAST_SEEDS:
+        raise Missing(f"the same seeds of all that it compares: {len(seeds)} of {LEAST_SEEDS}")
+    return seeds
+
+
+def difference(a: dict[int, float], b: dict[int, float]) -> Mean:
+    """The mean of a − b over the seeds that both have. Raises Missing for fewer than three."""
+    common([a, b])
+    return statistics.difference(a, b)
 
 
 def minus(a: float, b: dict[int, float]) -> Mean:
@@ -147,14 +165,12 @@ def c2(r: Runs) -> Iterable[Part]:
 def c3(r: Runs) -> Iterable[Part]:
     """ℓ∞ is more stable than ℓ2, and the Fisher form is no better than ℓ∞."""
     balls = {name: r.radii("FTM", "all", name) for name in ("Linf", "L2", "Fisher")}
-    drops = {name: {seed: drop(balls[name], seed) for seed in common(balls[name])} for name in ("Linf", "L2")}
+    seeds = {name: common(grid.values()) for name, grid in balls.items()}
+    drops = {name: {seed: drop(balls[name], seed) for seed in seeds[name]} for name in ("Linf", "L2")}
+    r.note(balls["L2"].values(), seeds["L2"])
     yield Part("Ā lost a radius 1.5 times off the best: ℓ2 − ℓ∞", difference(drops["L2"], drops["Linf"]))
     ours, fisher = (r.tuned("A_mean", balls[name]) for name in ("Linf", "Fisher"))
     yield Part("Ā of ℓ∞ − Fisher", difference(ours, fisher), -0.01)
-
-
-def common(grid: dict[float | None, dict[int, dict]]) -> set[int]:
-    return set.intersection(*(set(runs) for runs in grid.values()))
 
 
 def drop(grid: dict[float, dict[int, dict]], seed: int, times: float = 1.5) -> float:

@@ -70,6 +70,8 @@ def _profile(args):
 def _run(args) -> None:
     from .runner import run, seconds
 
+    if args.address and args.executor != "ray":
+        raise ValueError("--address names a Ray cluster: add --executor ray")
     budget = seconds(args.budget) if args.budget else None
     if args.executor == "ray":
         from .on_ray import executor
@@ -90,9 +92,10 @@ def _report(args) -> None:
 def _status(args) -> None:
     from .cost import Estimate
     from .records import read
-    from .runner import plan
+    from .runner import of, plan
 
-    profile, estimate = _profile(args), Estimate(read(args.out), args.on)
+    profile = _profile(args)
+    estimate = Estimate(of(profile, read(args.out)), args.on)
     for suite in _suites(args.suite):
         print(f"{suite} ({profile.name}): {plan([suite], profile, args.out, estimate)}")
     if args.suite == "all":

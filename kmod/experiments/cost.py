@@ -48,6 +48,12 @@ def size(facts: str) -> Size:
     return Size(len(base), counts["evidences"], counts["tests"], tokens["evidences"], tokens["tests"])
 
 
+@cache
+def measured(kind: str) -> float:
+    """FLOP/s of large products on this machine's device, measured once a process."""
+    return matmul_flops(torch.device(kind), torch.float32)
+
+
 def shape(model: str) -> tuple[int, int]:
     """(blocks, width) of a model by name. Raises ValueError for one whose shape cannot be found without loading it."""
     name = model.removeprefix("fae-")
@@ -73,7 +79,7 @@ class Estimate:
             raise ValueError(f"no rate is known for {on!r}; known: {', '.join(RATES)}")
         self.kind = "cuda" if on or torch.cuda.is_available() else "cpu"
         self.name = on or device_name(torch.device(self.kind))
-        self.flops = EFFICIENCY * (RATES[on] if on else matmul_flops(torch.device(self.kind), torch.float32))
+        self.flops = EFFICIENCY * (RATES[on] if on else measured(self.kind))
         ratios: dict[str, list[float]] = {}
         self.correction: dict[str, float] = {}
         for record in records:

@@ -63,8 +63,8 @@ def _end_of_last_line(handle: int, size: int) -> int:
 
 
 def read(path: Path) -> list[dict]:
-    """The records of a file, or of all files results/<suite>/*.jsonl under a folder; the first of each id, by path and
-    line.
+    """The records of a file, or of all files results/<suite>/*.jsonl under a folder; of each id the first by path and
+    line that is done, or else the first.
 
     A torn last line is left out, with a warning. Raises ValueError that names file and line for one that is no record,
     or of a newer schema than this code knows.
@@ -73,7 +73,9 @@ def read(path: Path) -> list[dict]:
     found: dict[str, dict] = {}
     for file in sorted(path.glob("*/*.jsonl")) if path.is_dir() else [path] if path.is_file() else []:
         for record in _lines(file):
-            found.setdefault(record["id"], record)
+            before = found.get(record["id"])
+            if before is None or (before["status"] != "done" and record["status"] == "done"):
+                found[record["id"]] = record
     return list(found.values())
 
 
@@ -99,11 +101,12 @@ def _lines(file: Path) -> Iterator[dict]:
 
 
 def merge(source: Path, into: Path) -> int:
-    """Add to the folder `into` the records of the folder `source` that it lacks, by id; how many those were."""
-    here = {record["id"] for record in read(into)}
+    """Add to the folder `into` the records of the folder `source` that it lacks, by id, or whose runs failed here and
+    not there; how many those were."""
+    here = {record["id"]: record["status"] for record in read(into)}
     new: dict[Path, list[dict]] = {}
     for record in read(source):
-        if record["id"] not in here:
+        if here.get(record["id"]) not in ("done", record["status"]):
             new.setdefault(Path(into) / record["suite"] / f"{record['profile']}.jsonl", []).append(record)
     for path, records in new.items():
         append(path, records)

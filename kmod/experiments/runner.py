@@ -10,7 +10,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class Plan:
 def plan(suites: Sequence[str], profile: Profile, out: Path, estimate: Estimate | None = None) -> Plan:
     """What the suites lack in the records under `out`: all cells at one seed before any at the next."""
     found = {record["id"]: record for record in records.read(out)}
-    estimate = estimate or Estimate(found.values())
+    estimate = estimate or Estimate(of(profile, found.values()))
     wanted: dict[Setting, str] = {}
     for suite in suites:
         for run in settings(suite, profile):
@@ -74,6 +74,11 @@ def plan(suites: Sequence[str], profile: Profile, out: Path, estimate: Estimate 
         [sum(map(estimate.run, runs)) for _, runs in groups.values()],
         {state: estimate.state(state) for state in needed if state.memorised},
     )
+
+
+def of(profile: Profile, found: Iterable[dict]) -> list[dict]:
+    """The records on the profile's facts: those of others, perhaps of another machine, may not be had here."""
+    return [record for record in found if record["settings"]["facts"] == profile.facts]
 
 
 def run(
@@ -174,7 +179,8 @@ def stoppable(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        tell("stopping after the runs in hand; once more to drop them")
+        with suppress(RuntimeError):  # what was being printed when the signal came cannot be printed into
+            tell("stopping after the runs in hand; once more to drop them")
 
     try:
         old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

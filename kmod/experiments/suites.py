@@ -146,9 +146,9 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile(
-            name="smoke", facts="bios:12", model="nano", pretrained=None, start="RI+FT", blocks=(0, 3), n=4,
+            name="smoke", facts="bios:8", model="nano", pretrained=None, start="RI+FT", blocks=(0, 3), n=4,
             sizes=(4, 8), seeds=(0,), deltas=(4e-3,), block_deltas=(1e-2,), l2=(1.5,), fisher=(1e-4,), epsilons=(4,),
-            epochs=1, least_steps=100, steps=8, batch_size=16,
+            epochs=1, least_steps=60, steps=8, batch_size=16,
         ),
         Profile(
             name="cpu", facts="atlas", model="nano", pretrained=None, start="RI+FT", blocks=(0, 1, 2, 3), n=32,

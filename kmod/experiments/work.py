@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,7 @@ class Bench:
         self.keep, self.made = keep, OrderedDict()
         self.bases: dict[str, FactBase] = {}
         self.given: dict[State, Trained] = {}
+        code()
 
     def prepared(self, state: State) -> Prepared:
         if state not in self.made:
@@ -166,37 +168,60 @@ def albert(facts: FactBase, preset: str = "nano", seed: int = 0) -> MaskedLM:
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def work(bench: Bench, runs: Sequence[Setting], most: int | None = None) -> list[dict]:
+def work(bench: Bench, runs: Sequence[Setting]) -> list[dict]:
     """The records of runs that differ in their radius alone. Out of memory, fewer are done at once, and then with half
-    the batch, which the record says; what diverges is recorded as failed, with the reason."""
-    started = time.perf_counter()
-    prepared = bench.prepared(runs[0].state)
+    the batch, which the record says; what diverges or cannot be done is recorded as failed, with the reason."""
+    started, reason, full = time.perf_counter(), "", False
+    try:
+        prepared = bench.prepared(runs[0].state)
+    except (FloatingPointError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not out_of_memory(error):
+            raise
+        failed = {"status": "failed", "reason": f"its starting state could not be made: {error or 'out of memory'}"}
+        return [_record(run, failed | {"seconds": {}}) for run in runs]
     shared = time.perf_counter() - started
     try:
         results = _results(prepared, runs)
-    except (torch.cuda.OutOfMemoryError, MemoryError):
+    except (FloatingPointError, ValueError) as error:
+        reason = str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        full, reason = True, "out of memory even with one statement a batch"
+    # Only here is what the exception held on to free.
+    if full:
+        del prepared
+        bench.made.clear()
         torch.cuda.empty_cache()
         if len(runs) > 1:
             half = len(runs) // 2
             return work(bench, runs[:half]) + work(bench, runs[half:])
-        if (runs[0].batch_size or 1) <= 1:
-            results = [{"status": "failed", "reason": "out of memory even with one statement a batch"}]
-        else:
-            print(f"out of memory: {runs[0].label} goes on with batches of {runs[0].batch_size // 2}")
+        if (runs[0].batch_size or 1) > 1:
             smaller = replace(runs[0], batch_size=runs[0].batch_size // 2)
+            print(f"out of memory: {runs[0].label} goes on with batches of {smaller.batch_size}")
             (record,) = work(bench, [smaller])
             return [{"batch_size": smaller.batch_size} | record | {"id": runs[0].id, "settings": asdict(runs[0])}]
-    except FloatingPointError as error:
-        if len(runs) > 1:  # which one it was is found one by one
-            return [record for run in runs for record in work(bench, [run])]
-        results = [{"status": "failed", "reason": str(error)}]
+    elif reason and len(runs) > 1:  # which one it was is found one by one
+        return [record for run in runs for record in work(bench, [run])]
+    if reason:
+        results = [{"status": "failed", "reason": reason}]
     for result in results:
         result["seconds"] = {"prepare": round(shared / len(runs), 3)} | result.get("seconds", {})
     return [_record(run, result) for run, result in zip(runs, results, strict=True)]
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Of a GPU, of Python, or of PyTorch's allocator on a CPU, which has no exception of its own."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+@cache
+def code() -> str | None:
+    """The commit that this process began with: who commits while it runs changes the files and not what runs."""
+    return commit()
+
+
 def _record(run: Setting, result: dict) -> dict:
-    code = commit()
     return {
         "schema": SCHEMA,
         "id": run.id,
@@ -206,8 +231,8 @@ def _record(run: Setting, result: dict) -> dict:
         **result,
         "hardware": hardware(),
         "versions": versions(),
-        "commit": code and code.rstrip("+"),
-        "dirty": bool(code) and code.endswith("+"),
+        "commit": code() and code().rstrip("+"),
+        "dirty": bool(code()) and code().endswith("+"),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -231,10 +256,10 @@ def hardware() -> dict:
 
 def _results(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
     run = runs[0]
-    if run.method == "ADD":
-        return [{"metrics": rates(prepared.model, prepared.held, prepared.facts)}]
-    change = prepared.facts.modify(run.n, run.seed, prepared.known)
     _reset_peak(prepared.model.device)
+    if run.method == "ADD":
+        return [{"metrics": rates(prepared.model, prepared.held, prepared.facts)} | _of(prepared)]
+    change = prepared.facts.modify(run.n, run.seed, prepared.known)
     started = time.perf_counter()
     edits = METHODS[run.method](prepared, change, runs)
     wait(prepared.model.device)
@@ -252,14 +277,21 @@ def _results(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
                 "stopped": edit.made.get("stopped"),
                 "delta_used": edit.made.get("norm"),
                 "norms": norms(prepared.model, edit),
-                "facts": prepared.facts.fingerprint()[:16],
-                "model": prepared.model.fingerprint()[:16],
                 "change": checksums(change)["M"][:16],
                 "seconds": seconds,
-                "peak_bytes": _peak(prepared.model.device),
             }
+            | _of(prepared)
         )
     return out
+
+
+def _of(prepared: Prepared) -> dict:
+    """What was edited, and the peak of memory so far."""
+    return {
+        "facts": prepared.facts.fingerprint()[:16],
+        "model": prepared.model.fingerprint()[:16],
+        "peak_bytes": _peak(prepared.model.device),
+    }
 
 
 def thinned(curve: Sequence[float], most: int = 20) -> list[list[float]]:

@@ -1,0 +1,166 @@
+"""The work behind a record, on a small model that memorised a few generated people."""
+
+import copy
+import weakref
+from dataclasses import asdict, replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import kmod
+from kmod.experiments import work as module
+from kmod.experiments.suites import PROFILES
+from kmod.experiments.work import Bench, Trained, albert, build, thinned, work
+
+SMOKE = PROFILES["smoke"]
+LINF = SMOKE.setting("FTM", "all", "Linf", 4e-3)
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return Bench()
+
+
+def essence(rows):
+    return [{k: v for k, v in row.items() if k not in ("seconds", "time", "peak_bytes")} for row in rows]
+
+
+def test_a_record_says_what_it_must(bench):
+    tight, wide = work(bench, [replace(LINF, delta=1e-3), LINF])
+    for row, run in ((tight, replace(LINF, delta=1e-3)), (wide, LINF)):
+        assert (row["schema"], row["status"], row["id"], row["settings"]) == (1, "done", run.id, asdict(run))
+        assert row["metrics"]["A_M"]["facts"] == run.n and 0 <= row["metrics"]["A_mean"] <= 1
+        assert row["delta_used"] == pytest.approx(run.delta, rel=1e-4)
+        assert len(row["norms"]) == 12 and max(n["linf"] for n in row["norms"].values()) == pytest.approx(
+            run.delta, rel=1e-3
+        )
+        assert [point[0] for point in row["curve"]] == list(range(run.steps))
+        assert row["seconds"].keys() == {"prepare", "edit", "evaluate"} and row["peak_bytes"] > 1e7
+        assert {"device", "cores", "memory_gib"} <= row["hardware"].keys() and row["versions"]["torch"]
+        assert len(row["facts"]) == len(row["model"]) == len(row["change"]) == 16 and row["dirty"] in (True, False)
+    assert tight["model"] == wide["model"] and tight["change"] == wide["change"] and tight["curve"] != wide["curve"]
+    assert essence(work(bench, [LINF])) == essence([wide])  # alone as in company
+    assert bench.prepared(LINF.state).model.fingerprint()[:16] == wide["model"]
+
+
+@pytest.mark.parametrize("run", [
+    SMOKE.setting("FTA", 3, "Linf", 1e-2), SMOKE.setting("FTM", "all", "Fisher", 1e-4), SMOKE.setting("kNN", delta=4),
+    SMOKE.setting("FTM", "all", "Linf", 4e-3, start="RI"),
+], ids=lambda run: run.label)  # fmt: skip
+def test_methods(bench, run):
+    (row,) = work(bench, [run])
+    assert row["status"] == "done" and row["metrics"]["A_M"]["facts"] == 4, row
+    assert set(row["norms"]) == (set() if run.method == "kNN" else set(row["norms"]) - {""})
+    assert bool(row["norms"]) == (run.method != "kNN")
+
+
+def test_every_start_changes_the_same_facts(bench):
+    changes = {work(bench, [replace(LINF, start=start)])[0]["change"] for start in ("RI", "RI+FT")}
+    assert len(changes) == 1
+
+
+def test_a_state_from_elsewhere_is_the_state(bench):
+    there = Bench()
+    for state in (LINF.state.reference, LINF.state):
+        there.given[state] = Trained.of(bench.prepared(state))
+    assert essence(work(there, [LINF])) == essence(work(bench, [LINF]))
+
+
+def test_what_diverges_is_recorded_and_the_rest_goes_on(bench):
+    rows = work(bench, [replace(LINF, constraint=None, delta=None, lr=1e30)])
+    assert rows[0]["status"] == "failed" and "lower the learning rate" in rows[0]["reason"] and not rows[0]["metrics"]
+    (large,) = work(bench, [replace(LINF, n=1000)])
+    assert large["status"] == "failed" and "1000" in large["reason"]
+
+
+class Tensors:
+    pass
+
+
+def stub(monkeypatch, problem):
+    """`work` whose edits do nothing but raise what `problem(runs)` gives, if anything; the calls."""
+    calls, held = [], []
+
+    def results(prepared, runs):
+        assert all(ref() is None for ref in held), "what ran out of memory is still held"
+        large = Tensors()
+        held.append(weakref.ref(large))
+        calls.append([(run.delta, run.batch_size) for run in runs])
+        if problem(runs):
+            raise problem(runs)  # a new one: what is raised holds the frames it went through
+        return [{"metrics": {"A_mean": run.delta}, "seconds": {"edit": 1.0}} for run in runs]
+
+    monkeypatch.setattr(module, "_results", results)
+    return SimpleNamespace(prepared=lambda state: Tensors(), made={"state": 1}), calls
+
+
+GROUP = [replace(LINF, delta=delta) for delta in (1.0, 2.0, 3.0, 4.0)]
+
+
+def test_of_a_group_only_the_run_that_diverged_fails(monkeypatch):
+    bench, _ = stub(monkeypatch, lambda runs: FloatingPointError("NaN") if 2.0 in [r.delta for r in runs] else None)
+    rows = work(bench, GROUP)
+    assert [row["status"] for row in rows] == ["done", "failed", "done", "done"]
+    assert [row["id"] for row in rows] == [run.id for run in GROUP] and rows[1]["reason"] == "NaN"
+
+
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("CUDA out of memory"), MemoryError(),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"),
+], ids=["GPU", "Python", "CPU"])  # fmt: skip
+def test_out_of_memory_halves_the_runs_at_once_and_then_the_batch(monkeypatch, capsys, error):
+    bench, calls = stub(monkeypatch, lambda runs: copy.copy(error) if len(runs) * runs[0].batch_size > 4 else None)
+    rows = work(bench, GROUP)
+    assert [row["id"] for row in rows] == [run.id for run in GROUP] and not bench.made
+    assert all(row["status"] == "done" and row["batch_size"] == 4 for row in rows)
+    assert all(row["settings"]["batch_size"] == LINF.batch_size for row in rows)
+    assert [len(call) for call in calls[:3]] == [4, 2, 1] and [call[0][1] for call in calls[2:5]] == [16, 8, 4]
+    assert "goes on with batches of 4" in capsys.readouterr().out
+    bench, _ = stub(monkeypatch, lambda runs: copy.copy(error))
+    assert {(row["status"], row["reason"]) for row in work(bench, GROUP)} == {
+        ("failed", "out of memory even with one statement a batch")
+    }
+
+
+def test_a_state_that_cannot_be_made_fails_its_runs_and_other_errors_are_not_hidden(monkeypatch):
+    def broken(state):
+        raise FloatingPointError("the loss became nan")
+
+    rows = work(SimpleNamespace(prepared=broken), GROUP)
+    assert [row["id"] for row in rows] == [run.id for run in GROUP]
+    assert all("starting state could not be made: the loss became nan" in row["reason"] for row in rows)
+    bench, _ = stub(monkeypatch, lambda runs: RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        work(bench, GROUP)
+
+
+def test_a_bench_keeps_the_last_states(monkeypatch):
+    bench = Bench(keep=2)
+    monkeypatch.setattr(bench, "_prepare", lambda state: object())
+    states = [replace(LINF, start=start).state for start in ("RI", "RI+FT", "PT")]
+    first = bench.prepared(states[0])
+    assert bench.prepared(states[1]) and bench.prepared(states[0]) is first
+    bench.prepared(states[2])
+    assert list(bench.made) == [states[0], states[2]]
+
+
+def test_curves_are_thinned_to_their_ends():
+    points = thinned([float(i) for i in range(1000)])
+    assert len(points) == 20 and points[0] == [0, 0.0] and points[-1] == [999, 999.0] and thinned([]) == []
+
+
+def test_albert_shares_one_block_at_nanos_shape(facts):
+    shared, plain = albert(facts), kmod.load_model("nano", facts)
+    assert shared.net.config.num_hidden_layers == plain.net.config.num_hidden_layers
+    assert shared.net.config.hidden_size == plain.net.config.hidden_size
+    assert len(kmod.parts.blocks(shared.net)) == 1 and shared.fingerprint() == albert(facts).fingerprint()
+    assert kmod.finetune(shared, facts.modify(2), steps=1, batch_size=4).xor
+    with pytest.raises(ValueError, match="nano has no pretrained weights"):
+        build("nano", "PT", facts)
+
+
+def test_least_steps_of_memorising(facts):
+    model = build("nano", "RI", facts)
+    few = kmod.memorise(model, facts, epochs=0.1, least_steps=3, progress=False)
+    assert few.steps == 3
