@@ -110,7 +110,7 @@ def verdict(*claims: str) -> Shown:
 
 def _box(found: Verdict) -> str:
     e = html.escape
-    parts = "".join(f"<li>{e(str(part))}</li>" for part in found.parts) or f"<li>{e(found.missing)}</li>"
+    parts = "".join(f"<li>{e(line)}</li>" for line in (*map(str, found.parts), found.missing) if line)
     kind = found.verdict.replace(" ", "-")
     return (
         f'<div class="kmod-verdict kmod-{kind}"><p><strong>{e(found.claim)}: {MARKS[found.verdict]} '
@@ -124,7 +124,7 @@ def ledger_table() -> Shown:
     rows = "".join(
         f'<tr><th scope="row">{e(v.claim)}</th><td>{e(v.question)}</td><td>{e(v.text)}</td>'
         f'<td class="kmod-{v.verdict.replace(" ", "-")}">{MARKS[v.verdict]} {e(v.verdict)}</td>'
-        f"<td>{e('; '.join(_short(part) for part in v.parts) or v.missing)}</td>"
+        f"<td>{'<br>'.join(e(line) for line in (*map(_short, v.parts), v.missing) if line)}</td>"
         f"<td>{len(v.ids)} runs, {v.seeds} seeds</td></tr>"
         for v in found
     )

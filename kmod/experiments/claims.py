@@ -46,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the records say of a claim. `missing` says what would have to be run, if the verdict is "not yet run"."""
+    """What the records say of a claim. `missing` says what would have to be run to test all of it."""
 
     claim: str
     text: str
@@ -199,18 +199,19 @@ def c5(r: Runs) -> Iterable[Part]:
     """The best block depends on the starting state (pretrained: first; fine-tuned: last) and on the number of modified
     facts."""
     few, many = r.profile.sizes[0], r.profile.sizes[-1]
-    model = r.profile.pretrained or r.profile.model
-    for n in (few, many):
-        gap = ends(r, n=n)
-        if n == few:
-            small = gap
-    sign = 1 if small.value > 0 else -1
-    turned = Mean(-sign * gap.value, *sorted((-sign * gap.low, -sign * gap.high)), gap.n)
-    yield Part(f"at {many} facts the block that is worse at {few} is better", turned)
-    if r.profile.pretrained:
-        first = ends(r, model=model, start="PT")
-        yield Part("pretrained: Ā of the first block − the last", Mean(-first.value, -first.high, -first.low, first.n))
-        yield Part("fine-tuned: Ā of the last block − the first", ends(r, model=model, start="PT+FT"))
+    model = r.profile.pretrained
+    small, large = ends(r, n=few), ends(r, n=many)
+    better, worse = ("last", "first") if small.value > 0 else ("first", "last")
+    yield Part(f"at {few} facts: Ā of the {better} block − the {worse}", small if better == "last" else negative(small))
+    yield Part(f"at {many} facts: Ā of the {worse} block − the {better}", large if worse == "last" else negative(large))
+    if not r.profile.pretrained:
+        raise Missing("a pretrained model (--pretrained) for its other half")
+    yield Part("pretrained: Ā of the first block − the last", negative(ends(r, model=model, start="PT")))
+    yield Part("fine-tuned: Ā of the last block − the first", ends(r, model=model, start="PT+FT"))
+
+
+def negative(effect: Mean) -> Mean:
+    return Mean(-effect.value, -effect.high, -effect.low, effect.n)
 
 
 def c6(r: Runs) -> Iterable[Part]:
@@ -307,12 +308,16 @@ def claim(name: str, profile: Profile, found: Sequence[dict]) -> Verdict:
         raise ValueError(f"unknown claim {name!r}; known: {', '.join(CLAIMS)}")
     question, test = CLAIMS[name]
     text = " ".join(test.__doc__.split())
-    runs = Runs(profile, found)
+    runs, parts, missing = Runs(profile, found), [], ""
     try:
-        parts = tuple(test(runs))
+        for part in test(runs):
+            parts.append(part)
     except Missing as what:
-        return Verdict(name, text, question, NOT_RUN, missing=f"it needs {what}")
-    return Verdict(name, text, question, decide(parts), parts, tuple(runs.used))
+        missing = f"it needs {what}"
+    verdict = decide(parts)
+    if missing:  # what is not there can still turn it, unless it has both held and failed
+        verdict = verdict if verdict == MIXED else UNDECIDED if parts else NOT_RUN
+    return Verdict(name, text, question, verdict, tuple(parts), tuple(runs.used), missing)
 
 
 def decide(parts: Sequence[Part]) -> str:
