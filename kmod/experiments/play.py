@@ -81,8 +81,9 @@ class _Asked:
     def of(cls, model: MaskedLM, facts: FactBase) -> _Asked:
         tests, last = model.examples(facts, "tests"), len(blocks_of(model.net)) - 1
         kept = {block: activations(model, tests, last if block == "last" else 0) for block in BLOCKS}
+        right = model.correct(tests, kept=kept["all"]).numpy()  # which also fills what is kept
         started = time.perf_counter()
-        right = model.correct(tests, kept=kept["all"]).numpy()
+        model.correct(tests, kept=kept["all"])
         names = {model.written(name): name for name, _ in reversed(facts.object_counts.most_common())}
         return cls(model, facts, tests, kept, right, names, time.perf_counter() - started)
 
@@ -103,7 +104,7 @@ def make(
     choices: Sequence[tuple[str, str, tuple[str, ...]]] = CHOICES,
     deltas: Sequence[float | None] = DELTAS,
     *,
-    about: str = "nano",
+    preset: str = "nano",
     progress: bool = True,
 ) -> dict:
     """Make every edit of `choices` on `model`, which has memorised `facts`, and write a script for each fact and
@@ -122,7 +123,32 @@ def make(
         name(subject, relation): hashlib.sha256(json.dumps([*base, subject, relation, objects]).encode()).hexdigest()
         for subject, relation, objects in choices
     }
+    about = {
+        "schema": SCHEMA,
+        "facts": [],
+        "blocks": list(BLOCKS),
+        "deltas": list(deltas),
+        "depth": len(blocks_of(model.net)),
+        "made": {
+            "by": "python -m kmod play",
+            "method": "FTM",
+            "constraint": "Linf",
+            **TRAINING,
+            "model": preset,
+            "model_fingerprint": model.fingerprint()[:16],
+            "facts": facts.name,
+            "facts_fingerprint": facts.fingerprint()[:16],
+            "versions": versions(),
+        },
+    }
     done = {id: found for id, key in keys.items() if (found := _kept(out / f"{id}.js", key[:16]))}
+
+    def written() -> dict:
+        """Write the index of what is done so far."""
+        about["facts"] = [_entry(done[id]) for id in keys if id in done]
+        _write(out / "index.js", "index", about)
+        return about
+
     todo = [choice for choice in choices if name(*choice[:2]) not in done]
     edits = sum(len(objects) for *_, objects in todo) * len(BLOCKS) * len(deltas)
     if todo:
@@ -132,35 +158,20 @@ def make(
             for subject, relation, objects in todo:
                 id, started = name(subject, relation), time.perf_counter()
                 made = _fact(asked, subject, relation, objects, deltas, bar)
-                made |= {"key": keys[id][:16], "commit": commit(), "seconds": round(time.perf_counter() - started, 1)}
+                seconds = round(time.perf_counter() - started, 1)
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                made |= {"key": keys[id][:16], "commit": commit(), "time": now, "seconds": seconds}
                 _write(out / f"{id}.js", id, made)
                 done[id] = made
+                written()
                 print(f"{subject}, {made['label']}: {made['seconds']} s")
-    index = {
-        "schema": SCHEMA,
-        "facts": [
-            {k: done[id][k] for k in ("id", "subject", "label", "object", "commit", "seconds")}
-            | {"objects": [changed["object"] for changed in done[id]["changes"]]}
-            for id in keys
-        ],
-        "blocks": list(BLOCKS),
-        "deltas": list(deltas),
-        "depth": len(blocks_of(model.net)),
-        "made": {
-            "method": "FTM",
-            "constraint": "Linf",
-            **TRAINING,
-            "model": about,
-            "model_fingerprint": model.fingerprint()[:16],
-            "facts": facts.name,
-            "facts_fingerprint": facts.fingerprint()[:16],
-            "versions": versions(),
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "by": "python -m kmod play",
-        },
-    }
-    _write(out / "index.js", "index", index)
-    return index
+    return written()
+
+
+def _entry(made: dict) -> dict:
+    """What the index says of a fact."""
+    told = {key: made[key] for key in ("id", "subject", "label", "object", "commit", "time", "seconds")}
+    return told | {"objects": [changed["object"] for changed in made["changes"]]}
 
 
 def name(subject: str, relation: str) -> str:
