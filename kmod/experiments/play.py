@@ -35,6 +35,9 @@ from ..parts import blocks as blocks_of
 from ..progress import silent
 from ..versions import commit, versions
 from .cost import text
+from .play_widget import read, widget
+
+__all__ = ["CHOICES", "make", "read", "widget"]
 
 SCHEMA = 1
 CHOICES = (
@@ -178,11 +181,6 @@ def name(subject: str, relation: str) -> str:
     """The name of a fact's script, safe in a path: "france-p36"."""
     plain = unicodedata.normalize("NFKD", subject).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", f"{plain} {relation.lower()}").strip("-")
-
-
-def read(path: str | Path) -> dict:
-    """What a script of `make` assigns."""
-    return json.loads(Path(path).read_text(encoding="utf8").split(" = ", 1)[1].rstrip(";\n"))
 
 
 def _write(path: Path, id: str, value: dict) -> None:
