@@ -155,6 +155,7 @@ def make(
     todo = [choice for choice in choices if name(*choice[:2]) not in done]
     edits = sum(len(objects) for *_, objects in todo) * len(BLOCKS) * len(deltas)
     if todo:
+        code = commit()  # that this process has loaded; the checkout may change meanwhile
         asked = _Asked.of(model, facts)
         print(f"{edits} edits of {len(todo)} facts: about {text(1.2 * edits * asked.seconds)}; {len(done)} facts done")
         with tqdm(total=edits, desc="edits", disable=silent(progress)) as bar:
@@ -163,7 +164,7 @@ def make(
                 made = _fact(asked, subject, relation, objects, deltas, bar)
                 seconds = round(time.perf_counter() - started, 1)
                 now = datetime.now(UTC).isoformat(timespec="seconds")
-                made |= {"key": keys[id][:16], "commit": commit(), "time": now, "seconds": seconds}
+                made |= {"key": keys[id][:16], "commit": code, "time": now, "seconds": seconds}
                 _write(out / f"{id}.js", id, made)
                 done[id] = made
                 written()
