@@ -126,7 +126,7 @@
     return (
       `A fact broke if all its unseen phrasings were answered rightly before the edit and not all are after. Every edit ` +
       `is real: ${made.method} in an ℓ∞ ball around the weights of a ${made.model} BERT of ${depth} blocks that has ` +
-      `memorised the ${made.facts}, ${made.steps} steps on the fact alone, by kmod ${made.versions.kmod} at commit ${facts[0].commit}.`
+      `memorised the ${made.facts.split(",")[0]}, ${made.steps} steps on the fact alone, by kmod ${made.versions.kmod} at commit ${facts[0].commit}.`
     );
   }
 
@@ -148,7 +148,7 @@
   function rates(fact, edit) {
     const [tests, evidences] = edit.learnt;
     const intact = Object.values(fact.intact).reduce((sum, n) => sum + n, 0);
-    const list = make("dl", { class: "kmod-play-rates" });
+    const list = make("dl", { class: "kmod-play-rates simple" });
     const all = fact.statements.length - fact.tests;
     for (const [name, value, more] of [
       ["A_M, unseen phrasings", percent(tests / fact.tests), `${tests} of ${fact.tests}`],
