@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kmod
-from kmod.experiments import play
+from kmod.experiments import play, play_edits
 
 PLAY = Path(__file__).parents[1] / "book" / "_static" / "play"
 CHOICES = (("Friends", "P449", ("HBO", "CBS")), ("Keith Moon", "P1303", ("piano",)))
@@ -36,7 +36,7 @@ def check_whole(data: dict, index: dict):
         assert len(edit["top"]) == len(change["before"]) == len(data["statements"])
         assert len(edit["near"]) == len(change["near"])
         assert sum(n for _, n in edit["by"]) == edit["broken"] >= len(edit["list"])
-        assert len(edit["list"]) == min(edit["broken"], play.LISTED)
+        assert len(edit["list"]) == min(edit["broken"], play_edits.LISTED)
         assert all(n <= data["intact"][label] for label, n in edit["by"])
         assert all(data["facts"][i][2] != now for i, _, now in edit["list"])  # broken: another answer than its object
         assert edit["kept"] <= data["asked"]
@@ -60,7 +60,7 @@ def test_an_edit_made_again_answers_the_same(made, model, facts):
     own = change.indices[0]
     for _, blocks, at, entry in (e for e in entries(data) if e[0]["object"] == "CBS"):
         ball = kmod.Linf(DELTAS[at]) if DELTAS[at] else None
-        edit = kmod.finetune(model, change, block=play.BLOCKS[blocks], constraint=ball, **play.TRAINING)
+        edit = kmod.finetune(model, change, block=play_edits.BLOCKS[blocks], constraint=ball, **play_edits.TRAINING)
         found = kmod.evaluate(model, facts, change, edit=edit)
         assert found.A_M.value == pytest.approx(entry["learnt"][0] / data["tests"])
         assert found.A_M_evidences.value == pytest.approx(entry["learnt"][1] / 8)
@@ -87,7 +87,7 @@ def test_what_is_done_is_not_done_again(made, model, facts, monkeypatch):
         raise AssertionError("an edit was made again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(play, "finetune", refuse)
+        patch.setattr("kmod.experiments.play_edits.finetune", refuse)
         assert play.make(out, model, facts, CHOICES, DELTAS, progress=False) == index
         assert {path: path.read_bytes() for path in out.iterdir()} == before
 

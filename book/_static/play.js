@@ -61,7 +61,7 @@
     form.append(facts.part, objects.part, blocks.part, deltas.part);
     const summary = make("p", { class: "kmod-play-summary", role: "status" });
     const results = make("div", { class: "kmod-play-results" });
-    const note = make("p", { class: "kmod-play-note" }, how(index));
+    const note = make("p", { class: "kmod-play-note" });
     let asked = 0;
 
     async function show() {
@@ -72,6 +72,7 @@
       const edit = change.edits[blocks.value()][Number(deltas.value())];
       const open = results.querySelector("details")?.open ?? false;
       summary.textContent = said(fact, change, edit);
+      note.textContent = how(index, fact);
       results.replaceChildren(...drawn(fact, change, edit, open));
     }
 
@@ -122,11 +123,11 @@
     );
   }
 
-  function how({ made, depth, facts }) {
+  function how({ made, depth }, { commit }) {
     return (
       `A fact broke if all its unseen phrasings were answered rightly before the edit and not all are after. Every edit ` +
       `is real: ${made.method} in an ℓ∞ ball around the weights of a ${made.model} BERT of ${depth} blocks that has ` +
-      `memorised the ${made.facts.split(",")[0]}, ${made.steps} steps on the fact alone, by kmod ${made.versions.kmod} at commit ${facts[0].commit}.`
+      `memorised the ${made.facts.split(",")[0]}, ${made.steps} steps on the fact alone, by kmod ${made.versions.kmod} at commit ${commit}.`
     );
   }
 
