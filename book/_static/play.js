@@ -47,13 +47,17 @@
   }
 
   function build(index, first, start, id) {
-    const facts = choose(`kmod-play-${id}-fact`, "The fact", index.facts, (f) => [f.id, `${f.subject}, ${f.label}: ${f.object}`]);
-    const objects = choose(`kmod-play-${id}-object`, "Its new object", first.objects, (o) => [o, o]);
+    const name = `kmod-play-${id}`;
+    const all = index.facts.map((f) => [f.id, `${f.subject}, ${f.label}: ${f.object}`]);
+    const facts = choose(`${name}-fact`, "The fact", all);
+    const objects = choose(`${name}-object`, "Its new object", first.objects.map((o) => [o, o]));
     const named = { all: `all ${index.depth}`, first: "the first", last: "the last" };
-    const blocks = radios(`kmod-play-${id}-blocks`, "Blocks trained", index.blocks.map((b) => [b, named[b] ?? b]), start.blocks);
+    const trained = index.blocks.map((b) => [b, named[b] ?? b]);
+    const blocks = radios(`${name}-blocks`, "Blocks trained", trained, start.blocks);
     const delta = start.delta === "none" ? null : Number(start.delta);
     const at = Math.max(0, index.deltas.indexOf(delta));
-    const deltas = radios(`kmod-play-${id}-delta`, "δ, the most a weight may move", index.deltas.map((d, i) => [String(i), radius(d)]), String(at));
+    const radii = index.deltas.map((d, i) => [String(i), radius(d)]);
+    const deltas = radios(`${name}-delta`, "δ, the most a weight may move", radii, String(at));
     facts.select.value = first.id;
     if (first.objects.includes(start.object)) objects.select.value = start.object;
 
@@ -89,12 +93,9 @@
     return { parts: [form, summary, results, note], show };
   }
 
-  function choose(id, label, values, option) {
+  function choose(id, label, options) {
     const select = make("select", { id });
-    for (const value of values) {
-      const [key, text] = option(value);
-      select.append(make("option", { value: key }, text));
-    }
+    for (const [value, text] of options) select.append(make("option", { value }, text));
     return { select, part: make("div", { class: "kmod-play-choice" }, make("label", { for: id }, label), select) };
   }
 
@@ -127,7 +128,8 @@
     return (
       `A fact broke if all its unseen phrasings were answered rightly before the edit and not all are after. Every edit ` +
       `is real: ${made.method} in an ℓ∞ ball around the weights of a ${made.model} BERT of ${depth} blocks that has ` +
-      `memorised the ${made.facts.split(",")[0]}, ${made.steps} steps on the fact alone, by kmod ${made.versions.kmod} at commit ${commit}.`
+      `memorised the ${made.facts.split(",")[0]}, ${made.steps} steps on the fact alone, by kmod ` +
+      `${made.versions.kmod} at commit ${commit}.`
     );
   }
 
@@ -204,12 +206,14 @@
     });
     if (!rows.length) rows.push(make("tr", {}, make("td", { colspan: 3 }, "None.")));
     const shown = edit.list.length < edit.broken ? `${edit.list.length} of the ${number(edit.broken)}` : "All";
-    return table("kmod-play-box", `${shown} that broke, with a wrong answer to each`, ["fact", "object", "answer now"], [make("tbody", {}, ...rows)]);
+    const caption = `${shown} that broke, with a wrong answer to each`;
+    return table("kmod-play-box", caption, ["fact", "object", "answer now"], [make("tbody", {}, ...rows)]);
   }
 
   function table(name, caption, heads, bodies, quiet = false) {
     const head = make("tr", {});
-    for (const text of heads) head.append(text ? make("th", { scope: "col" }, text) : make("th", { scope: "col" }, make("span", { class: "kmod-play-unseen" }, "state")));
+    for (const text of heads)
+      head.append(make("th", { scope: "col" }, text || make("span", { class: "kmod-play-unseen" }, "state")));
     const title = make("caption", quiet ? { class: "kmod-play-unseen" } : {}, caption);
     const region = { class: `kmod-table ${name}`, role: "region", "aria-label": caption, tabindex: 0 };
     return make("div", region, make("table", {}, title, make("thead", {}, head), ...bodies));
