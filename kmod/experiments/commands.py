@@ -14,6 +14,10 @@ a suite stops in time and picks up where it stopped; every finished run is kept:
   python -m kmod status all --profile gpu                            what is missing, and what it would cost
 """
 
+PLAY_HELP = """Edit some well-known facts of the atlas, one at a time, on a memorised nano: every choice of new object,
+blocks and radius. What the model answers afterwards, and which other facts broke, is kept as small scripts. A fact
+that is done already is not done again."""
+
 
 def add_parsers(commands, raw) -> None:
     """Add the commands to `commands`, the subparsers of the command line; `raw` keeps line breaks of an epilogue."""
@@ -51,6 +55,12 @@ def add_parsers(commands, raw) -> None:
     merge = add("merge", "add the records of another machine to these", suite=False)
     merge.add_argument("source", type=Path, help="the folder to read")
     merge.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER", help="default results")
+    play = commands.add_parser(
+        "play", help="make the edits that a reader of the book plays with", description=PLAY_HELP, formatter_class=raw
+    )
+    play.add_argument(
+        "--out", type=Path, default=Path("book/_static/play"), metavar="FOLDER", help="default book/_static/play"
+    )
 
 
 def _suites(name: str) -> list[str]:
@@ -120,4 +130,18 @@ def _merge(args) -> None:
     print(f"{merge(args.source, args.out)} new records in {args.out}")
 
 
-COMMANDS = {"run": _run, "report": _report, "status": _status, "claims": _claims, "merge": _merge}
+def _play(args) -> None:
+    from ..memorise import memorise
+    from ..models import load_model
+    from ..sources import load_facts, writable
+    from .play import make
+
+    facts = load_facts("atlas")
+    model = load_model("nano", facts)
+    memorise(model, facts)
+    index = make(args.out, model, writable(facts, model.tokenizer))
+    size = sum(path.stat().st_size for path in args.out.glob("*.js"))
+    print(f"{len(index['facts'])} facts in {args.out}, {size / 1e6:.2f} MB")
+
+
+COMMANDS = {"run": _run, "report": _report, "status": _status, "claims": _claims, "merge": _merge, "play": _play}
