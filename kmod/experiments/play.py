@@ -40,18 +40,12 @@ CHOICES = (
     ("Eiffel Tower", "P17", ("Italy", "Egypt")),
     ("Albert Einstein", "P106", ("actor", "composer")),
     ("Wolfgang Amadeus Mozart", "P19", ("Vienna", "London")),
-    ("Mona Lisa", "P170", ("Vincent van Gogh", "Ludwig van Beethoven")),
     ("Hamlet", "P50", ("Jane Austen", "Agatha Christie")),
-    ("Magic Flute", "P86", ("Ludwig van Beethoven", "Johann Sebastian Bach")),
     ("Bohemian Rhapsody", "P175", ("Madonna", "Nirvana")),
     ("Titanic", "P57", ("Steven Spielberg", "Alfred Hitchcock")),
-    ("Friends", "P449", ("HBO", "CBS")),
     ("iPhone", "P176", ("Microsoft", "Ford")),
-    ("Roger Federer", "P641", ("boxing", "basketball")),
     ("whale", "P279", ("fish", "bird")),
     ("Japan", "P38", ("euro", "dollar")),
-    ("Brazil", "P37", ("Spanish", "French")),
-    ("Kenya", "P30", ("Asia", "Europe")),
 )
 """(subject, relation, new objects): facts of the atlas that most readers know, one of each relation."""
 DELTAS = (5e-4, 2e-3, 5e-3, None)
