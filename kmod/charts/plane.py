@@ -9,7 +9,7 @@ from .compare import Lead, best_delta, by_delta, held_out, lead
 from .page import titled
 from .runs import RATE_TITLES, RATES, around, cells, subtitle, values
 from .summary import delta_text
-from .theme import PADDING, by_label, delta_axis, menu, percent, shown, unique
+from .theme import PADDING, by_label, delta_axis, menu, numbered, percent, shown, unique
 from .words import at, capital, pct, percent_columns, points
 
 
@@ -24,7 +24,7 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     grids = by_delta(found)
     drawn = _points(grids)
     labels = unique(drawn, "label")
-    style, marks = by_label(labels), by_label(labels, dash=False)
+    style, marks = by_label(labels, panels=True)
     area = alt.selection_interval(name="area", mark=alt.BrushConfig(fill="gray", fillOpacity=0.15, stroke="gray"))
     span = alt.selection_interval(name="span", encodings=["x"], mark=alt.BrushConfig(fill="gray", fillOpacity=0.15))
     legend = alt.selection_point(name="legend", fields=["label"], bind="legend")
@@ -32,18 +32,19 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     group = legend & "highlight == 'all' || highlight == datum.label"
     chosen = area & span & group
     base = alt.Chart(alt.Data(values=drawn))
-    line = {k: style[k] for k in ("color", "strokeDash")}
     tips = [alt.Tooltip("label:N", title=what), alt.Tooltip("delta:N", title="δ")]
     tips += [alt.Tooltip(f"{name}:Q", title=title, format=".1%") for name, title in RATES.items()]
     tips += [alt.Tooltip("n:Q", title="seeds")]
 
     def panel(x, y, whiskers, *selections):
-        inner = base.transform_filter("!datum.unconstrained").mark_line(strokeWidth=2)
-        dots = base.mark_point(filled=True, size=70).encode(
-            x=x, y=y, color=marks["color"], shape=marks["shape"], tooltip=tips, opacity=shown(chosen)
+        inner = (
+            base.transform_filter("!datum.unconstrained")
+            .transform_calculate(line=numbered(labels))
+            .mark_line(strokeWidth=2)
         )
+        dots = base.mark_point(filled=True, size=70).encode(x=x, y=y, **marks, tooltip=tips, opacity=shown(chosen))
         return alt.layer(
-            inner.encode(x=x, y=y, order="at:Q", opacity=shown(group, 0.75, 0.1), **line),
+            inner.encode(x=x, y=y, order="at:Q", opacity=shown(group, 0.75, 0.1), **style),
             *(base.mark_rule(strokeWidth=1.5).encode(color=marks["color"], opacity=shown(chosen, 0.6, 0.08), **whisker)
               for whisker in whiskers),
             dots.add_params(*selections),
