@@ -122,6 +122,13 @@ def _fitting(spec: dict) -> list[dict]:
                 {"op": "test", "path": f"/signals/{i}/name", "value": signal["name"]},
                 {"op": "replace", "path": f"/signals/{i}", "value": fitted},
             ]
+    for i, group in enumerate(vega["marks"]):
+        for j, signal in enumerate(group.get("signals", [])):
+            for k, on in enumerate(signal.get("on", [])):
+                if str(on["events"].get("signal") if isinstance(on["events"], dict) else "").endswith("_scale_trigger"):
+                    brushed = re.search(r"(\w+)\[0\]", on["update"])[1]  # undefined until something is brushed
+                    guarded = f"isArray({brushed}) ? {on['update']} : []"
+                    changes.append({"op": "replace", "path": f"/marks/{i}/signals/{j}/on/{k}/update", "value": guarded})
     signal = {"name": "panel_columns", "init": columns, "on": [{"update": columns, "events": resized}]}
     return [*changes, {"op": "add", "path": "/signals/0", "value": signal}]
 

@@ -52,7 +52,7 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
 
     kept, learned = (percent(c, f, RATE_TITLES[f], None) for c, f in ((alt.X, "A_FS"), (alt.Y, "A_M")))
     mean_y = percent(alt.Y, "A_mean", RATE_TITLES["A_mean"], None)
-    radius = delta_axis(drawn, "δ, radius of the constraint (log scale)")
+    radius = delta_axis(drawn, "radius")  # a brush over a field named x would not survive a resize
     plane = panel(kept, learned, [
         {"x": percent(alt.X, "A_FS_low", RATE_TITLES["A_FS"], None), "x2": "A_FS_high:Q", "y": learned},
         {"y": percent(alt.Y, "A_M_low", RATE_TITLES["A_M"], None), "y2": "A_M_high:Q", "x": kept},
@@ -72,7 +72,7 @@ def _points(grids: dict) -> list[dict]:
     drawn = []
     for label, grid in grids.items():
         for i, (delta, cell) in enumerate(grid.items()):
-            point = {"label": label, "at": i, "delta": delta_text(delta), "x": beyond if delta is None else delta}
+            point = {"label": label, "at": i, "delta": delta_text(delta), "radius": beyond if delta is None else delta}
             point |= {"unconstrained": delta is None, "n": len(cell)}
             for name in RATES:
                 rate = around(values(cell, name).values())

@@ -97,13 +97,14 @@ def named_ticks(places: Sequence[float], names: Sequence[str]) -> alt.Axis:
     return alt.Axis(values=list(places), labelExpr=expression, labelOverlap="greedy", labelSeparation=7, grid=False)
 
 
-def delta_axis(rows: Sequence[dict], title: str = "δ, the radius of the constraint (log scale)") -> alt.X:
-    """The radii of `rows` (`x` on the axis, `delta` as text) on a log scale, with a tick at each."""
-    ticks = sorted({(row["x"], row["delta"]) for row in rows})
+def delta_axis(rows: Sequence[dict], field: str = "x") -> alt.X:
+    """The radii of `rows` (`field` on the axis, `delta` as text) on a log scale, with a tick at each."""
+    ticks = sorted({(row[field], row["delta"]) for row in rows})
     places, names = [x for x, _ in ticks], [name for _, name in ticks]
     room = max(1.1, (places[-1] / places[0]) ** 0.09)  # for the labels at both ends
     log = alt.Scale(type="log", domain=[places[0] / room, places[-1] * room], nice=False)
-    return alt.X("x:Q", title=title, axis=named_ticks(places, names), scale=log)
+    title = "δ, the radius of the constraint (log scale)"
+    return alt.X(f"{field}:Q", title=title, axis=named_ticks(places, names), scale=log)
 
 
 def log_axis(**how) -> alt.Axis:
