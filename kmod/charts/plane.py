@@ -60,7 +60,11 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     over = panel(radius, mean_y, [
         {"y": percent(alt.Y, "A_mean_low", RATE_TITLES["A_mean"], None), "y2": "A_mean_high:Q", "x": radius}
     ], span)  # fmt: skip
-    chart = alt.concat(plane, over, columns=2, spacing=24).add_params(highlight).properties(padding=PADDING)
+    chart = (
+        alt.concat(plane, over, columns=2, spacing=24)
+        .add_params(highlight)
+        .properties(padding=PADDING, autosize=alt.AutoSizeParams(type="pad", resize=True))
+    )
     sub = subtitle(found) + ". Drag over points in one panel to find them in the other"
     return titled(chart, finding or _finding(grids, what), sub, _description(drawn), _numbers(grids, what))
 
