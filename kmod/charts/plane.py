@@ -47,7 +47,7 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
             inner.encode(x=x, y=y, order="at:Q", opacity=shown(group, 0.75, 0.1), **style),
             *(base.mark_rule(strokeWidth=1.5).encode(color=marks["color"], opacity=shown(chosen, 0.6, 0.08), **whisker)
               for whisker in whiskers),
-            dots.add_params(*selections),
+            dots.properties(name=f"{selections[0].name}_points").add_params(*selections),
         ).properties(width=300, height=280)  # fmt: skip
 
     kept, learned = (percent(c, f, RATE_TITLES[f], None) for c, f in ((alt.X, "A_FS"), (alt.Y, "A_M")))
