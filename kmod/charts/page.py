@@ -89,7 +89,8 @@ def to_bundle(spec: dict, **_) -> dict[str, str]:
     svg = vl_convert.vegalite_to_svg(still, vl_version=VEGA_LITE)
     svg = re.sub(r' (aria-[a-z]+|role)="[^"]*"', "", svg)  # said once, by the figure
     name = "c" + hashlib.sha256(data.encode()).hexdigest()[:8]
-    svg = re.sub(r"\bclip(\d+)", rf"{name}-\1", svg)  # ids are shared by the whole page
+    clips = list(dict.fromkeys(re.findall(r"\bclip\d+", svg)))  # counted on from drawing to drawing
+    svg = re.sub(r"\bclip\d+", lambda m: f"{name}-{clips.index(m[0])}", svg)  # ids are shared by the whole page
     folded = ""
     if behind:
         inside = table(behind, caption=text or "The numbers of the chart")._repr_html_()

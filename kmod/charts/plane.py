@@ -52,7 +52,7 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
 
     kept, learned = (percent(c, f, RATE_TITLES[f], None) for c, f in ((alt.X, "A_FS"), (alt.Y, "A_M")))
     mean_y = percent(alt.Y, "A_mean", RATE_TITLES["A_mean"], None)
-    radius = delta_axis(drawn, "radius")  # a brush over a field named x would not survive a resize
+    radius = delta_axis(drawn, "radius")
     plane = panel(kept, learned, [
         {"x": percent(alt.X, "A_FS_low", RATE_TITLES["A_FS"], None), "x2": "A_FS_high:Q", "y": learned},
         {"y": percent(alt.Y, "A_M_low", RATE_TITLES["A_M"], None), "y2": "A_M_high:Q", "x": kept},
