@@ -224,3 +224,172 @@ def test_table_as_text():
 def test_table_refuses_bad_rows(rows, caption, message):
     with pytest.raises(ValueError, match=message):
         charts.table(rows, caption=caption)
+
+
+# ---- charts of rows of records
+
+
+def run(label="block 0", delta=1e-3, seed=0, a_m=0.5, a_fs=0.9, **others):
+    loss = [[0, 9.0], [10, 1.0], [20, 1e-3 / delta]]
+    norms = {"block 0, mlp": {"l2": 2.0 + 0.01 * seed, "linf": delta}, "block 0, attention": {"l2": 1.0, "linf": delta}}
+    row = {"label": label, "delta": delta, "seed": seed, "n": 8, "A_M": a_m, "A_FS": a_fs, "A_mean": (a_m + a_fs) / 2}
+    return row | {"curve": loss, "norms": norms, "edit": 2.0 + 0.01 * seed, "peak_bytes": 2**30} | others
+
+
+def grid(seeds=3, gap=0.2, labels=("block 0", "all blocks"), **others):
+    """The first label is ahead by `gap`; seeds differ a little."""
+    return [
+        run(label, delta, seed, 0.5 + gap * (label == labels[0]) + 0.01 * ((seed + at) % 3), 0.9 - 20 * delta, **others)
+        for at, label in enumerate(labels)
+        for delta in (1e-3, 2e-3, 4e-3)
+        for seed in range(seeds)
+    ]
+
+
+def one_delta(rows):
+    return [row for row in rows if row["delta"] == 2e-3]
+
+
+def sized(rows):
+    return [row | {"n": n} for row in rows for n in (8, 32)]
+
+
+def compared(rows):
+    labels = {row["label"] for row in rows}
+    return [
+        {
+            "what": name,
+            "paper": 0.4,
+            "tag": "recalled",
+            "ours": [r["A_M"] for r in one_delta(rows) if r["label"] == name],
+        }
+        for name in sorted(labels)
+    ]
+
+
+ROW_CHARTS = {
+    "plane": lambda rows: charts.tradeoff_curves(rows),
+    "heat": lambda rows: charts.heat_map(rows),
+    "size": lambda rows: charts.over_size(sized(rows)),
+    "change": lambda rows: charts.change_by_part(rows),
+    "learning": lambda rows: charts.learning_curves(rows),
+    "cost": lambda rows: charts.cost_chart(one_delta(rows)),
+    "paper": lambda rows: charts.paper_and_ours(compared(rows)),
+}
+
+
+def title(chart):
+    text = chart.to_dict()["title"]["text"]
+    return text if isinstance(text, str) else " ".join(text)
+
+
+def subtitle(chart):
+    text = chart.to_dict()["title"]["subtitle"]
+    return text if isinstance(text, str) else " ".join(text)
+
+
+@pytest.mark.parametrize("name", ROW_CHARTS)
+def test_row_charts_are_whole(name):
+    nasty = "</script><b onclick='x'>&\""
+    chart = ROW_CHARTS[name](grid(labels=("block 0", nasty)))
+    html = bundle(chart)["text/html"]
+    figure = ElementTree.fromstring(html)  # well-formed
+    assert "<b onclick" not in html and html.count("</script>") == 1
+    assert figure.find("div").get("aria-label") and figure.find("figcaption/span").text
+    assert figure.find("details/summary").text == "The numbers" and list(figure.find("details").iter("td"))
+    assert "NaN" not in html and "currentColor" in html
+    spec = json.loads(figure.find("script").text)
+    assert "numbers" not in spec.get("usermeta", {})  # they stand in the table
+    if name != "paper":
+        bound = [p["bind"]["input"] for p in spec["params"] if isinstance(p.get("bind"), dict)]
+        assert "select" in bound
+    assert len(charts.numbers(chart).rows) >= 2
+    assert bundle(ROW_CHARTS[name](grid(labels=("block 0", nasty))))["text/html"] == html
+
+
+@pytest.mark.parametrize("name", ROW_CHARTS)
+def test_row_charts_of_one_seed_say_so_and_of_none_refuse(name):
+    chart = ROW_CHARTS[name](grid(seeds=1))
+    assert "one seed each, so no intervals" in subtitle(chart) and "n = 3" in subtitle(ROW_CHARTS[name](grid()))
+    if name in ("plane", "heat", "size", "cost"):
+        assert "undecided" in title(chart).lower()
+    with pytest.raises(ValueError, match="no rows"):
+        ROW_CHARTS[name]([])
+
+
+def test_brushes_link_the_panels_and_fit_the_page():
+    spec = json.loads(ElementTree.fromstring(bundle(charts.tradeoff_curves(grid()))["text/html"]).find("script").text)
+    select = {p["name"]: p["select"]["type"] for p in spec["params"] if "select" in p}
+    assert select == {"area": "interval", "span": "interval", "legend": "point"}
+    for panel in spec["concat"]:  # either brush dims the points of both panels
+        condition = json.dumps(panel["layer"][-1]["encoding"]["opacity"]["condition"])
+        assert '"area"' in condition and '"span"' in condition
+    patched = {change["path"] for change in spec["usermeta"]["embedOptions"]["patch"]}
+    assert "/layout/columns" in patched and any(path.endswith("/update") for path in patched)
+
+
+@pytest.mark.parametrize("name, flips", [
+    ("plane", lambda first: f"{first} trades off best"),
+    ("heat", lambda first: f"{first} at δ = 1e-3 reaches the highest Ā"),
+    ("size", lambda first: f"Best block by Ā: {first[0].lower()}{first[1:]} at |M| = 8 and 32"),
+])  # fmt: skip
+def test_titles_follow_the_rows(name, flips):
+    assert title(ROW_CHARTS[name](grid(gap=0.2))).startswith(flips("Block 0"))
+    assert title(ROW_CHARTS[name](grid(gap=-0.2))).startswith(flips("All blocks"))
+
+
+@pytest.mark.parametrize("name", ["plane", "size"])
+def test_titles_are_undecided_where_the_seeds_are(name):
+    noisy = [row | {"A_mean": row["A_mean"] + 0.05 * ((row["seed"] + len(row["label"])) % 3)} for row in grid(gap=0.0)]
+    assert "ndecided" in title(ROW_CHARTS[name](noisy))
+
+
+def test_learning_change_cost_and_paper_follow_the_rows():
+    turned = [row | {"curve": [[0, 9.0], [20, row["delta"]]]} for row in grid(labels=("a",))]
+    assert "ends lowest, 1e-03 at δ = 1e-3" in title(charts.learning_curves(turned)).replace("0.001", "1e-03")
+    assert "mlp 80" in title(charts.change_by_part(grid(labels=("a",))))
+    swapped = {"block 0, mlp": {"l2": 1.0, "linf": 1.0}, "block 0, attention": {"l2": 2.0, "linf": 1.0}}
+    assert "attention 80.0 %" in title(charts.change_by_part(grid(labels=("a",), norms=swapped)))
+    slow = [row | {"edit": 40.0 if row["label"] == "block 0" else 2.0 + 0.01 * row["seed"]} for row in grid()]
+    assert title(charts.cost_chart(one_delta(slow))).startswith("Quickest is all blocks")
+    assert "block 0 takes 19.9 times as long" in title(charts.cost_chart(one_delta(slow)))
+    ours = {"what": "A_M", "paper": 0.5, "tag": "recalled", "ours": [0.7, 0.71, 0.72]}
+    assert "ours is above" in title(charts.paper_and_ours([ours]))
+    assert "ours is below" in title(charts.paper_and_ours([ours | {"paper": 0.9}]))
+    assert "undecided" in title(charts.paper_and_ours([ours | {"paper": 0.71}]))
+    assert "50.0 % (recalled)" in json.dumps(charts.paper_and_ours([ours]).to_dict(), ensure_ascii=False)
+
+
+@pytest.mark.parametrize("draw, message", [
+    (lambda: charts.heat_map([run(), run()]), "are one run twice"),
+    (lambda: charts.heat_map([run(), run(seed=1, n=32)]), "differ in n: choose one"),
+    (lambda: charts.heat_map([run() | {"A_M": 83.0}]), "A_M is 83.0, not a fraction"),
+    (lambda: charts.heat_map([{"label": "ADD", "delta": None, "seed": 0}]), "lacks A_mean"),
+    (lambda: charts.change_by_part([run(norms={})]), "no rows with norms"),
+    (lambda: charts.learning_curves([run(curve=[])]), "no rows with a curve"),
+    (lambda: charts.cost_chart([run(edit=0.0)]), "must be positive"),
+    (lambda: charts.paper_and_ours([{"what": "x", "paper": 0.1, "tag": "weak", "ours": [1]}]), "known: sure, recalled"),
+    (lambda: charts.rows([], by="size"), "unknown setting 'size' in `by`; known: facts"),
+    (lambda: charts.rows([]), "no finished records"),
+    (lambda: charts.numbers(alt.Chart().mark_point()), "carries no numbers"),
+])  # fmt: skip
+def test_bad_rows_are_named_in_one_line(draw, message):
+    with pytest.raises(ValueError, match=message) as error:
+        draw()
+    assert "\n" not in str(error.value)
+
+
+def test_rows_of_records_are_labelled():
+    settings = {"method": "FTM", "block": "all", "constraint": "Linf", "delta": 1e-3, "n": 8, "seed": 0}
+    record = {
+        "id": "x",
+        "status": "done",
+        "settings": settings,
+        "metrics": {"A_M": {"value": 0.5}},
+        "seconds": {"edit": 1},
+    }
+    (row,) = charts.rows([record, record | {"status": "failed"}], by=("method", "block", "constraint"))
+    assert row["label"] == "FTM, all blocks, ℓ∞" and row["A_M"] == 0.5 and row["edit"] == 1
+    knn = record | {"settings": settings | {"method": "kNN", "block": None, "constraint": None}}
+    assert charts.rows([knn], by=("method", "block", "constraint"))[0]["label"] == "kNN"
+    assert [r["delta"] for r in charts.at_best(grid(seeds=1, labels=("a",)))] == [1e-3]

@@ -8,7 +8,7 @@ import altair as alt
 from .compare import by_delta, lead
 from .page import titled
 from .runs import around, cells, subtitle
-from .theme import PADDING, PALETTE, SHAPES, menu, scale
+from .theme import PADDING, PALETTE, SHAPES, key, menu, scale
 from .words import at, capital, pct
 
 NORMS = {"l2": "ℓ2, length of the change", "linf": "ℓ∞, largest change of a parameter"}
@@ -32,9 +32,8 @@ def change_by_part(rows: Iterable[Mapping], finding: str | None = None) -> alt.L
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.edit == edit && datum.norm == norm")
     legend = alt.selection_point(name="legend", fields=["part"], bind="legend")
     front = alt.when(legend).then(alt.value(1)).otherwise(alt.value(0.15))
-    key = alt.Legend(orient="bottom", columns=max(1, min(4, 330 // (8 * max(map(len, parts)) + 46))), symbolOpacity=1)
-    color = alt.Color("part:N", title=None, scale=scale(parts, PALETTE), legend=key)
-    shape = alt.Shape("part:N", title=None, scale=scale(parts, SHAPES), legend=key)
+    color = alt.Color("part:N", title=None, scale=scale(parts, PALETTE), legend=key(parts))
+    shape = alt.Shape("part:N", title=None, scale=scale(parts, SHAPES), legend=key(parts))
     y = alt.Y(
         "place:N", title=None, sort=places, scale=alt.Scale(domain=places), axis=alt.Axis(grid=False, labelLimit=120)
     )

@@ -9,7 +9,7 @@ import altair as alt
 from .compare import lead
 from .page import titled
 from .runs import around, cells, subtitle
-from .theme import PADDING, PALETTE, menu
+from .theme import PADDING, PALETTE, log_axis, menu
 from .words import capital
 
 KINDS = {"edit": "seconds to make an edit", "peak_bytes": "peak memory, GiB"}
@@ -36,7 +36,7 @@ def cost_chart(rows: Iterable[Mapping], finding: str | None = None) -> alt.Layer
                           "n": cost.n, "text": text})  # fmt: skip
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.kind == kind")
     log = alt.Scale(type="log", nice=True, padding=12)
-    axis = alt.Axis(format=".2~g", tickCount=5)
+    axis = log_axis()
     y = alt.Y("label:N", sort=order, title=None, scale=alt.Scale(domain=order),
               axis=alt.Axis(labelLimit=alt.expr("width < 420 ? 140 : 260"), grid=True))  # fmt: skip
     x, low = (alt.X(f"{name}:Q", title="cost (log scale)", scale=log, axis=axis) for name in ("mean", "low"))

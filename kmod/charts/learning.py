@@ -9,7 +9,7 @@ from .compare import by_delta, lead
 from .page import titled
 from .runs import Mean, around, cells, subtitle
 from .summary import delta_text
-from .theme import DASHES, PADDING, menu, scale, shown
+from .theme import DASHES, PADDING, key, log_axis, menu, scale, shown
 from .words import at, capital
 
 LOSS = "loss on the new facts, nats (log scale)"
@@ -37,13 +37,13 @@ def learning_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     last = max(point["step"] for point in drawn)
     legend = alt.selection_point(name="legend", fields=["delta"], bind="legend")
     front = legend & "highlight == 'all' || highlight == datum.delta"
-    key = alt.Legend(orient="bottom", columns=4, labelLimit=0, symbolOpacity=1)
-    color = alt.Color("delta:N", title="δ", sort=names, scale=scale(names, _ramp(len(names))), legend=key)
-    dash = alt.StrokeDash("delta:N", title="δ", sort=names, scale=scale(names, DASHES), legend=key)
+    legend_key = key(names, symbolType="stroke", symbolSize=300, symbolStrokeWidth=2.5)
+    color = alt.Color("delta:N", title="δ", sort=names, scale=scale(names, _ramp(len(names))), legend=legend_key)
+    dash = alt.StrokeDash("delta:N", title="δ", sort=names, scale=scale(names, DASHES), legend=legend_key)
     x = alt.X("step:Q", title="optimiser step", scale=alt.Scale(domain=[0, 1.16 * last], nice=False),
               axis=alt.Axis(values=_ticks(last), grid=False))  # fmt: skip
     log = alt.Scale(type="log", nice=False)
-    axis = alt.Axis(tickCount=5, format=".2~g")
+    axis = log_axis()
     y = alt.Y("loss:Q", title=LOSS, scale=log, axis=axis)
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.label == label")
     marks = alt.Chart(alt.Data(values=ends)).transform_filter("datum.label == label")

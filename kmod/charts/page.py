@@ -87,8 +87,10 @@ def to_bundle(spec: dict, **_) -> dict[str, str]:
     for character in "<>&":
         data = data.replace(character, f"\\u{ord(character):04x}")
     svg = vl_convert.vegalite_to_svg(still, vl_version=VEGA_LITE)
+    svg = re.sub(r' (aria-[a-z]+|role)="[^"]*"', "", svg)  # said once, by the figure
     name = "c" + hashlib.sha256(data.encode()).hexdigest()[:8]
-    svg = re.sub(r"\bclip(\d+)", rf"{name}-\1", svg)  # ids are shared by the whole page
+    clips = list(dict.fromkeys(re.findall(r"\bclip\d+", svg)))  # counted on from drawing to drawing
+    svg = re.sub(r"\bclip\d+", lambda m: f"{name}-{clips.index(m[0])}", svg)  # ids are shared by the whole page
     folded = ""
     if behind:
         inside = table(behind, caption=text or "The numbers of the chart")._repr_html_()
@@ -109,8 +111,9 @@ def _fitting(spec: dict) -> list[dict]:
     same Vega-Lite as this (see book/_ext/vendor.py), and each change first tests that it hits what it means.
     """
     vega = vl_convert.vegalite_to_vega(spec, vl_version=VEGA_LITE)
-    wide = "(isFinite(containerSize()[0]) ? containerSize()[0] : 680) >= 620"
-    panel = f"max(200, {wide} ? containerSize()[0] / 2 - 84 : containerSize()[0] - 76)"
+    room = "(isFinite(containerSize()[0]) ? containerSize()[0] : 680)"
+    columns = f"{room} < 620 ? 1 : 2"
+    panel = f"max(200, {room} < 620 ? {room} - 76 : {room} / 2 - 84)"  # less the axes
     changes = [{"op": "replace", "path": "/layout/columns", "value": {"signal": "panel_columns"}}]
     resized = {"source": "window", "type": "resize"}
     for i, signal in enumerate(vega["signals"]):
@@ -120,7 +123,13 @@ def _fitting(spec: dict) -> list[dict]:
                 {"op": "test", "path": f"/signals/{i}/name", "value": signal["name"]},
                 {"op": "replace", "path": f"/signals/{i}", "value": fitted},
             ]
-    columns = f"{wide} ? 2 : 1"
+    for i, group in enumerate(vega["marks"]):
+        for j, signal in enumerate(group.get("signals", [])):
+            for k, on in enumerate(signal.get("on", [])):
+                if str(on["events"].get("signal") if isinstance(on["events"], dict) else "").endswith("_scale_trigger"):
+                    brushed = re.search(r"(\w+)\[0\]", on["update"])[1]  # undefined until something is brushed
+                    guarded = f"isArray({brushed}) ? {on['update']} : []"
+                    changes.append({"op": "replace", "path": f"/marks/{i}/signals/{j}/on/{k}/update", "value": guarded})
     signal = {"name": "panel_columns", "init": columns, "on": [{"update": columns, "events": resized}]}
     return [*changes, {"op": "add", "path": "/signals/0", "value": signal}]
 

@@ -32,11 +32,10 @@ def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None 
     names = [row["what"] for row in rows]
     base = alt.Chart(alt.Data(values=drawn))
     both = base.transform_filter("isValid(datum.paper)")
-    y = alt.Y("what:N", sort=names, title=None, scale=alt.Scale(domain=names),
-              axis=alt.Axis(labelLimit=alt.expr("width < 420 ? 130 : 260"), grid=False))  # fmt: skip
+    y = alt.Y("what:N", sort=names, title=None, scale=alt.Scale(domain=names), axis=None)
     ours, low, paper = (percent(alt.X, name, "accuracy") for name in ("ours", "low", "paper"))
     kinds = ["ours, mean and interval", "the paper's number"]
-    legend = alt.Legend(orient="bottom", columns=2, labelLimit=0, symbolOpacity=1)
+    legend = alt.Legend(orient="bottom", columns=alt.expr("width < 420 ? 1 : 2"), labelLimit=0, symbolOpacity=1)
     color = alt.Color("kind:N", title=None, scale=alt.Scale(domain=kinds, range=list(PALETTE[:2])), legend=legend)
     shape = alt.Shape("kind:N", title=None, scale=alt.Scale(domain=kinds, range=["circle", "diamond"]), legend=legend)
     tips = [alt.Tooltip("what:N", title="what"), alt.Tooltip("ours:Q", title="ours", format=".1%")]
@@ -48,13 +47,14 @@ def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None 
         base.transform_calculate(kind=f"'{kinds[0]}'").mark_point(filled=True, size=90, opacity=1)
         .encode(x=ours, y=y, color=color, shape=shape, tooltip=tips),
     ]  # fmt: skip
+    layers += [base.mark_text(align="left", dy=-18, fontWeight=600).encode(x=alt.value(0), y=y, text="what:N")]
     if any("paper" in row for row in drawn):
         layers += [
             both.transform_calculate(kind=f"'{kinds[1].replace(chr(39), chr(92) + chr(39))}'")
             .mark_point(filled=True, size=110, opacity=1).encode(x=paper, y=y, color=color, shape=shape, tooltip=tips),
-            both.mark_text(dy=-14, fontSize=11, align=alt.expr(middle)).encode(x=paper, y=y, text="paper_text:N"),
+            both.mark_text(dy=18, fontSize=11, align=alt.expr(middle)).encode(x=paper, y=y, text="paper_text:N"),
         ]  # fmt: skip
-    chart = alt.layer(*layers).properties(width="container", height=46 * len(names) + 14, padding=PADDING)
+    chart = alt.layer(*layers).properties(width="container", height=62 * len(names), padding=PADDING)
     return titled(chart, finding or _finding(rows), _subtitle(rows, note), _description(rows), _numbers(rows))
 
 

@@ -9,7 +9,7 @@ from .compare import Lead, best_delta, by_delta, held_out, lead
 from .page import titled
 from .runs import RATE_TITLES, RATES, around, cells, subtitle, values
 from .summary import delta_text
-from .theme import PADDING, by_label, delta_axis, menu, percent, shown, unique
+from .theme import PADDING, by_label, delta_axis, menu, numbered, percent, shown, unique
 from .words import at, capital, pct, percent_columns, points
 
 
@@ -24,7 +24,7 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     grids = by_delta(found)
     drawn = _points(grids)
     labels = unique(drawn, "label")
-    style, marks = by_label(labels), by_label(labels, dash=False)
+    style, marks = by_label(labels, panels=True)
     area = alt.selection_interval(name="area", mark=alt.BrushConfig(fill="gray", fillOpacity=0.15, stroke="gray"))
     span = alt.selection_interval(name="span", encodings=["x"], mark=alt.BrushConfig(fill="gray", fillOpacity=0.15))
     legend = alt.selection_point(name="legend", fields=["label"], bind="legend")
@@ -32,26 +32,27 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     group = legend & "highlight == 'all' || highlight == datum.label"
     chosen = area & span & group
     base = alt.Chart(alt.Data(values=drawn))
-    line = {k: style[k] for k in ("color", "strokeDash")}
     tips = [alt.Tooltip("label:N", title=what), alt.Tooltip("delta:N", title="δ")]
     tips += [alt.Tooltip(f"{name}:Q", title=title, format=".1%") for name, title in RATES.items()]
     tips += [alt.Tooltip("n:Q", title="seeds")]
 
     def panel(x, y, whiskers, *selections):
-        inner = base.transform_filter("!datum.unconstrained").mark_line(strokeWidth=2)
-        dots = base.mark_point(filled=True, size=70).encode(
-            x=x, y=y, color=marks["color"], shape=marks["shape"], tooltip=tips, opacity=shown(chosen)
+        inner = (
+            base.transform_filter("!datum.unconstrained")
+            .transform_calculate(line=numbered(labels))
+            .mark_line(strokeWidth=2)
         )
+        dots = base.mark_point(filled=True, size=70).encode(x=x, y=y, **marks, tooltip=tips, opacity=shown(chosen))
         return alt.layer(
-            inner.encode(x=x, y=y, order="at:Q", opacity=shown(group, 0.75, 0.1), **line),
+            inner.encode(x=x, y=y, order="at:Q", opacity=shown(group, 0.75, 0.1), **style),
             *(base.mark_rule(strokeWidth=1.5).encode(color=marks["color"], opacity=shown(chosen, 0.6, 0.08), **whisker)
               for whisker in whiskers),
-            dots.add_params(*selections),
+            dots.properties(name=f"{selections[0].name}_points").add_params(*selections),
         ).properties(width=300, height=280)  # fmt: skip
 
     kept, learned = (percent(c, f, RATE_TITLES[f], None) for c, f in ((alt.X, "A_FS"), (alt.Y, "A_M")))
     mean_y = percent(alt.Y, "A_mean", RATE_TITLES["A_mean"], None)
-    radius = delta_axis(drawn, "δ, radius of the constraint (log scale)")
+    radius = delta_axis(drawn, "radius")
     plane = panel(kept, learned, [
         {"x": percent(alt.X, "A_FS_low", RATE_TITLES["A_FS"], None), "x2": "A_FS_high:Q", "y": learned},
         {"y": percent(alt.Y, "A_M_low", RATE_TITLES["A_M"], None), "y2": "A_M_high:Q", "x": kept},
@@ -59,7 +60,11 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     over = panel(radius, mean_y, [
         {"y": percent(alt.Y, "A_mean_low", RATE_TITLES["A_mean"], None), "y2": "A_mean_high:Q", "x": radius}
     ], span)  # fmt: skip
-    chart = alt.concat(plane, over, columns=2, spacing=24).add_params(highlight).properties(padding=PADDING)
+    chart = (
+        alt.concat(plane, over, columns=2, spacing=24)
+        .add_params(highlight)
+        .properties(padding=PADDING, autosize=alt.AutoSizeParams(type="pad", resize=True))
+    )
     sub = subtitle(found) + ". Drag over points in one panel to find them in the other"
     return titled(chart, finding or _finding(grids, what), sub, _description(drawn), _numbers(grids, what))
 
@@ -71,7 +76,7 @@ def _points(grids: dict) -> list[dict]:
     drawn = []
     for label, grid in grids.items():
         for i, (delta, cell) in enumerate(grid.items()):
-            point = {"label": label, "at": i, "delta": delta_text(delta), "x": beyond if delta is None else delta}
+            point = {"label": label, "at": i, "delta": delta_text(delta), "radius": beyond if delta is None else delta}
             point |= {"unconstrained": delta is None, "n": len(cell)}
             for name in RATES:
                 rate = around(values(cell, name).values())

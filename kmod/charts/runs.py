@@ -49,11 +49,11 @@ def rows(records: Iterable[Mapping], by: str | Sequence[str] = "block") -> list[
 
 def label(row: Mapping, by: Sequence[str]) -> str:
     """The settings of a row in words, such as "FTM, block 0"."""
-    return ", ".join(filter(None, (_word(name, row[name]) for name in by))) or "–"
+    return ", ".join(filter(None, (_word(name, row[name], row["block"]) for name in by))) or "–"
 
 
-def _word(name: str, value) -> str:
-    if name == "constraint":
+def _word(name: str, value, block) -> str:
+    if name == "constraint" and (value or block is not None):
         return NORMS.get(value, str(value))
     if value is None:
         return ""

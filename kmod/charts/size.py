@@ -10,7 +10,7 @@ from .compare import best_delta, by_delta, lead
 from .page import titled
 from .runs import RATES, around, cells, subtitle, values
 from .summary import delta_text
-from .theme import PADDING, by_label, menu, named_ticks, percent, shown
+from .theme import PADDING, by_label, menu, named_ticks, numbered, percent, shown
 from .words import capital, pct, percent_columns
 
 MENU = {"A_mean": "Ā", "A_M": "A_M, new facts", "A_FS": "A_F∖S, the others"}
@@ -31,7 +31,7 @@ def over_size(rows: Iterable[Mapping], what: str = "block", finding: str | None 
     legend = alt.selection_point(name="legend", fields=["label"], bind="legend")
     front = legend & "highlight == 'all' || highlight == datum.label"
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.metric == metric && datum.policy == policy")
-    style, marks = by_label(labels), by_label(labels, dash=False)
+    style, marks = by_label(labels)
     room = max(1.15, (sizes[-1] / sizes[0]) ** 0.05)
     log = alt.Scale(type="log", domain=[sizes[0] / room, sizes[-1] * room], nice=False)
     x = alt.X(
@@ -43,9 +43,9 @@ def over_size(rows: Iterable[Mapping], what: str = "block", finding: str | None 
         alt.Tooltip(f"{k}:Q", title=t, format=".1%") for k, t in (("mean", "mean"), ("low", "from"), ("high", "to"))
     ]
     layers = [
-        base.mark_line(strokeWidth=2).encode(
-            x=x, y=y, color=style["color"], strokeDash=style["strokeDash"], opacity=shown(front)
-        ),
+        base.transform_calculate(line=numbered(labels))
+        .mark_line(strokeWidth=2)
+        .encode(x=x, y=y, opacity=shown(front), **style),
         base.mark_rule(strokeWidth=1.5).encode(
             x=x, y=low, y2="high:Q", color=marks["color"], opacity=shown(front, 0.6, 0.08)
         ),

@@ -11,7 +11,7 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 DASHES = ([1, 0], [7, 3], [2, 2], [10, 3, 2, 3], [5, 5], [12, 4], [1, 3], [8, 2, 2, 2, 2, 2])
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 STATIC_WIDTH = 600  # pixels; the drawing shown where no JavaScript runs, scaled down to the page
-PADDING = {"top": 8, "left": 0, "right": 4, "bottom": 4}
+PADDING = {"top": 8, "left": 4, "right": 4, "bottom": 4}
 
 
 def theme() -> alt.theme.ThemeConfig:
@@ -51,16 +51,34 @@ def scale(domain: Iterable, values: Sequence) -> alt.Scale:
     return alt.Scale(domain=domain, range=[values[i % len(values)] for i in range(len(domain))])
 
 
-def by_label(labels: Sequence[str], dash: bool = True) -> dict:
-    """Colour, shape and dash by the field `label`, in one legend whose columns fit a phone."""
-    columns = max(1, min(4, 330 // (8 * max(map(len, labels)) + 46)))
-    legend = alt.Legend(orient="bottom", columns=columns, labelLimit=0, symbolOpacity=1) if len(labels) > 1 else None
-    channels = {
-        "color": alt.Color("label:N", title=None, scale=scale(labels, PALETTE), legend=legend),
-        "shape": alt.Shape("label:N", title=None, scale=scale(labels, SHAPES), legend=legend),
-        "strokeDash": alt.StrokeDash("label:N", title=None, scale=scale(labels, DASHES), legend=legend),
-    }
-    return channels if dash else {k: v for k, v in channels.items() if k != "strokeDash"}
+def key(names: Sequence[str], panels: bool = False, **how) -> alt.Legend | None:
+    """A legend under the chart, in as many columns as a phone has room for, or a desk; none for one name.
+
+    A chart of several `panels` has no width of its own that could tell.
+    """
+    if len(names) < 2:
+        return None
+    wide = 7 * max(map(len, names)) + 44
+    phone, desk = max(1, 330 // wide), max(1, 620 // wide)
+    columns = phone if panels else alt.expr(f"width < 480 ? {phone} : {desk}")
+    return alt.Legend(orient="bottom", columns=columns, labelLimit=0, symbolOpacity=1, **how)
+
+
+def by_label(labels: Sequence[str], panels: bool = False) -> tuple[dict, dict]:
+    """Colour and dash of lines, colour and shape of points, by the field `label`, in one legend.
+
+    The dash is by `line`, the number of the label (see `numbered`), or the legend would draw dashed symbols.
+    """
+    legend = key(labels, panels)
+    color = alt.Color("label:N", title=None, scale=scale(labels, PALETTE), legend=legend)
+    shape = alt.Shape("label:N", title=None, scale=scale(labels, SHAPES), legend=legend)
+    dash = alt.StrokeDash("line:O", scale=scale(range(len(labels)), DASHES), legend=None)
+    return {"color": color, "strokeDash": dash}, {"color": color, "shape": shape}
+
+
+def numbered(labels: Sequence[str]) -> str:
+    """The Vega expression for the number of a row's label."""
+    return f"indexof({json.dumps(list(labels), ensure_ascii=False)}, datum.label)"
 
 
 def percent(channel: type, field: str, title: str, domain: Sequence[float] | None = (0, 1)):
@@ -76,16 +94,25 @@ def percent(channel: type, field: str, title: str, domain: Sequence[float] | Non
 def named_ticks(places: Sequence[float], names: Sequence[str]) -> alt.Axis:
     """An axis with these names at these places; those that would overlap are left out."""
     expression = f"{json.dumps(list(names))}[indexof({json.dumps(list(places))}, datum.value)]"
-    return alt.Axis(values=list(places), labelExpr=expression, labelOverlap="greedy", grid=False)
+    return alt.Axis(values=list(places), labelExpr=expression, labelOverlap="greedy", labelSeparation=7, grid=False)
 
 
-def delta_axis(rows: Sequence[dict], title: str = "δ, the radius of the constraint (log scale)") -> alt.X:
-    """The radii of `rows` (`x` on the axis, `delta` as text) on a log scale, with a tick at each."""
-    ticks = sorted({(row["x"], row["delta"]) for row in rows})
+def delta_axis(rows: Sequence[dict], field: str = "x") -> alt.X:
+    """The radii of `rows` (`field` on the axis, `delta` as text) on a log scale, with a tick at each."""
+    ticks = sorted({(row[field], row["delta"]) for row in rows})
     places, names = [x for x, _ in ticks], [name for _, name in ticks]
     room = max(1.1, (places[-1] / places[0]) ** 0.09)  # for the labels at both ends
     log = alt.Scale(type="log", domain=[places[0] / room, places[-1] * room], nice=False)
-    return alt.X("x:Q", title=title, axis=named_ticks(places, names), scale=log)
+    title = "δ, the radius of the constraint (log scale)"
+    return alt.X(f"{field}:Q", title=title, axis=named_ticks(places, names), scale=log)
+
+
+def log_axis(**how) -> alt.Axis:
+    """An axis of a log scale with ticks at 1, 2 and 5 of each power of ten, as far as they have room."""
+    ticks = [m * 10.0**e for e in range(-8, 9) for m in (1, 2, 5)]
+    return alt.Axis(
+        values=ticks, labelExpr="format(datum.value, ',.6~g')", labelOverlap="greedy", labelSeparation=7, **how
+    )
 
 
 def menu(name: str, label: str, options: list[str], start: str) -> alt.Parameter:
