@@ -16,6 +16,8 @@ import yaml
 from bs4 import BeautifulSoup
 from check_build import ROOT, toc
 from playwright.sync_api import sync_playwright
+from pypdf import PdfWriter
+from pypdf.generic import NameObject, TextStringObject
 
 BUILT = ROOT / "_build" / "html"
 TARGET = ROOT / "_build" / "kmod.pdf"
@@ -58,23 +60,46 @@ def address(page: str, path: str) -> str:
     return "/" + (BUILT / page).parent.joinpath(path).resolve().relative_to(BUILT.resolve()).as_posix()
 
 
-def document(title: str) -> str:
-    """All articles as one page, after a title page with the contents."""
+def document(title: str) -> tuple[str, list[str]]:
+    """All articles as one page, after a title page with the contents; and its headings."""
     first = BeautifulSoup((BUILT / f"{toc()[0][1]}.html").read_text("utf-8"), "html.parser")
     styles = [address(toc()[0][1], link["href"]) for link in first.select('link[rel="stylesheet"][href]')]
     head = "".join(f'<link rel="stylesheet" href="{html.escape(style)}">' for style in dict.fromkeys(styles))
     articles = {page: article(page) for _, page in toc()}
+    headings = [h.get_text().strip() for a in articles.values() for h in a.select("h1, h2, h3, h4, h5, h6")]
     contents, last = "", ""
     for part, page in toc():
         contents += f"<dt>{html.escape(part)}</dt>" * (part != last)
         contents += f'<dd><a href="#{page}">{html.escape(articles[page].h1.get_text().strip())}</a></dd>'
         last = part
-    return (
+    text = (
         f'<!doctype html><html lang="en" data-theme="light" data-mode="light"><head><meta charset="utf-8">'
         f'<title>{html.escape(title)}</title>{head}</head><body class="kmod-print"><main class="bd-content">'
         f'<div class="kmod-title"><p>{html.escape(title)}</p><dl>{contents}</dl></div>'
         f'<div class="bd-article">{"".join(map(str, articles.values()))}</div></main></body></html>'
     )
+    return text, headings
+
+
+def name_bookmarks(target: Path, title: str, headings: list[str]) -> None:
+    """Chromium joins the words where a heading is broken into lines or pages; give each bookmark its heading's text."""
+    pdf = PdfWriter(clone_from=target)
+
+    def walk(item):
+        while item is not None:
+            item = item.get_object()
+            yield item
+            if "/First" in item:
+                yield from walk(item["/First"])
+            item = item.get("/Next")
+
+    marks = list(walk(pdf.root_object["/Outlines"].get("/First")))
+    if len(marks) != len(headings):
+        raise ValueError(f"the book has {len(headings)} headings and its PDF {len(marks)} bookmarks")
+    for mark, heading in zip(marks, headings, strict=True):
+        mark[NameObject("/Title")] = TextStringObject(heading)
+    pdf.add_metadata({"/Title": title, "/Creator": "kmod"})
+    pdf.write(target)
 
 
 def write(target: Path = TARGET) -> Path:
@@ -82,7 +107,7 @@ def write(target: Path = TARGET) -> Path:
     if missing := [page for _, page in toc() if not (BUILT / f"{page}.html").exists()]:
         raise FileNotFoundError(f"{missing[0]} is not built: run `make book`")
     title = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["title"]
-    text = document(title)
+    text, headings = document(title)
 
     def answer(route):
         path = unquote(urlsplit(route.request.url).path)
@@ -106,6 +131,7 @@ def write(target: Path = TARGET) -> Path:
         page.pdf(
             path=target,
             format="A4",
+            scale=0.85,
             margin={"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"},
             print_background=True,
             display_header_footer=True,
@@ -115,6 +141,7 @@ def write(target: Path = TARGET) -> Path:
             outline=True,
         )
         browser.close()
+    name_bookmarks(target, title, headings)
     return target
 
 
