@@ -23,8 +23,8 @@ BUILT = ROOT / "_build" / "html"
 TARGET = ROOT / "_build" / "kmod.pdf"
 SITE = "http://book"  # no such host: every request is answered from BUILT
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Only for reading, and made for the page: neither the mark beside a heading, nor buttons, nor what a script would need.
-LEFT_OUT = "script, a.headerlink, button, .toggle-button, input, nav, .vega-actions"
+# Made for the page: the mark beside a heading, buttons, what a script would need.
+LEFT_OUT = "script, a.headerlink, button, .toggle-button, input, nav, details.hide > summary"
 FOOT = (
     '<div style="font: 8pt sans-serif; color: #545d68; width: 100%; padding: 0 18mm; display: flex; '
     'justify-content: space-between"><span>{title}</span><span class="pageNumber"></span></div>'

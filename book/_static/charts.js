@@ -18,6 +18,9 @@
       const actions = { export: true, source: false, compiled: false, editor: false };
       const { view } = await vegaEmbed(live, spec, { renderer: "svg", bind: controls, actions });
       still.hidden = true;
+      live.querySelector("summary")?.setAttribute("aria-label", "Save this chart");
+      hush(live);
+      new MutationObserver(() => hush(live)).observe(live, { subtree: true, childList: true, attributeFilter: ["role"] });
       follow(view, spec);
       // Vega looks at the width of the window only; the sidebars change that of the page.
       new ResizeObserver(() => window.dispatchEvent(new Event("resize"))).observe(figure.parentElement);
@@ -25,6 +28,15 @@
       controls.remove();
       live.remove();
       console.error("chart not drawn:", error);
+    }
+  }
+
+  // Marks that Vega announces as images without saying of what: the description of the chart speaks for them. Vega does
+  // so again when it draws anew.
+  function hush(live) {
+    for (const mark of live.querySelectorAll('[role="graphics-symbol"]:not([aria-label])')) {
+      mark.setAttribute("role", "none");
+      mark.removeAttribute("aria-roledescription");
     }
   }
 
