@@ -11,7 +11,7 @@ export KMOD_CACHE ?= $(HOME)/.cache/kmod
 # Chapters run as readers get them: no hub, no progress bars, charts for the page.
 run := HF_HUB_OFFLINE=1 TQDM_DISABLE=1 KMOD_CHARTS=book
 
-.PHONY: help book check-book test test-library test-chapters test-book test-lab lint format notebooks browser clean
+.PHONY: help book check-book links pdf test test-library test-chapters test-book test-lab lint format notebooks browser clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -30,6 +30,12 @@ book: $(STAMP)  ## build the book: _build/html/index.html
 check-book: $(STAMP)
 	python book/_ext/check_build.py $(HTML)
 
+links: $(STAMP)  ## ask the network whether every link to the world outside still leads somewhere
+	$(run) jupyter-book build . --path-output . --builder linkcheck
+
+pdf: browser  ## print the built book: _build/kmod.pdf
+	python book/_ext/print_book.py
+
 test: lint test-library test-chapters book test-book test-lab  ## everything: lint, library, chapters, book and lab in a browser
 
 test-library: $(STAMP)  ## the tests that need no built book
@@ -40,15 +46,17 @@ test-chapters: $(STAMP)  ## run the chapters, whose tagged cells must reproduce 
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg book
 	$(run) pytest -m slow
 
-test-book: browser  ## open the built book in a browser; skipping counts as failing
+test-book: browser pdf  ## open the built book in a browser; skipping counts as failing
 	KMOD_REQUIRE_BOOK=1 pytest -m book
 
 test-lab: browser  ## the edit lab in JupyterLab, in a browser; skipping counts as failing
 	KMOD_REQUIRE_BOOK=1 $(run) pytest -m lab
 
-lint: $(STAMP)  ## ruff over library, tests and chapters
+lint: $(STAMP)  ## ruff over library, tests and chapters; misspellings in all that is read
 	ruff check .
 	ruff format --check .
+	codespell README.md CONTRIBUTING.md book/*.md book/_ext kmod/*.py kmod/*/*.py kmod/*/*/*.py tests benchmarks
+	python book/_ext/spelling.py
 
 format: $(STAMP)  ## let ruff repair what it can
 	ruff check --fix .

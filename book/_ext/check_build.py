@@ -1,12 +1,16 @@
 """Check that a built book is whole: `python book/_ext/check_build.py _build/html`.
 
 A build can end well and leave nothing worth reading. So every page of `_toc.yml` has to exist, every executed
-chapter has to hold outputs and no traceback, and no page may load anything from another host.
+chapter has to hold outputs and no traceback, no page may load anything from another host, and every link within the
+book has to lead somewhere. Links to the world outside need a network: `make links`.
 """
 
 import re
 import sys
+from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import yaml
 
@@ -16,22 +20,64 @@ REMOTE = re.compile(
 )
 
 
-def pages() -> list[str]:
-    """The pages of the table of contents, in order, without suffix."""
+def toc() -> list[tuple[str, str]]:
+    """The pages of the table of contents in order, without suffix, each after the caption of its part."""
 
-    def walk(entry):
+    def walk(entry, part):
+        part = entry.get("caption", part)
         for key in ("root", "file"):
             if key in entry:
-                yield entry[key].removesuffix(".md").removesuffix(".ipynb")
+                yield part, entry[key].removesuffix(".md").removesuffix(".ipynb")
         for key in ("parts", "chapters", "sections", "subtrees", "entries"):
             for child in entry.get(key, []):
-                yield from walk(child)
+                yield from walk(child, part)
 
-    return list(walk(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))))
+    return list(walk(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8")), ""))
+
+
+def pages() -> list[str]:
+    return [page for _, page in toc()]
+
+
+class _Links(HTMLParser):
+    """The anchors of a page, and what it refers to."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.anchors, self.targets = {"", "top"}, set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.anchors |= {attrs[key] for key in ("id", "name") if attrs.get(key)}
+        self.targets |= {attrs[key] for key in ("href", "src") if attrs.get(key)}
+
+
+@cache
+def _links(path: Path) -> _Links:
+    return _Links(path.read_text(encoding="utf8"))
+
+
+def broken(html: Path) -> list[str]:
+    """The links of every page to files that are not there, or to places that their page lacks; one line each."""
+    found = []
+    for path in sorted(p for p in html.rglob("*.html") if "_static" not in p.parts):
+        for target in sorted(_links(path).targets):
+            url = urlsplit(target)
+            if url.scheme or url.netloc:
+                continue
+            place = (path.parent / unquote(url.path)).resolve() if url.path else path
+            place = place / "index.html" if place.is_dir() else place
+            if not place.is_relative_to(html.resolve()) or not place.exists():
+                found.append(f"{path.relative_to(html)}: leads nowhere: {target}")
+            elif place.suffix == ".html" and unquote(url.fragment) not in _links(place).anchors:
+                found.append(f"{path.relative_to(html)}: no such place on the page: {target}")
+    return found
 
 
 def problems(html: Path) -> list[str]:
     """What is wrong with the book in the folder `html`, one line each."""
+    html = html.resolve()
     found = [] if (html / "index.html").exists() else ["index.html is missing"]
     for page in pages():
         path = html / f"{page}.html"
@@ -46,7 +92,7 @@ def problems(html: Path) -> list[str]:
         found += [
             f"{page}: loads from elsewhere: {match}" for match in REMOTE.findall(text) if "canonical" not in match
         ]
-    return found
+    return found + broken(html)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,175 @@
+"""The first cell of every chapter, run as on Colab but offline; and the buttons that lead there."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXT = ROOT / "book" / "_ext"
+spec = importlib.util.spec_from_file_location("colab_cell", EXT / "colab.py")
+colab = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(colab)
+
+# What Colab has and this machine has not. The stand-in for pip writes down what it is asked for.
+STUBS = {
+    "google/colab/__init__.py": "",
+    "google/colab/drive.py": "def mount(path):\n    print('mounted', path)\n",
+    "google/colab/output.py": "def enable_custom_widget_manager():\n    print('widgets on')\n",
+    "pip/__init__.py": "",
+    "pip/__main__.py": "import json, os, sys\n"
+    "json.dump([os.getcwd(), *sys.argv[1:]], open(os.environ['ASKED'], 'w'))\n",
+}
+RUN = """
+import json, os, sys
+from IPython.core.interactiveshell import InteractiveShell
+if os.environ.get("COLAB"):
+    import google.colab
+before = set(sys.modules)
+InteractiveShell.instance().run_cell(sys.stdin.read()).raise_error()
+told = {key: os.environ[key] for key in ("KMOD_CACHE", "KMOD_RESULTS") if key in os.environ}
+print("TOLD", json.dumps({"cwd": os.getcwd(), "torch": "torch" in set(sys.modules) - before, **told}))
+"""
+
+
+def git(*command, cwd):
+    name = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "init.defaultBranch=main"]
+    subprocess.run(["git", *name, *command], cwd=cwd, check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """The address of a git repository that holds what a chapter needs."""
+    folder = tmp_path / "origin"
+    shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("_static", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "results" / "rq").mkdir(parents=True)
+    (folder / "results" / "rq" / "cpu.jsonl").write_text("{}\n")
+    git("init", "--quiet", cwd=folder)
+    git("add", ".", cwd=folder)
+    git("commit", "--quiet", "-m", "all", cwd=folder)
+    return folder.as_uri()
+
+
+@pytest.fixture
+def run(tmp_path, repository):
+    """A function that runs a cell alone in an empty folder; what it printed, where it led, what pip was asked."""
+    stubs, empty = tmp_path / "stubs", tmp_path / "content"
+    for name, text in STUBS.items():
+        (stubs / name).parent.mkdir(parents=True, exist_ok=True)
+        (stubs / name).write_text(text)
+    empty.mkdir()
+
+    def call(source: str, on_colab: bool = True):
+        asked = tmp_path / "asked.json"
+        asked.unlink(missing_ok=True)
+        mine = {"PYTHONPATH": str(stubs), "KMOD_REPOSITORY": repository, "ASKED": str(asked)}
+        mine |= {"IPYTHONDIR": str(tmp_path / "ipython"), "COLAB": "1" if on_colab else ""}
+        kept = {key: value for key, value in os.environ.items() if key not in ("KMOD_CACHE", "KMOD_RESULTS")}
+        done = subprocess.run(
+            [sys.executable, "-c", RUN], input=source, cwd=empty, env=kept | mine, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        told = json.loads(re.search(r"TOLD (.*)", done.stdout)[1])
+        return done.stdout, told, json.loads(asked.read_text()) if asked.exists() else None
+
+    return call
+
+
+def chapter_cells():
+    chapters = {path.stem: nbformat.read(path, as_version=4).cells for path in colab.chapters()}
+    return {name: [c for c in cells if colab.TAG in c.metadata.get("tags", [])] for name, cells in chapters.items()}
+
+
+def test_every_chapter_starts_with_the_cell():
+    assert colab.stale() == []
+    for path in colab.chapters():
+        cells = nbformat.read(path, as_version=4).cells
+        code = [cell for cell in cells if cell.cell_type == "code"]
+        assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# "), path.name
+        assert colab.TAG in code[0].metadata.tags, f"{path.name}: code runs before the library is installed"
+        assert "remove-cell" in code[0].metadata.tags
+
+
+def test_the_cell_is_put_once(tmp_path):
+    chapter = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title")])
+    nbformat.write(chapter, tmp_path / "a.ipynb")
+    assert colab.stamp(tmp_path / "a.ipynb")
+    assert not colab.stamp(tmp_path / "a.ipynb")
+    assert [c.cell_type for c in nbformat.read(tmp_path / "a.ipynb", as_version=4).cells] == ["markdown", "code"]
+
+
+def test_on_colab_the_cell_fetches_the_book_and_installs_what_it_names(run, tmp_path):
+    source = next(iter(chapter_cells().values()))[0].source
+    printed, told, asked = run(source)
+    book = tmp_path / "content" / "kmod" / "book"
+    assert told == {"cwd": str(book), "torch": False}
+    assert (book / "task.ipynb").exists() and (book.parent / "results" / "rq" / "cpu.jsonl").exists()
+    assert "widgets on" in printed and "mounted" not in printed
+
+    where, *words = asked
+    assert where == str(tmp_path / "content")
+    assert words[0] == "install" and not {"--upgrade", "-U", "--force-reinstall", "--ignore-installed"} & set(words)
+    extras = re.fullmatch(r"\./kmod\[(.*)\]", words[-1])[1]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    known = project["optional-dependencies"]
+    assert set(extras.split(",")) <= set(known), "the cell asks for extras that the package lacks"
+    # Colab's torch is recent; pip lets it be as long as nothing here asks for an exact or an older one.
+    wanted = project["dependencies"] + [line for extra in extras.split(",") for line in known[extra]]
+    assert [line for line in wanted if re.match(r"torch\b", line)] == ["torch>=2.4"]
+
+
+def test_run_again_the_cell_does_nothing(run, tmp_path):
+    source = colab.cell().source
+    run(source)
+    _, told, asked = run(source)
+    assert asked is None
+    assert told["cwd"] == str(tmp_path / "content")
+
+
+def test_results_can_be_kept_on_drive(run, tmp_path):
+    source = colab.cell().source.replace("KEEP_ON_DRIVE = False", "KEEP_ON_DRIVE = True")
+    printed, told, _ = run(source.replace("/content/drive", str(tmp_path / "drive")))
+    kept = tmp_path / "drive" / "MyDrive" / "kmod"
+    assert "mounted" in printed
+    assert (told["KMOD_CACHE"], told["KMOD_RESULTS"]) == (str(kept / "cache"), str(kept / "results"))
+    assert (kept / "cache").is_dir() and (kept / "results" / "rq" / "cpu.jsonl").exists()
+
+
+def test_elsewhere_the_cell_does_nothing(run, tmp_path):
+    _, told, asked = run(colab.cell().source, on_colab=False)
+    assert asked is None
+    assert told == {"cwd": str(tmp_path / "content"), "torch": False}
+    assert not list((tmp_path / "content").iterdir())
+
+
+@pytest.mark.parametrize("address", ["", "https://github.com/someone/kmod"])
+def test_buttons_appear_once_the_repository_has_an_address(tmp_path, address):
+    pytest.importorskip("sphinx_book_theme")
+    source = tmp_path / "source"
+    (source / "book").mkdir(parents=True)
+    (source / "conf.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(EXT)!r})\nextensions = ['myst_nb', 'colab']\n"
+        "html_theme = 'sphinx_book_theme'\nroot_doc = 'index'\nnb_execution_mode = 'off'\n"
+    )
+    (source / "index.md").write_text("# Book\n\n```{toctree}\nbook/page\n```\n")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Page")]), source / "book" / "page.ipynb"
+    )
+    set_to = ["-D", f"kmod_repository={address}"]
+    subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", *set_to, str(source), str(tmp_path / "html")], check=True
+    )
+    chapter, prose = ((tmp_path / "html" / f"{page}.html").read_text("utf-8") for page in ("book/page", "index"))
+    target = "https://colab.research.google.com/github/someone/kmod/blob/main/book/page.ipynb"
+    assert (target in chapter) == bool(address)
+    assert (f'href="{address}"' in chapter) == bool(address)
+    assert "colab.research.google.com" not in prose
