@@ -1,6 +1,6 @@
 """Is a new phrasing understood? The atlas memorised, then asked in words that none of its evidences holds.
 
-    python benchmarks/new_phrasings.py --pretrained my-start --out results/benchmarks/new_phrasings.jsonl
+    python benchmarks/new_phrasings.py --pretrained nano-wiki --out results/benchmarks/new_phrasings.jsonl
 
 Two models of the same shape and the same vocabulary memorise the same evidences in the same way: one from random
 weights, one from pretrained ones. Both are then asked for the facts in the phrasings of new_phrasings.toml. To random
@@ -59,7 +59,7 @@ def ask(model: kmod.MaskedLM, facts: kmod.FactBase) -> list[dict]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pretrained", required=True, help="the pretrained start, a nano: its folder")
+    parser.add_argument("--pretrained", default="nano-wiki", help="the pretrained start, a nano")
     parser.add_argument("--lr", type=float, default=1.5e-3, help="of memorising, for both")
     parser.add_argument("--epochs", type=float, default=11, help="of memorising, for both")
     parser.add_argument("--starts", nargs="+", choices=["random", "pretrained"], default=["random", "pretrained"])

