@@ -72,8 +72,9 @@ def rerun(suite: str, budget: str | None = None) -> None:
 
 
 def percent(found: list[dict], metric: str) -> Mean:
-    """The mean of a metric over the records of one cell."""
-    return mean(records.flat(record)[metric] for record in found)
+    """The mean of a metric over the records of one cell; the interval of a share ends at 0 and 1."""
+    got = mean(records.flat(record)[metric] for record in found)
+    return got if metric.startswith("delta") else Mean(got.value, max(0.0, got.low), min(1.0, got.high), got.n)
 
 
 @cache
