@@ -78,7 +78,9 @@ def bare_loss(model, statements, objects) -> float:
         ids = torch.tensor([model.tokenizer(statement)["input_ids"]])
         with torch.no_grad():
             logits = model(ids, None, (torch.tensor([0]), torch.tensor([ids.shape[1] - 3])))
-        total += cross_entropy(logits, torch.tensor(model.tokenizer(word, add_special_tokens=False)["input_ids"])).item()
+        total += cross_entropy(
+            logits, torch.tensor(model.tokenizer(word, add_special_tokens=False)["input_ids"])
+        ).item()
     return total / len(statements)
 
 

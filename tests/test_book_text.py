@@ -1,0 +1,99 @@
+"""What the chapters say is computed from records: change a record, and the sentence changes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kmod import book
+from kmod.experiments import paper
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A copy of the records that may be changed."""
+    for suite in book.SUITES:
+        if (RESULTS / suite).is_dir():
+            shutil.copytree(RESULTS / suite, tmp_path / suite)
+    monkeypatch.setenv("KMOD_RESULTS", str(tmp_path))
+    monkeypatch.setenv("KMOD_PROFILE", "cpu")
+    book._verdicts.cache_clear()
+    yield tmp_path
+    book._verdicts.cache_clear()
+
+
+def change(folder, suite, which, to):
+    """Set the metrics of the records that `which` picks."""
+    file = folder / suite / "cpu.jsonl"
+    records = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    touched = 0
+    for record in records:
+        if which(record["settings"]):
+            touched += 1
+            for metric, value in to.items():
+                if isinstance(record["metrics"][metric], dict):
+                    record["metrics"][metric]["value"] = value
+                else:
+                    record["metrics"][metric] = value
+    file.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
+    assert touched
+    book._verdicts.cache_clear()
+
+
+def test_a_verdict_follows_the_records(own):
+    assert book.verdicts()["C1"].verdict == "reproduced"
+    change(own, "rq1_reliability", lambda s: s["method"] == "FTM" and s["delta"] is None, {"delta_A_FS": -0.01})
+    assert book.verdicts()["C1"].verdict == "not reproduced"
+    assert "not reproduced" in repr(book.verdict("C1")) and "kmod-not-reproduced" in book.verdict("C1")._repr_html_()
+    assert "✗ not reproduced" in book.ledger_table()._repr_html_()
+
+
+def test_a_table_follows_the_records(own):
+    def free(rows):
+        return next(book.percent(found, "A_FS").value for cell, found in rows.items() if cell.method == "FTA")
+
+    before = free(book.table("rq1_reliability"))
+    change(own, "rq1_reliability", lambda s: s["method"] == "FTA", {"A_FS": 0.5})
+    assert before != 0.5 and free(book.table("rq1_reliability")) == 0.5
+
+
+def test_without_records_every_claim_is_not_yet_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("KMOD_RESULTS", str(tmp_path))
+    monkeypatch.setenv("KMOD_PROFILE", "cpu")
+    book._verdicts.cache_clear()
+    assert {v.verdict for v in book.verdicts().values()} == {"not yet run"}
+    assert "no records yet" in book.provenance("rq1_reliability")
+    book._verdicts.cache_clear()
+
+
+def test_a_share_ends_at_0_and_1(own):
+    for found in book.table("rq1_reliability").values():
+        if len(found) > 1:
+            share, gain = book.percent(found, "A_M"), book.percent(found, "delta_A_FS")
+            assert 0 <= share.low <= share.value <= share.high <= 1
+            assert gain.low <= gain.value
+
+
+def test_rows_are_those_asked_for(own):
+    rows = book.rows("rq2_where", "block", model="nano", method="FTM", constraint=("Linf", "L2"))
+    assert {row["constraint"] for row in rows} == {"Linf", "L2"} and {row["model"] for row in rows} == {"nano"}
+    with pytest.raises(ValueError, match="no finished records"):
+        book.rows("rq2_where", "block", model="no such model")
+
+
+def test_beside_the_paper_every_number_is_recalled(own):
+    ours = {2: {"model": "nano", "method": "FTM", "constraint": "Linf", "block": 3}}
+    rows = book.beside_paper("rq2_where", ours, paper.BEST)
+    assert [row["paper"] for row in rows] == [paper.BEST[2].A_M, paper.BEST[2].A_FS]
+    assert all(row["tag"] == "recalled" and len(row["ours"]) >= 3 for row in rows)
+
+
+def test_unknown_names_list_the_known(monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match="known: C1, C2"):
+        book.verdict("C99")
+    monkeypatch.setenv("KMOD_PROFILE", "huge")
+    with pytest.raises(ValueError, match="known: smoke, cpu, gpu"):
+        book.profile()
