@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from synthetic_runs import PAST, as_claimed, record, runs
 
 from kmod.cli import main
-from kmod.experiments import records, runner
+from kmod.experiments import records, runner, suites
 from kmod.experiments.claims import CLAIMS, Part, claim, decide, ledger
 from kmod.experiments.cost import Estimate, text
 from kmod.experiments.report import table
@@ -425,3 +425,16 @@ def test_the_plan_shares_what_suites_have_in_common(tmp_path, clock):
     assert together.runs == len(runs(SEEDS)) < sum(runner.plan([s], SEEDS, tmp_path).runs for s in suites)
     firsts = [group[1][0].seed for group in together.groups]
     assert all(a <= b for a, b in pairwise(firsts))
+
+
+def test_a_model_in_a_folder_is_known_by_the_folder_s_name(tmp_path):
+    for place in ("a/my-bert", "b/my-bert", "a/nano"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "config.json").write_text("{}")
+    found = suites.profile("gpu", model=str(tmp_path / "a" / "my-bert"))
+    assert (found.model, found.pretrained) == ("my-bert", "my-bert")
+    assert suites.profile("gpu", model=str(tmp_path / "a" / "my-bert")) == found
+    for other in ("b/my-bert", "a/nano"):  # one name for two models, or that of a preset
+        with pytest.raises(ValueError, match="rename the folder"):
+            suites.profile("gpu", model=str(tmp_path / other))
+    assert suites.profile("cpu", model="bert-base-uncased").model == "bert-base-uncased"

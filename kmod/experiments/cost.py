@@ -15,7 +15,7 @@ import torch
 from ..flops import device_name, matmul_flops
 from ..models import PRESETS
 from ..sources import load_facts
-from .settings import Setting, State
+from .settings import FOLDERS, Setting, State
 
 SHAPES = {"bert-base-uncased": "base", "bert-large-uncased": "large", "albert-base-v2": "base", "nano-wiki": "nano"}
 EFFICIENCY = 0.4  # of large matrix products that a training step reaches, until records say otherwise
@@ -64,7 +64,7 @@ def shape(model: str) -> tuple[int, int]:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(FOLDERS.get(name, name), trust_remote_code=False)
     except OSError as error:
         raise ValueError(f"no model {model!r} to estimate the cost of ({str(error).splitlines()[0]})") from error
     return config.num_hidden_layers, config.hidden_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from ..constraints import L2, Constraint, Fisher, Linf
 from ..models.presets import PRESETS
@@ -15,7 +16,22 @@ STARTS = {
     "PT": "pretrained on text",
     "PT+FT": "pretrained, then fine-tuned on the evidences of all facts",
 }
+FOLDERS: dict[str, Path] = {}
+"""Models in folders of this machine, by the name that settings and records know them by: the folder's own."""
 BALLS = {"Linf": Linf, "L2": L2, "Fisher": Fisher}
+
+
+def named(model: str) -> str:
+    """The name of a model: a folder's last part, so that no path of a machine gets into a record; or `model` itself.
+
+    Raises ValueError for a folder that is called like a preset, or like another folder given before.
+    """
+    if not (Path(model) / "config.json").is_file():
+        return model
+    folder = Path(model).resolve()
+    if folder.name in PRESETS or FOLDERS.setdefault(folder.name, folder) != folder:
+        raise ValueError(f"{model}: another model is called {folder.name!r}; rename the folder")
+    return folder.name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from .settings import Setting
+from .settings import Setting, named
 
 
 @dataclass(frozen=True)
@@ -190,6 +190,7 @@ def profile(name: str, model: str | None = None, pretrained: str | None = None, 
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
     found = PROFILES[name]
+    model, pretrained = (named(one) if one else one for one in (model, pretrained))
     if model:
         found = replace(found, model=model, pretrained=model if found.pretrained == found.model else found.pretrained)
     if seeds is not None:

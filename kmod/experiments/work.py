@@ -29,7 +29,7 @@ from ..sources.sets import checksums
 from ..versions import commit, versions
 from .added import hold_out, rates
 from .records import SCHEMA
-from .settings import Setting, State
+from .settings import FOLDERS, Setting, State
 
 
 @dataclass
@@ -136,7 +136,7 @@ def build(name: str, start: str, facts: FactBase) -> MaskedLM:
         if not random:
             raise ValueError(f"{name} has no pretrained weights; name a pretrained model instead (--pretrained)")
         return load_model(name, facts) if name in PRESETS else albert(facts, name.removeprefix("albert-"))
-    model = load_model(name)
+    model = load_model(FOLDERS.get(name, name))
     if random:
         with torch.random.fork_rng():
             torch.manual_seed(0)
