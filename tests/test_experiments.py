@@ -265,7 +265,7 @@ def test_the_ledger_and_its_command(world, tmp_path, capsys):
     assert main(["claims", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "C2 (RQ1)" in out and "points [" in out and "(3 seeds, +10 asked)" in out
-    assert "not yet run: it needs a pretrained model" in out
+    assert "not yet run: it needs nano-wiki" in out
     assert main(["claims", "--out", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found) == 12 and found[1]["ids"] and found[1]["parts"][0]["low"] > 0
