@@ -47,7 +47,8 @@ test-chapters: $(STAMP)  ## run the chapters, whose tagged cells must reproduce 
 	$(run) pytest -m slow
 
 test-book: browser pdf  ## open the built book in a browser; skipping counts as failing
-	KMOD_REQUIRE_BOOK=1 pytest -m book
+	KMOD_REQUIRE_BOOK=1 pytest -m book --ignore tests/test_play_browser.py
+	KMOD_REQUIRE_BOOK=1 pytest -m book tests/test_play_browser.py
 
 test-lab: browser  ## the edit lab in JupyterLab, in a browser; skipping counts as failing
 	KMOD_REQUIRE_BOOK=1 $(run) pytest -m lab
