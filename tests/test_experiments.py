@@ -343,7 +343,7 @@ SEEDS = replace(SMOKE, seeds=(0, 1), deltas=(1e-3, 2e-3))
 def go(tmp_path, do, said=None, **options):
     """Run a suite whose groups are done by `do(runs)` → records."""
 
-    def execute(groups):
+    def execute(groups, states):
         for group in groups:
             yield group, do(group[1])
 
@@ -411,7 +411,7 @@ def test_a_signal_lets_the_group_in_hand_finish_and_a_second_one_drops_it(tmp_pa
 
 
 def test_groups_that_end_in_another_order_are_recorded_as_well(tmp_path, clock):
-    def backwards(groups):
+    def backwards(groups, states):
         for group in reversed(list(groups)):
             yield group, [record(run) for run in group[1]]
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+import kmod
 from kmod.experiments import runner
+from kmod.experiments.settings import named
 from kmod.experiments.suites import PROFILES
 
 SMALL = replace(PROFILES["smoke"], seeds=(0, 1), deltas=(4e-3,), block_deltas=(1e-2,), steps=3)
@@ -63,12 +65,15 @@ def cluster(monkeypatch):
 def test_a_lost_node_loses_nothing(tmp_path, cluster, one_thread):
     from kmod.experiments.on_ray import execute, executor
 
+    folder = tmp_path / "of-mine"  # a model that the workers find by the name alone
+    kmod.load_model("nano", kmod.load_facts(SMALL.facts)).save(folder)
+    suite = replace(SMALL, model=named(str(folder)))
     (second,) = cluster.worker_nodes
     cluster.wait_for_nodes()
     lost = []
 
-    def falling(groups):
-        for number, done in enumerate(execute(groups)):
+    def falling(groups, states):
+        for number, done in enumerate(execute(groups, states)):
             yield done
             if number == 1:
                 cluster.remove_node(second, allow_graceful=False)
@@ -76,8 +81,8 @@ def test_a_lost_node_loses_nothing(tmp_path, cluster, one_thread):
 
     with executor(cluster.address):
         left = runner.run(
-            ["rq5_scale"], SMALL, tmp_path / "cluster", execute=falling, tell=lambda _: None, progress=False
+            ["rq5_scale"], suite, tmp_path / "cluster", execute=falling, tell=lambda _: None, progress=False
         )
     assert lost and not left.groups and left.failed == 0
-    runner.run(["rq5_scale"], SMALL, tmp_path / "local", tell=lambda _: None, progress=False)
+    runner.run(["rq5_scale"], suite, tmp_path / "local", tell=lambda _: None, progress=False)
     assert finished(tmp_path / "cluster") == finished(tmp_path / "local")

@@ -123,13 +123,42 @@ def test_out_of_memory_halves_the_runs_at_once_and_then_the_batch(monkeypatch, c
     }
 
 
-def test_a_state_that_cannot_be_made_fails_its_runs_and_other_errors_are_not_hidden(monkeypatch):
-    def broken(state):
-        raise FloatingPointError("the loss became nan")
+def memorising(monkeypatch, problem):
+    """A bench whose training raises what `problem(batch size)` gives, if anything."""
 
-    rows = work(SimpleNamespace(prepared=broken), GROUP)
+    def memorise(model, facts, *, batch_size, **others):
+        if problem(batch_size):
+            raise problem(batch_size)
+        kmod.memorise(model, facts, batch_size=batch_size, **others)
+
+    monkeypatch.setattr(module, "memorise", memorise)
+    return Bench()
+
+
+def test_out_of_memory_while_memorising_halves_the_batch(monkeypatch, capsys):
+    bench = memorising(monkeypatch, lambda batch: MemoryError() if batch > 32 else None)
+    trained = Trained.of(bench.prepared(LINF.state))
+    assert trained.batch_size == 32 and "with batches of 32" in capsys.readouterr().out
+    (row,) = work(bench, [LINF])
+    assert row["status"] == "done" and row["start_batch_size"] == 32
+    elsewhere = Bench()
+    elsewhere.given[LINF.state] = trained
+    assert essence(work(elsewhere, [LINF])) == essence([row])
+    (row,) = work(memorising(monkeypatch, lambda batch: torch.OutOfMemoryError()), [LINF])
+    assert row["reason"].endswith("could not be made: out of memory even with one statement a batch")
+
+
+def test_a_state_that_cannot_be_made_fails_its_runs_and_other_errors_are_not_hidden(monkeypatch):
+    bench = memorising(monkeypatch, lambda batch: FloatingPointError("the loss became nan"))
+    rows = work(bench, GROUP)
     assert [row["id"] for row in rows] == [run.id for run in GROUP]
     assert all("starting state could not be made: the loss became nan" in row["reason"] for row in rows)
+    elsewhere = Bench()
+    elsewhere.given[LINF.state] = Trained(LINF.state, failure="the loss became nan")
+    assert essence(work(elsewhere, GROUP)) == essence(rows)
+    bench = memorising(monkeypatch, lambda batch: RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        work(bench, GROUP)
     bench, _ = stub(monkeypatch, lambda runs: RuntimeError("shapes differ"))
     with pytest.raises(RuntimeError, match="shapes differ"):
         work(bench, GROUP)
@@ -137,7 +166,7 @@ def test_a_state_that_cannot_be_made_fails_its_runs_and_other_errors_are_not_hid
 
 def test_a_bench_keeps_the_last_states(monkeypatch):
     bench = Bench(keep=2)
-    monkeypatch.setattr(bench, "_prepare", lambda state: object())
+    monkeypatch.setattr(bench, "_prepare", lambda state, batch_size: object())
     states = [replace(LINF, start=start).state for start in ("RI", "RI+FT", "PT")]
     first = bench.prepared(states[0])
     assert bench.prepared(states[1]) and bench.prepared(states[0]) is first

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from .runner import Group
-from .settings import Setting, State
-from .work import Bench, Trained, tensor_cores, work
+from .settings import FOLDERS, Setting, State
+from .work import Bench, CannotStart, Trained, tensor_cores, work
 
 RETRIES = 5  # of a task whose node was lost
 
@@ -38,9 +39,10 @@ def executor(address: str | None = None) -> Iterator[Callable]:
             ray.shutdown()
 
 
-def execute(groups: Iterable[Group]) -> Iterator[tuple[Group, list[dict]]]:
-    """Groups with their records, as they are finished. As many are in flight as the cluster has GPUs, or else cores, so
-    that a budget or a signal stops the rest."""
+def execute(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[tuple[Group, list[dict]]]:
+    """Groups with their records, as they are finished. As many tasks are in flight as the cluster has GPUs, or else
+    cores, so that a budget or a signal stops the rest. While groups wait for their starting state, the next of `states`
+    are trained where a slot is free."""
     import ray
 
     has_gpus = ray.cluster_resources().get("GPU", 0) >= 1
@@ -48,33 +50,55 @@ def execute(groups: Iterable[Group]) -> Iterator[tuple[Group, list[dict]]]:
     train = ray.remote(**resources, max_retries=RETRIES)(_train)
     edit = ray.remote(**resources, max_retries=RETRIES)(_edit)
     trained: dict[State, object] = {}
+    training: set = set()
+    waiting: dict[object, Group] = {}
+    groups, states = iter(groups), iter(states)
 
     def ready(state: State):
         if state not in trained:
             others = () if state == state.reference else (ready(state.reference),)
-            trained[state] = train.remote(state, *others)
+            trained[state] = train.remote(FOLDERS, state, *others)
+            training.add(trained[state])
         return trained[state]
 
-    waiting: dict[object, Group] = {}
-    groups = iter(groups)
+    def begin(group: Group) -> None:
+        state = _state(group)
+        waiting[edit.remote(FOLDERS, group[1], ready(state), ready(state.reference))] = group
+
+    def blocked() -> int:
+        return sum(not training.isdisjoint({trained[s], trained[s.reference]}) for s in map(_state, waiting.values()))
+
     more = True
     while more or waiting:
-        slots = int(ray.cluster_resources().get("GPU" if has_gpus else "CPU", 1))
-        while more and len(waiting) < max(1, slots):
-            group = next(groups, None)
-            more = group is not None
-            if more:
-                state = group[1][0].state
-                waiting[edit.remote(group[1], ready(state), ready(state.reference))] = group
+        slots = max(1, int(ray.cluster_resources().get("GPU" if has_gpus else "CPU", 1)))
+        while more and len(training) + len(waiting) - blocked() < slots:
+            if blocked() < slots:
+                group = next(groups, None)
+                more = group is not None
+                if more:
+                    begin(group)
+            else:
+                ahead = next((state for state in states if state not in trained), None)
+                if ahead is None:
+                    break
+                ready(ahead)
         if waiting:
-            (done, *_), _ = ray.wait(list(waiting), num_returns=1)
-            yield waiting.pop(done), ray.get(done)
+            (done, *_), _ = ray.wait([*waiting, *training], num_returns=1)
+            if done in training:
+                training.remove(done)
+            else:
+                yield waiting.pop(done), ray.get(done)
+
+
+def _state(group: Group) -> State:
+    return group[1][0].state
 
 
 _here: list[Bench] = []  # one bench a worker process, which Ray uses for many tasks
 
 
-def _bench(*given: Trained) -> Bench:
+def _bench(folders: dict[str, Path], *given: Trained) -> Bench:
+    FOLDERS.update(folders)
     if not _here:
         tensor_cores()
         _here.append(Bench())
@@ -83,9 +107,12 @@ def _bench(*given: Trained) -> Bench:
     return _here[0]
 
 
-def _train(state: State, *reference: Trained) -> Trained:
-    return Trained.of(_bench(*reference).prepared(state))
+def _train(folders: dict[str, Path], state: State, *reference: Trained) -> Trained:
+    try:
+        return Trained.of(_bench(folders, *reference).prepared(state))
+    except CannotStart as error:
+        return Trained(state, failure=str(error))
 
 
-def _edit(runs: list[Setting], trained: Trained, reference: Trained) -> list[dict]:
-    return work(_bench(trained, reference), runs)
+def _edit(folders: dict[str, Path], runs: list[Setting], trained: Trained, reference: Trained) -> list[dict]:
+    return work(_bench(folders, trained, reference), runs)

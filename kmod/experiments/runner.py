@@ -66,7 +66,7 @@ def plan(suites: Sequence[str], profile: Profile, out: Path, estimate: Estimate 
             groups.setdefault(run.group, (suite, []))[1].append(run)
     here = [found[run.id] for run in wanted if run.id in found]
     failed = sum(record["status"] == "failed" for record in here)
-    needed = {state for _, runs in groups.values() for state in (runs[0].state, runs[0].state.reference)}
+    needed = dict.fromkeys(state for _, (run, *_) in groups.values() for state in (run.state.reference, run.state))
     return Plan(
         list(groups.values()),
         len(here) - failed,
@@ -87,7 +87,7 @@ def run(
     out: str | Path = "results",
     *,
     budget: float | None = None,
-    execute: Callable[[Iterable[Group]], Iterator[tuple[Group, list[dict]]]] | None = None,
+    execute: Callable[[Iterable[Group], Iterable[State]], Iterator[tuple[Group, list[dict]]]] | None = None,
     tell: Callable[[str], None] = print,
     progress: bool = True,
 ) -> Plan:
@@ -95,8 +95,8 @@ def run(
 
     Args:
         budget: seconds. A group is begun only if its estimate, corrected by the pace so far, still fits.
-        execute: turns groups into their records, in any order; by default one after the other in this process
-            (`on_ray.execute` spreads them over a cluster).
+        execute: turns groups into their records, in any order, and is told which states they will need; by default one
+            group after the other in this process (`on_ray.execute` spreads them over a cluster).
 
     SIGINT and SIGTERM let the group in hand finish and then stop; a second one drops it.
     """
@@ -117,7 +117,7 @@ def run(
                     return
                 yield group
 
-        for (suite, runs), found in (execute or local)(begun()):
+        for (suite, runs), found in (execute or local)(begun(), todo.states):
             for record in found:
                 record |= {"suite": suite, "profile": profile.name}
             records.append(out / suite / f"{profile.name}.jsonl", found)
@@ -131,7 +131,7 @@ def run(
     return left
 
 
-def local(groups: Iterable[Group]) -> Iterator[tuple[Group, list[dict]]]:
+def local(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[tuple[Group, list[dict]]]:
     """One group after the other, in this process."""
     tensor_cores()
     bench = Bench()

@@ -42,6 +42,7 @@ class Prepared:
     known: np.ndarray
     seconds: float
     held: FactBase | None = None  # the facts kept out
+    batch_size: int | None = None  # of the training, where memory did not allow the usual one
     scores: dict[int | None, Scores] = field(default_factory=dict)  # by the block whose entering states are kept
 
     def before(self, edit) -> Scores:
@@ -61,16 +62,27 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Trained:
-    """A starting state as it travels between machines: weights by name, and which facts it knows."""
+    """A starting state as it travels between machines: weights by name, and which facts it knows; or why it could not
+    be made."""
 
     state: State
-    weights: dict[str, np.ndarray]
-    known: np.ndarray
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    known: np.ndarray | None = None
+    batch_size: int | None = None
+    failure: str = ""
 
     @classmethod
     def of(cls, prepared: Prepared) -> Trained:
         weights = {name: p.detach().cpu().numpy() for name, p in prepared.model.net.named_parameters()}
-        return cls(prepared.state, weights, prepared.known)
+        return cls(prepared.state, weights, prepared.known, prepared.batch_size)
+
+
+BATCH = 128
+"""Statements a batch when a starting state is trained."""
+
+
+class CannotStart(Exception):
+    """A starting state cannot be made; the message says why."""
 
 
 class Bench:
@@ -83,15 +95,35 @@ class Bench:
         code()
 
     def prepared(self, state: State) -> Prepared:
-        if state not in self.made:
-            self.made[state] = self._prepare(state)
-            while len(self.made) > self.keep:
-                self.made.popitem(last=False)
+        """The state, trained if need be, with half the batch as often as memory asks for it.
+
+        Raises CannotStart, with the reason, if it cannot be made."""
+        batch_size, full = BATCH, False
+        while state not in self.made:
+            try:
+                self.made[state] = self._prepare(state, batch_size)
+            except FloatingPointError as error:
+                raise CannotStart(str(error)) from error
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                full = True
+            if full:  # only here is what the exception held on to free
+                self.made.clear()
+                torch.cuda.empty_cache()
+                if batch_size == 1:
+                    raise CannotStart("out of memory even with one statement a batch")
+                batch_size, full = batch_size // 2, False
+                print(f"out of memory: {state.model} memorises {state.facts} with batches of {batch_size}")
+        while len(self.made) > self.keep:
+            self.made.popitem(last=False)
         self.made.move_to_end(state)
         return self.made[state]
 
-    def _prepare(self, state: State) -> Prepared:
-        started = time.perf_counter()
+    def _prepare(self, state: State, batch_size: int) -> Prepared:
+        started, given = time.perf_counter(), self.given.get(state)
+        if given and given.failure:
+            raise CannotStart(given.failure)
         if state.facts not in self.bases:
             self.bases[state.facts] = load_facts(state.facts)
         facts = self.bases[state.facts]
@@ -106,7 +138,7 @@ class Bench:
 
             spare = 0.25 + (state.without / len(facts))
             model = build_fae(plain if plain in PRESETS else model, facts, spare=spare).to(model.device)
-        given = self.given.get(state)
+        training = {"epochs": state.epochs, "least_steps": state.least_steps, "batch_size": batch_size}
         if given:
             with torch.no_grad():
                 for name, parameter in model.net.named_parameters():
@@ -114,9 +146,9 @@ class Bench:
         elif state.model.startswith("fae-"):
             from ..training_fae import train_fae
 
-            train_fae(model, facts, epochs=state.epochs, least_steps=state.least_steps, progress=False)
+            train_fae(model, facts, **training, progress=False)
         elif state.memorised:
-            memorise(model, facts, epochs=state.epochs, least_steps=state.least_steps, progress=False)
+            memorise(model, facts, **training, progress=False)
         seconds = time.perf_counter() - started
         if given:
             known = given.known
@@ -124,7 +156,8 @@ class Bench:
             known = score(model, facts, ["tests"]).known
         else:
             known = self.prepared(state.reference).known
-        return Prepared(state, model, facts, known, round(seconds, 3), held)
+        smaller = given.batch_size if given else batch_size if batch_size != BATCH else None
+        return Prepared(state, model, facts, known, round(seconds, 3), held, smaller)
 
 
 def build(name: str, start: str, facts: FactBase) -> MaskedLM:
@@ -174,10 +207,8 @@ def work(bench: Bench, runs: Sequence[Setting]) -> list[dict]:
     started, reason, full = time.perf_counter(), "", False
     try:
         prepared = bench.prepared(runs[0].state)
-    except (FloatingPointError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not out_of_memory(error):
-            raise
-        failed = {"status": "failed", "reason": f"its starting state could not be made: {error or 'out of memory'}"}
+    except CannotStart as error:
+        failed = {"status": "failed", "reason": f"its starting state could not be made: {error}"}
         return [_record(run, failed | {"seconds": {}}) for run in runs]
     shared = time.perf_counter() - started
     try:
@@ -287,7 +318,8 @@ def _results(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
 
 def _of(prepared: Prepared) -> dict:
     """What was edited, and the peak of memory so far."""
-    return {
+    smaller = {"start_batch_size": prepared.batch_size} if prepared.batch_size else {}
+    return smaller | {
         "facts": prepared.facts.fingerprint()[:16],
         "model": prepared.model.fingerprint()[:16],
         "peak_bytes": _peak(prepared.model.device),
