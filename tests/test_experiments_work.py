@@ -62,9 +62,10 @@ def test_every_start_changes_the_same_facts(bench):
 
 def test_a_state_from_elsewhere_is_the_state(bench):
     there = Bench()
-    for state in (LINF.state.reference, LINF.state):
-        there.given[state] = Trained.of(bench.prepared(state))
-    assert essence(work(there, [LINF])) == essence(work(bench, [LINF]))
+    run = replace(LINF, start="RI")
+    for state in (run.state.reference, run.state):
+        there.given[state] = Bench().trained(state)
+    assert essence(work(there, [run])) == essence(work(bench, [run]))
 
 
 def test_what_diverges_is_recorded_and_the_rest_goes_on(bench):
@@ -137,7 +138,7 @@ def memorising(monkeypatch, problem):
 
 def test_out_of_memory_while_memorising_halves_the_batch(monkeypatch, capsys):
     bench = memorising(monkeypatch, lambda batch: MemoryError() if batch > 32 else None)
-    trained = Trained.of(bench.prepared(LINF.state))
+    trained = bench.trained(LINF.state)
     assert trained.batch_size == 32 and "with batches of 32" in capsys.readouterr().out
     (row,) = work(bench, [LINF])
     assert row["status"] == "done" and row["start_batch_size"] == 32
@@ -166,12 +167,12 @@ def test_a_state_that_cannot_be_made_fails_its_runs_and_other_errors_are_not_hid
 
 def test_a_bench_keeps_the_last_states(monkeypatch):
     bench = Bench(keep=2)
-    monkeypatch.setattr(bench, "_prepare", lambda state, batch_size: object())
+    monkeypatch.setattr(bench, "_prepare", lambda state, batch_size: SimpleNamespace(known=True))
     states = [replace(LINF, start=start).state for start in ("RI", "RI+FT", "PT")]
     first = bench.prepared(states[0])
     assert bench.prepared(states[1]) and bench.prepared(states[0]) is first
     bench.prepared(states[2])
-    assert list(bench.made) == [states[0], states[2]]
+    assert list(bench.made) == [states[1], states[2]]  # the reference of all of them is asked for each time
 
 
 def test_curves_are_thinned_to_their_ends():

@@ -56,8 +56,7 @@ def execute(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[t
 
     def ready(state: State):
         if state not in trained:
-            others = () if state == state.reference else (ready(state.reference),)
-            trained[state] = train.remote(FOLDERS, state, *others)
+            trained[state] = train.remote(FOLDERS, state)
             training.add(trained[state])
         return trained[state]
 
@@ -107,9 +106,9 @@ def _bench(folders: dict[str, Path], *given: Trained) -> Bench:
     return _here[0]
 
 
-def _train(folders: dict[str, Path], state: State, *reference: Trained) -> Trained:
+def _train(folders: dict[str, Path], state: State) -> Trained:
     try:
-        return Trained.of(_bench(folders, *reference).prepared(state))
+        return _bench(folders).trained(state)
     except CannotStart as error:
         return Trained(state, failure=str(error))
 

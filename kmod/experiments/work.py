@@ -39,8 +39,8 @@ class Prepared:
     state: State
     model: MaskedLM
     facts: FactBase
-    known: np.ndarray
     seconds: float
+    known: np.ndarray | None = None  # until asked for
     held: FactBase | None = None  # the facts kept out
     batch_size: int | None = None  # of the training, where memory did not allow the usual one
     scores: dict[int | None, Scores] = field(default_factory=dict)  # by the block whose entering states are kept
@@ -62,8 +62,8 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Trained:
-    """A starting state as it travels between machines: weights by name, and which facts it knows; or why it could not
-    be made."""
+    """A starting state as it travels between machines: weights by name, and which facts it knows if it is a reference;
+    or why it could not be made."""
 
     state: State
     weights: dict[str, np.ndarray] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Trained:
     @classmethod
     def of(cls, prepared: Prepared) -> Trained:
         weights = {name: p.detach().cpu().numpy() for name, p in prepared.model.net.named_parameters()}
-        return cls(prepared.state, weights, prepared.known, prepared.batch_size)
+        return cls(prepared.state, weights, prepared.known, batch_size=prepared.batch_size)
 
 
 BATCH = 128
@@ -97,7 +97,12 @@ class Bench:
     def prepared(self, state: State) -> Prepared:
         """The state, trained if need be, with half the batch as often as memory asks for it.
 
-        Raises CannotStart, with the reason, if it cannot be made."""
+        Raises CannotStart, with the reason, if it or its reference cannot be made."""
+        known, prepared = self._known(state.reference), self._made(state)
+        prepared.known = known
+        return prepared
+
+    def _made(self, state: State) -> Prepared:
         batch_size, full = BATCH, False
         while state not in self.made:
             try:
@@ -119,6 +124,24 @@ class Bench:
             self.made.popitem(last=False)
         self.made.move_to_end(state)
         return self.made[state]
+
+    def trained(self, state: State) -> Trained:
+        """The state for other machines; a state that is no reference does without its own. Raises CannotStart."""
+        prepared = self._made(state)
+        if state == state.reference:
+            prepared.known = self._known(state)
+        return Trained.of(prepared)
+
+    def _known(self, reference: State) -> np.ndarray:
+        given = self.given.get(reference)
+        if given and given.failure:
+            raise CannotStart(given.failure)
+        if given:
+            return given.known
+        prepared = self._made(reference)
+        if prepared.known is None:
+            prepared.known = score(prepared.model, prepared.facts, ["tests"]).known
+        return prepared.known
 
     def _prepare(self, state: State, batch_size: int) -> Prepared:
         started, given = time.perf_counter(), self.given.get(state)
@@ -150,14 +173,8 @@ class Bench:
         elif state.memorised:
             memorise(model, facts, **training, progress=False)
         seconds = time.perf_counter() - started
-        if given:
-            known = given.known
-        elif state == state.reference:
-            known = score(model, facts, ["tests"]).known
-        else:
-            known = self.prepared(state.reference).known
         smaller = given.batch_size if given else batch_size if batch_size != BATCH else None
-        return Prepared(state, model, facts, known, round(seconds, 3), held, smaller)
+        return Prepared(state, model, facts, round(seconds, 3), held=held, batch_size=smaller)
 
 
 def build(name: str, start: str, facts: FactBase) -> MaskedLM:
