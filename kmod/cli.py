@@ -33,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     facts_help = (
         "fact base: atlas (some 2,200 well-known facts), bios:N (N generated people), trex, zsre, counterfact (read "
-        "from the folder $KMOD_DATA), or a table of your own (.csv, .tsv, .json, .jsonl); default atlas"
+        "from the folder $KMOD_DATA; trex:2000 is a sample), or a table of your own (.csv, .tsv, .json, .jsonl); "
+        "default atlas"
     )
 
     def add(name: str, help: str, **kwargs) -> argparse.ArgumentParser:

@@ -438,3 +438,4 @@ def test_a_model_in_a_folder_is_known_by_the_folder_s_name(tmp_path):
         with pytest.raises(ValueError, match="rename the folder"):
             suites.profile("gpu", model=str(tmp_path / other))
     assert suites.profile("cpu", model="bert-base-uncased").model == "bert-base-uncased"
+    assert suites.profile("cpu", facts="bios:9").facts == "bios:9"

@@ -116,11 +116,17 @@ def test_bios_names_never_collide_across_the_space():
     assert len({base[6 * i].subject for i in range(60_000)}) == 60_000
 
 
-@pytest.mark.parametrize("name", ["atlas:3", "trex2", "bios", "bios:", "bios:x", "bios:1:2:3", "bios:0", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["trex2", "bios", "atlas:x", "atlas:", "atlas:0", "atlas:1:2:3", "bios:", "bios:x", "bios:1:2:3", "bios:0", ""],
+)
 def test_unknown_sources_list_the_known_ones(name):
-    with pytest.raises(ValueError, match=r"bios:N|whole number from 1"):
+    with pytest.raises(ValueError, match=r"bios:N|atlas:N|1 to 2,|whole number from 1"):
         kmod.load_facts(name)
 
 
 def test_sources_by_name():
     assert kmod.load_facts("bios:10:2")[3] == bios(10, 2)[3]
+    atlas = kmod.load_facts("atlas")
+    assert kmod.load_facts("atlas:40").fingerprint() == atlas.sample(40).fingerprint()
+    assert kmod.load_facts("atlas:40:1").fingerprint() == atlas.sample(40, 1).fingerprint()

@@ -216,6 +216,8 @@ def test_pararel_and_questions(lama):
     filled = ("[MASK] is home to Prado.", "The Prado is in [MASK], says Prado.")
     assert prado(pararel="tests") == (sentences, template + filled), "the template again, but for a space, is no test"
     assert prado(pararel="evidences") == (sentences + filled, template)
+    few = kmod.load_facts("trex+pararel:2", folder=lama)
+    assert len(few) == 2 and all(len(few.evidences(fact)) <= 3 + len(filled) for fact in few)
     assert prado(questions=True) == (sentences, (*template, "Where is Prado? [MASK]"))
     assert prado(questions=True, pararel="tests")[1] == (*template, *filled, "Where is Prado? [MASK]")
 

@@ -11,6 +11,7 @@ a suite stops in time and picks up where it stopped; every finished run is kept:
   python -m kmod run all --profile smoke --out /tmp/results          every suite in a minute, to see that it works
   python -m kmod run rq2_where --profile cpu --budget 20m            the book's own runs, on two CPU cores
   python -m kmod run all --profile gpu --budget 9m --model my-bert   T-REx and a BERT of yours, on a GPU
+  python -m kmod run rq3_fae --facts trex+pararel:2000               the same on 2,000 facts of T-REx, from $KMOD_DATA
   python -m kmod status all --profile gpu                            what is missing, and what it would cost
 """
 
@@ -32,6 +33,7 @@ def add_parsers(commands, raw) -> None:
                 "--profile", default="cpu", metavar="NAME", help=f"the sizes: {', '.join(PROFILES)}; default cpu"
             )
             command.add_argument("--model", metavar="NAME", help="edit this model instead of the profile's")
+            command.add_argument("--facts", metavar="NAME", help="edit these facts instead of the profile's")
             command.add_argument("--seeds", type=int, metavar="N", help="more seeds than the profile has, or fewer")
             command.add_argument(
                 "--pretrained", metavar="NAME", help="the model with a past for RQ4: a folder or an id"
@@ -74,7 +76,7 @@ def _suites(name: str) -> list[str]:
 def _profile(args):
     from .suites import profile
 
-    return profile(args.profile, args.model, args.pretrained, args.seeds)
+    return profile(args.profile, args.model, args.pretrained, args.seeds, args.facts)
 
 
 def _run(args) -> None:

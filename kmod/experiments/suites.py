@@ -184,15 +184,23 @@ def settings(suite: str, profile: Profile) -> list[Setting]:
     ]
 
 
-def profile(name: str, model: str | None = None, pretrained: str | None = None, seeds: int | None = None) -> Profile:
-    """A profile by name, with another model or number of seeds if asked. Raises ValueError that lists the profiles, or
-    for less than one seed."""
+def profile(
+    name: str,
+    model: str | None = None,
+    pretrained: str | None = None,
+    seeds: int | None = None,
+    facts: str | None = None,
+) -> Profile:
+    """A profile by name, with another model, other facts or another number of seeds if asked. Raises ValueError that
+    lists the profiles, or for less than one seed."""
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
     found = PROFILES[name]
     model, pretrained = (named(one) if one else one for one in (model, pretrained))
     if model:
         found = replace(found, model=model, pretrained=model if found.pretrained == found.model else found.pretrained)
+    if facts:
+        found = replace(found, facts=facts)
     if seeds is not None:
         if seeds < 1:
             raise ValueError(f"seeds must be a whole number from 1, got {seeds}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from ..facts import FactBase
@@ -33,32 +34,42 @@ SOURCES = {
     "atlas": "some 2,200 true, well-known facts, embedded in the package",
     "bios:N": "N generated people with six attributes each (bios:N:SEED for another seed)",
     "trex": "LAMA's T-REx: facts with Wikipedia sentences",
+    "trex+pararel": "T-REx with three sentences a fact and ParaRel's phrasings to learn from",
     "zsre": "zero-shot relation extraction: facts with questions",
     "counterfact": "CounterFact: facts with prompts",
+    "NAME:N": "a sample of N facts of one of these, such as trex:2000 (NAME:N:SEED for another sample)",
     "a data frame, or a path": "facts of your own, " + ", ".join(SUFFIXES),
 }
-NAMED = {"atlas": atlas, "trex": trex, "zsre": zsre, "counterfact": counterfact}
+NAMED = {
+    "atlas": atlas,
+    "trex": trex,
+    "trex+pararel": partial(trex, pararel="evidences", evidences_per_fact=3),
+    "zsre": zsre,
+    "counterfact": counterfact,
+}
 
 
 def load_facts(name: object = "atlas", **options) -> FactBase:
     """The fact base called `name`; its `notes` say what was read and what left out.
 
     "atlas"; "bios:N" (optionally "bios:N:SEED") for N generated people; "trex", "zsre" or "counterfact", with the
-    options of the functions of these names (`folder=` says where the files are, else $KMOD_DATA); or a pandas DataFrame
-    or the path of a table, with the options of `kmod.sources.table`.
+    options of the functions of these names (`folder=` says where the files are, else $KMOD_DATA); "trex+pararel" for
+    T-REx with three sentences a fact and ParaRel's phrasings among the evidences; any of these with ":N" or ":N:SEED"
+    for a sample of N facts; or a pandas DataFrame or the path of a table, with the options of `kmod.sources.table`.
 
     Raises ValueError that lists the known sources.
     """
     if not isinstance(name, str) or name.removesuffix(".gz").endswith(SUFFIXES):
         return table(Path(name) if isinstance(name, str) else name, **options)
-    source, _, rest = name.partition(":")
-    if source in NAMED and not rest:
-        return NAMED[source](**options)
-    if source == "bios":
-        numbers = rest.split(":")
-        if len(numbers) <= 2 and all(part.isdecimal() for part in numbers):
+    source, *numbers = name.split(":")
+    if source in NAMED or source == "bios":
+        if len(numbers) > 2 or not all(part.isdecimal() for part in numbers) or (source == "bios" and not numbers):
+            what = "generated people" if source == "bios" else f"a sample of {source}"
+            raise ValueError(f"write {what} as {source}:N or {source}:N:SEED, such as {source}:1000; got {name!r}")
+        if source == "bios":
             return bios(*map(int, numbers), **options)
-        raise ValueError(f"write generated people as bios:N or bios:N:SEED, such as bios:1000; got {name!r}")
+        facts = NAMED[source](**options)
+        return facts.sample(*map(int, numbers)) if numbers else facts
     raise ValueError(
         f"unknown facts {name!r}; known: " + "; ".join(f"{key} ({about})" for key, about in SOURCES.items())
     )
