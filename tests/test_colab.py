@@ -34,7 +34,9 @@ from IPython.core.interactiveshell import InteractiveShell
 if os.environ.get("COLAB"):
     import google.colab
 before = set(sys.modules)
-InteractiveShell.instance().run_cell(sys.stdin.read()).raise_error()
+cell = sys.stdin.read()
+for _ in range(int(os.environ["TIMES"])):
+    InteractiveShell.instance().run_cell(cell).raise_error()
 told = {key: os.environ[key] for key in ("KMOD_CACHE", "KMOD_RESULTS") if key in os.environ}
 print("TOLD", json.dumps({"cwd": os.getcwd(), "torch": "torch" in set(sys.modules) - before, **told}))
 """
@@ -68,15 +70,18 @@ def run(tmp_path, repository):
         (stubs / name).write_text(text)
     empty.mkdir()
 
-    def call(source: str, on_colab: bool = True):
+    def call(source: str, on_colab: bool = True, times: int = 1, repository: str = repository, fails: str = ""):
         asked = tmp_path / "asked.json"
         asked.unlink(missing_ok=True)
         mine = {"PYTHONPATH": str(stubs), "KMOD_REPOSITORY": repository, "ASKED": str(asked)}
-        mine |= {"IPYTHONDIR": str(tmp_path / "ipython"), "COLAB": "1" if on_colab else ""}
+        mine |= {"IPYTHONDIR": str(tmp_path / "ipython"), "COLAB": "1" if on_colab else "", "TIMES": str(times)}
         kept = {key: value for key, value in os.environ.items() if key not in ("KMOD_CACHE", "KMOD_RESULTS")}
         done = subprocess.run(
             [sys.executable, "-c", RUN], input=source, cwd=empty, env=kept | mine, capture_output=True, text=True
         )
+        if fails:
+            assert done.returncode != 0 and fails in done.stderr.splitlines()[-1], done.stdout + done.stderr
+            return None
         assert done.returncode == 0, done.stdout + done.stderr
         told = json.loads(re.search(r"TOLD (.*)", done.stdout)[1])
         return done.stdout, told, json.loads(asked.read_text()) if asked.exists() else None
@@ -127,12 +132,17 @@ def test_on_colab_the_cell_fetches_the_book_and_installs_what_it_names(run, tmp_
     assert [line for line in wanted if re.match(r"torch\b", line)] == ["torch>=2.4"]
 
 
-def test_run_again_the_cell_does_nothing(run, tmp_path):
-    source = colab.cell().source
-    run(source)
-    _, told, asked = run(source)
-    assert asked is None
-    assert told["cwd"] == str(tmp_path / "content")
+def test_run_again_the_cell_fetches_nothing(run, tmp_path):
+    source, book = colab.cell().source, tmp_path / "content" / "kmod" / "book"
+    _, told, _ = run(source, times=2)  # as "Run all" does
+    assert told["cwd"] == str(book) and not (book / "kmod").exists()
+    _, told, asked = run(source)  # the kernel was restarted
+    assert asked is None and told["cwd"] == str(book)
+
+
+def test_without_a_book_to_fetch_the_cell_says_so(run, tmp_path):
+    run(colab.cell().source, repository="", fails="write the address into REPOSITORY above")
+    run(colab.cell().source, repository=(tmp_path / "nowhere").as_uri(), fails="there is no book at file://")
 
 
 def test_results_can_be_kept_on_drive(run, tmp_path):

@@ -19,11 +19,17 @@ KEEP_ON_DRIVE = False  # True: memorised models and new records outlive this ses
 import os
 import sys
 
-if "google.colab" in sys.modules and not os.path.exists("kmod/book"):
+if "google.colab" in sys.modules and not os.getcwd().endswith("kmod/book"):
     from google.colab import drive, output
 
-    !git clone --quiet --depth 1 {{os.environ.get("KMOD_REPOSITORY", REPOSITORY)}} kmod
-    !{{sys.executable}} -m pip install --quiet "./kmod[charts,widgets]"
+    if not os.path.exists("kmod/book"):
+        address = os.environ.get("KMOD_REPOSITORY", REPOSITORY)
+        if not address:
+            raise ValueError("this copy does not know where its repository is: write the address into REPOSITORY above")
+        !git clone --quiet --depth 1 {{address}} kmod
+        if not os.path.exists("kmod/book"):
+            raise FileNotFoundError(f"there is no book at {{address}}")
+        !{{sys.executable}} -m pip install --quiet "./kmod[charts,widgets]"
     os.chdir("kmod/book")
     output.enable_custom_widget_manager()
     if KEEP_ON_DRIVE:
