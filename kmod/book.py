@@ -129,7 +129,7 @@ def ledger_table() -> Shown:
         f"<td>{len(v.ids)} runs, {v.seeds} seeds</td></tr>"
         for v in found
     )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("", "", "claim", "verdict", "effect", "from"))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "question", "in words", "verdict", "effect", "from"))
     markup = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return Shown("\n\n".join(map(str, found)), f'<div class="kmod-table kmod-ledger" tabindex="0">{markup}</div>')
 

@@ -324,6 +324,7 @@ def test_brushes_link_the_panels_and_fit_the_page():
     for panel in spec["concat"]:  # either brush dims the points of both panels
         condition = json.dumps(panel["layer"][-1]["encoding"]["opacity"]["condition"])
         assert '"area"' in condition and '"span"' in condition
+        assert "picked == datum.delta" in condition  # as a brush, without a mouse
     patched = {change["path"] for change in spec["usermeta"]["embedOptions"]["patch"]}
     assert "/layout/columns" in patched and any(path.endswith("/update") for path in patched)
 

@@ -16,7 +16,8 @@ from .words import at, capital, pct, percent_columns, points
 def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str | None = None) -> alt.ConcatChart:
     """Draw A_M (up) against A_F∖S (right), a point a δ and a line a label; beside it Ā over δ, of the same points.
 
-    Drag over either panel to see the same runs in the other; the legend and a menu bring one label forward. `what`
+    Drag over either panel to see the same runs in the other, or pick a δ from a menu (which needs no mouse); the legend
+    and another menu bring one label forward. `what`
     names in the title what the labels are: block, constraint, start, model. `rows` as `charts.rows` makes them. Raises
     ValueError as `runs.cells` does.
     """
@@ -29,8 +30,11 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     span = alt.selection_interval(name="span", encodings=["x"], mark=alt.BrushConfig(fill="gray", fillOpacity=0.15))
     legend = alt.selection_point(name="legend", fields=["label"], bind="legend")
     highlight = menu("highlight", capital(what), ["all", *labels], start="all")
-    group = legend & "highlight == 'all' || highlight == datum.label"
-    chosen = area & span & group
+    named = "highlight == 'all' || highlight == datum.label"
+    group = legend & named
+    radii = unique(sorted(drawn, key=lambda point: point["radius"]), "delta")
+    picked = menu("picked", "δ", ["all", *radii], start="all")
+    chosen = area & span & (legend & f"({named}) && (picked == 'all' || picked == datum.delta)")
     base = alt.Chart(alt.Data(values=drawn))
     tips = [alt.Tooltip("label:N", title=what), alt.Tooltip("delta:N", title="δ")]
     tips += [alt.Tooltip(f"{name}:Q", title=title, format=".1%") for name, title in RATES.items()]
@@ -62,10 +66,10 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     ], span)  # fmt: skip
     chart = (
         alt.concat(plane, over, columns=2, spacing=24)
-        .add_params(highlight)
+        .add_params(highlight, picked)
         .properties(padding=PADDING, autosize=alt.AutoSizeParams(type="pad", resize=True))
     )
-    sub = subtitle(found) + ". Drag over points in one panel to find them in the other"
+    sub = subtitle(found) + ". Drag over points in one panel, or pick a δ, to find them in the other"
     return titled(chart, finding or _finding(grids, what), sub, _description(drawn), _numbers(grids, what))
 
 
