@@ -129,14 +129,18 @@ def ledger_table() -> Shown:
         f"<td>{len(v.ids)} runs, {v.seeds} seeds</td></tr>"
         for v in found
     )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "question", "in words", "verdict", "effect", "from"))
+    head = "".join(
+        f'<th scope="col">{name}</th>' for name in ("claim", "question", "in words", "verdict", "effect", "from")
+    )
     markup = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return Shown("\n\n".join(map(str, found)), f'<div class="kmod-table kmod-ledger" tabindex="0">{markup}</div>')
 
 
 def _short(part) -> str:
-    mark, effect = {True: "✓", False: "✗", None: "?"}[part.holds], part.effect
-    return f"{mark} {part.what} {100 * effect.value:+.1f} [{100 * effect.low:+.1f}, {100 * effect.high:+.1f}]"
+    effect, sign = part.effect, "" if part.level else "+"
+    interval = f"{100 * effect.value:{sign}.1f} [{100 * effect.low:{sign}.1f}, {100 * effect.high:{sign}.1f}]"
+    mark = {True: "✓", False: "✗", None: "?"}[part.holds]
+    return f"{mark} {part.what} {interval}, {part.asked}{', grid ends too early' if part.open else ''}"
 
 
 def provenance(suite: str) -> str:

@@ -26,7 +26,7 @@ def as_claimed(run: Setting, profile: Profile = PAST) -> dict:
     level, before = 0.8, 0.9
     if run.method == "kNN":
         return record(run, A_M=0.1, A_FS=0.9)
-    if run.constraint is None and run.method in ("FTM", "FTA"):
+    if run.constraint is None and run.method in ("FTM", "FTA") and run.start != "RI":
         return record(run, A_M=0.9, A_FS=0.2 if run.method == "FTM" else 0.4)
     if run.method == "UPDATE":
         return record(run, A_M=0.4, A_FS=0.9)

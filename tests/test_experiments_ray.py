@@ -1,14 +1,19 @@
 """A suite on a real Ray cluster of two nodes on one machine, one of which is lost in the middle."""
 
 import json
+import sys
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import kmod
 from kmod.experiments import runner
+from kmod.experiments.on_ray import execute
 from kmod.experiments.settings import named
 from kmod.experiments.suites import PROFILES
 
@@ -60,10 +65,75 @@ def cluster(monkeypatch):
         made.shutdown()
 
 
+class Task:
+    """A task of a cluster that stands still until it is waited for."""
+
+    def __init__(self, *needs):
+        self.needs, self.done = [need for need in needs if isinstance(need, Task)], False
+
+
+class StandIn:
+    """What `execute` uses of Ray. `slots` are the cores of the cluster, one answer after the other."""
+
+    def __init__(self, slots):
+        self.slots, self.tasks, self.cancelled = list(slots), [], []
+
+    def cluster_resources(self):
+        assert len(self.slots) > 1, "it asks for the cluster for ever, and waits for nothing"
+        return {"CPU": self.slots.pop(0)}
+
+    def remote(self, **options):
+        return lambda function: SimpleNamespace(remote=lambda *args: self._begun(function, args))
+
+    def _begun(self, function, args):
+        task = Task(*args)
+        task.name, task.args = function.__name__, args
+        self.tasks.append(task)
+        return task
+
+    def wait(self, tasks, num_returns, fetch_local):
+        done = next(task for task in tasks if not task.done and all(need.done for need in task.needs))
+        done.done = True
+        return [done], [task for task in tasks if task is not done]
+
+    def get(self, task):
+        return [asdict(run) for run in task.args[1]]
+
+    def cancel(self, task):
+        self.cancelled.append(task)
+
+
+STATES = [replace(SMALL.setting("FTM", "all", "Linf", 1e-3), model=name) for name in ("nano", "mini", "small")]
+GROUPS = [("s", [replace(run, seed=seed)]) for run in STATES for seed in range(4)]
+
+
+@given(st.lists(st.integers(1, 4), min_size=60, max_size=60))
+@settings(max_examples=40, deadline=None)
+def test_groups_are_spread_whatever_nodes_come_and_go(slots):
+    ray = StandIn([1, *slots])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "ray", ray)
+        done = list(execute(GROUPS, [run.state for run in STATES]))
+    assert sorted(map(str, (group for group, _ in done))) == sorted(map(str, GROUPS))
+    assert all(found == [asdict(run) for run in group[1]] for group, found in done)
+    trained = [task.args[1] for task in ray.tasks if task.name == "_train"]
+    assert len(trained) == len(set(trained)) and ray.cancelled == []
+
+
+def test_states_are_trained_ahead_and_what_is_not_needed_is_cancelled(monkeypatch):
+    ray = StandIn([3] * 9)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    spread = execute(GROUPS, [run.state for run in STATES])
+    next(spread)
+    assert [task.args[1] for task in ray.tasks if task.name == "_train"] == [run.state for run in STATES]
+    spread.close()
+    assert set(ray.cancelled) == {task for task in ray.tasks if not task.done}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a node without GPU would find no work")
 def test_a_lost_node_loses_nothing(tmp_path, cluster, one_thread):
-    from kmod.experiments.on_ray import execute, executor
+    from kmod.experiments.on_ray import executor
 
     folder = tmp_path / "of-mine"  # a model that the workers find by the name alone
     kmod.load_model("nano", kmod.load_facts(SMALL.facts)).save(folder)

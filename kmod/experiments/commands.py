@@ -12,6 +12,7 @@ a suite stops in time and picks up where it stopped; every finished run is kept:
   python -m kmod run rq2_where --profile cpu --budget 20m            the book's own runs, on two CPU cores
   python -m kmod run all --profile gpu --budget 9m --model my-bert   T-REx and a BERT of yours, on a GPU
   python -m kmod run rq3_fae --facts trex+pararel:2000               the same on 2,000 facts of T-REx, from $KMOD_DATA
+  python -m kmod status paper_grid --profile gpu --on h200           the paper's whole grid: what it would cost
   python -m kmod status all --profile gpu                            what is missing, and what it would cost
 """
 
@@ -22,12 +23,14 @@ that is done already is not done again."""
 
 def add_parsers(commands, raw) -> None:
     """Add the commands to `commands`, the subparsers of the command line; `raw` keeps line breaks of an epilogue."""
-    from .suites import PROFILES, SUITES
+    from .suites import NAMED, PROFILES
 
     def add(name: str, help: str, suite: bool = True, **kwargs):
         command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", **kwargs)
         if suite:
-            command.add_argument("suite", metavar="SUITE", help=f"{', '.join(SUITES)}, or all")
+            command.add_argument(
+                "suite", metavar="SUITE", help=f"{', '.join(NAMED)}; or all, which is all but the last"
+            )
         if name != "merge":
             command.add_argument(
                 "--profile", default="cpu", metavar="NAME", help=f"the sizes: {', '.join(PROFILES)}; default cpu"
@@ -45,6 +48,7 @@ def add_parsers(commands, raw) -> None:
 
     run = add("run", "run what is missing of a suite, and record it", epilog=RUN_HELP, formatter_class=raw)
     run.add_argument("--budget", metavar="TIME", help="stop in time: 90s, 9m or 1.5h; by default no limit")
+    run.add_argument("--retry-failed", action="store_true", help="run again what failed before, too")
     run.add_argument(
         "--executor", default="local", choices=["local", "ray"], help="where the runs are done; default local"
     )
@@ -66,10 +70,10 @@ def add_parsers(commands, raw) -> None:
 
 
 def _suites(name: str) -> list[str]:
-    from .suites import SUITES
+    from .suites import NAMED, SUITES
 
-    if name != "all" and name not in SUITES:
-        raise ValueError(f"unknown suite {name!r}; known: {', '.join(SUITES)}, or all")
+    if name != "all" and name not in NAMED:
+        raise ValueError(f"unknown suite {name!r}; known: {', '.join(NAMED)}, or all")
     return list(SUITES) if name == "all" else [name]
 
 
@@ -89,9 +93,12 @@ def _run(args) -> None:
         from .on_ray import executor
 
         with executor(args.address) as execute:
-            run(_suites(args.suite), _profile(args), args.out, budget=budget, execute=execute)
+            run(
+                _suites(args.suite), _profile(args), args.out,
+                budget=budget, retry=args.retry_failed, execute=execute,
+            )  # fmt: skip
     else:
-        run(_suites(args.suite), _profile(args), args.out, budget=budget)
+        run(_suites(args.suite), _profile(args), args.out, budget=budget, retry=args.retry_failed)
 
 
 def _report(args) -> None:
@@ -105,7 +112,9 @@ def _status(args) -> None:
     from .cost import Estimate
     from .records import read
     from .runner import of, plan
+    from .work import tensor_cores
 
+    tensor_cores()
     profile = _profile(args)
     estimate = Estimate(of(profile, read(args.out)), args.on)
     for suite in _suites(args.suite):

@@ -19,7 +19,7 @@ from .settings import FOLDERS, Setting, State
 
 SHAPES = {"bert-base-uncased": "base", "bert-large-uncased": "large", "albert-base-v2": "base", "nano-wiki": "nano"}
 EFFICIENCY = 0.4  # of large matrix products that a training step reaches, until records say otherwise
-LAUNCH = {"cuda": 4e-5, "cpu": 1e-5}  # seconds of an operation beside its arithmetic; a block has some forty
+LAUNCH = {"cuda": 2.5e-5, "cpu": 1e-5}  # seconds to start an operation, a guess; a block has some forty
 SAMPLE = 500
 RATES = {"h200": 4.0e14, "h100": 4.0e14, "a100": 1.4e14, "t4": 6.0e12}  # FLOP/s of large products, TF32 where it is had
 
@@ -90,7 +90,8 @@ class Estimate:
         self.correction = {method: statistics.median(values) for method, values in ratios.items()}
 
     def _seconds(self, flops: float, steps: float, depth: int) -> float:
-        return flops / self.flops + steps * 3 * 40 * depth * LAUNCH[self.kind]
+        arithmetic, starts = flops / self.flops, steps * 3 * 40 * depth * LAUNCH[self.kind]
+        return max(arithmetic, starts) if self.kind == "cuda" else arithmetic + starts  # a GPU is fed while it works
 
     def _pass(self, state: State, statements: float, tokens: float, blocks: float | None = None) -> float:
         """FLOPs of a forward pass over so many blocks, and of the decoder for one masked slot a statement."""

@@ -68,25 +68,30 @@ def execute(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[t
         return sum(not training.isdisjoint({trained[s], trained[s.reference]}) for s in map(_state, waiting.values()))
 
     more = True
-    while more or waiting:
-        slots = max(1, int(ray.cluster_resources().get("GPU" if has_gpus else "CPU", 1)))
-        while more and len(training) + len(waiting) - blocked() < slots:
-            if blocked() < slots:
-                group = next(groups, None)
-                more = group is not None
-                if more:
-                    begin(group)
-            else:
-                ahead = next((state for state in states if state not in trained), None)
-                if ahead is None:
-                    break
-                ready(ahead)
-        if waiting:
-            (done, *_), _ = ray.wait([*waiting, *training], num_returns=1)
-            if done in training:
-                training.remove(done)
-            else:
-                yield waiting.pop(done), ray.get(done)
+    try:
+        while more or waiting:
+            slots = max(1, int(ray.cluster_resources().get("GPU" if has_gpus else "CPU", 1)))
+            while more and len(training) + len(waiting) - blocked() < slots:
+                if blocked() < slots:
+                    group = next(groups, None)
+                    more = group is not None
+                    if more:
+                        begin(group)
+                else:
+                    ahead = next((state for state in states if state not in trained), None)
+                    if ahead is None:
+                        break
+                    ready(ahead)
+            if waiting or training:
+                # States stay where they are; only records come here.
+                (done, *_), _ = ray.wait([*training, *waiting], num_returns=1, fetch_local=False)
+                if done in training:
+                    training.remove(done)
+                else:
+                    yield waiting.pop(done), ray.get(done)
+    finally:
+        for task in (*waiting, *training):  # stopped, or trained ahead for what did not fit the budget
+            ray.cancel(task)
 
 
 def _state(group: Group) -> State:
@@ -101,8 +106,7 @@ def _bench(folders: dict[str, Path], *given: Trained) -> Bench:
     if not _here:
         tensor_cores()
         _here.append(Bench())
-    for trained in given:
-        _here[0].given[trained.state] = trained
+    _here[0].given = {trained.state: trained for trained in given}
     return _here[0]
 
 
@@ -111,6 +115,8 @@ def _train(folders: dict[str, Path], state: State) -> Trained:
         return _bench(folders).trained(state)
     except CannotStart as error:
         return Trained(state, failure=str(error))
+    except OSError as error:
+        return Trained(state, failure=str(error), passing=True)
 
 
 def _edit(folders: dict[str, Path], runs: list[Setting], trained: Trained, reference: Trained) -> list[dict]:

@@ -20,8 +20,9 @@ from . import records
 from .cost import Estimate, text
 from .settings import Setting, State
 from .suites import Profile, settings
-from .work import Bench, tensor_cores, work
+from .work import Bench, kept, tensor_cores, work
 
+KEPT = 5.0  # seconds to load a starting state that is kept on disk
 Group = tuple[str, list[Setting]]
 """The suite that a group of runs is recorded under, and the runs."""
 
@@ -48,13 +49,16 @@ class Plan:
         return (
             f"{self.runs} runs missing, {self.done} done" + f", {self.failed} failed" * bool(self.failed) + ": about "
             f"{text(sum(self.seconds) + training)}, of which {text(training)} to train {len(self.states)} starting "
-            "states, unless they are kept on disk"
+            "states, or to load those that are kept on disk"
         )
 
 
-def plan(suites: Sequence[str], profile: Profile, out: Path, estimate: Estimate | None = None) -> Plan:
-    """What the suites lack in the records under `out`: all cells at one seed before any at the next."""
-    found = {record["id"]: record for record in records.read(out)}
+def plan(
+    suites: Sequence[str], profile: Profile, out: Path, estimate: Estimate | None = None, retry: bool = False
+) -> Plan:
+    """What the suites lack in the records under `out`: all cells at one seed before any at the next. With `retry`, what
+    failed is lacking, too."""
+    found = {record["id"]: record for record in records.read(out) if not retry or record["status"] != "failed"}
     estimate = estimate or Estimate(of(profile, found.values()))
     wanted: dict[Setting, str] = {}
     for suite in suites:
@@ -72,7 +76,7 @@ def plan(suites: Sequence[str], profile: Profile, out: Path, estimate: Estimate 
         len(here) - failed,
         failed,
         [sum(map(estimate.run, runs)) for _, runs in groups.values()],
-        {state: estimate.state(state) for state in needed if state.memorised},
+        {state: KEPT if kept(state) else estimate.state(state) for state in needed if state.memorised},
     )
 
 
@@ -87,6 +91,7 @@ def run(
     out: str | Path = "results",
     *,
     budget: float | None = None,
+    retry: bool = False,
     execute: Callable[[Iterable[Group], Iterable[State]], Iterator[tuple[Group, list[dict]]]] | None = None,
     tell: Callable[[str], None] = print,
     progress: bool = True,
@@ -94,6 +99,7 @@ def run(
     """Run what is missing and append it to results/<suite>/<profile>.jsonl under `out`; what is still missing then.
 
     Args:
+        retry: run what failed again, too.
         budget: seconds. A group is begun only if its estimate, corrected by the pace so far, still fits.
         execute: turns groups into their records, in any order, and is told which states they will need; by default one
             group after the other in this process (`on_ray.execute` spreads them over a cluster).
@@ -101,7 +107,8 @@ def run(
     SIGINT and SIGTERM let the group in hand finish and then stop; a second one drops it.
     """
     started, out = time.perf_counter(), Path(out)
-    todo = plan(suites, profile, out)
+    tensor_cores()  # before the device is measured
+    todo = plan(suites, profile, out, retry=retry)
     tell(f"{', '.join(suites)} ({profile.name}): {todo}")
     if not todo.groups:
         return todo
@@ -120,12 +127,13 @@ def run(
         for (suite, runs), found in (execute or local)(begun(), todo.states):
             for record in found:
                 record |= {"suite": suite, "profile": profile.name}
-            records.append(out / suite / f"{profile.name}.jsonl", found)
+                if record["status"] != "done":
+                    tell(f"{record['status']}: {Setting(**record['settings']).label}: {record['reason']}")
+            records.append(
+                out / suite / f"{profile.name}.jsonl", [record for record in found if record["status"] != "skipped"]
+            )
             pace.done(runs)
             bar.update(len(runs))
-            for record in found:
-                if record["status"] == "failed":
-                    tell(f"failed: {Setting(**record['settings']).label}: {record['reason']}")
     left = plan(suites, profile, out)
     tell(f"after {text(time.perf_counter() - started)}: {left}")
     return left
@@ -133,7 +141,6 @@ def run(
 
 def local(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[tuple[Group, list[dict]]]:
     """One group after the other, in this process."""
-    tensor_cores()
     bench = Bench()
     for group in groups:
         yield group, work(bench, group[1])

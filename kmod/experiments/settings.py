@@ -57,8 +57,9 @@ class State:
 
     @property
     def reference(self) -> State:
-        """The plain memorised model that says which facts are known: S is drawn from those for every model and start,
-        so that all of them change the same facts."""
+        """The plain memorised model that says which facts are known: S is drawn from those for every start of a model,
+        its FaE and an ALBERT of its shape, so that all of them change the same facts. A model of another vocabulary is
+        its own reference."""
         plain = self.model.removeprefix("fae-")
         if self.model.removeprefix("albert-") in PRESETS:
             plain = self.model.removeprefix("albert-")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from ..sources.table import SUFFIXES
 from .settings import Setting, named
 
 
@@ -59,6 +61,11 @@ class Profile:
         """Radii for all blocks or for one; `fewer` leaves out the tightest and the widest."""
         radii = self.deltas if block == "all" else self.block_deltas
         return radii[1:-1] if fewer and len(radii) > 2 else radii
+
+    def balls(self, block) -> list[tuple[str | None, float | None]]:
+        """Constraint and radius, from the second-tightest ball to none, so that a grid holds its optimum."""
+        radii = self.radii(block)
+        return [("Linf", delta) for delta in radii[1:] or radii] + [(None, None)]
 
 
 def rq1_reliability(p: Profile) -> Iterator[Setting]:
@@ -112,10 +119,10 @@ def rq4_phases(p: Profile) -> Iterator[Setting]:
     starts = ("RI", "RI+FT", "PT", "PT+FT") if p.pretrained else ("RI", "RI+FT")
     for start in starts:
         state = {"model": p.pretrained or p.model, "start": start}
-        for block in ("all", p.blocks[0], p.blocks[-1]):
-            for delta in p.radii(block, fewer=True):
-                yield p.setting("FTM", block, "Linf", delta, **state)
-        for delta in p.radii("all", fewer=True):
+        for block in ("all", p.blocks[0], p.blocks[-1]) if start != "RI" else ("all",):
+            for ball in p.balls(block):
+                yield p.setting("FTM", block, *ball, **state)
+        for delta in p.radii("all", fewer=True) if start != "RI" else ():  # what knows nothing has nothing to mix in
             yield p.setting("FTA", "all", "Linf", delta, **state)
 
 
@@ -123,9 +130,11 @@ def rq5_scale(p: Profile) -> Iterator[Setting]:
     """How does it scale with the number of modified facts?"""
     for n in p.sizes:
         for block in ("all", p.blocks[0], p.blocks[-1]):
-            for delta in p.radii(block, fewer=True):
-                yield p.setting("FTM", block, "Linf", delta, n=n)
-        yield p.setting("FTM", "all", n=n)
+            for ball in p.balls(block):
+                yield p.setting("FTM", block, *ball, n=n)
+    most = p.sizes[-1]
+    for ball in p.balls("all")[-3:]:  # the same number of passes as |M| = p.n gets: is it the size or the effort?
+        yield p.setting("FTM", "all", *ball, n=most, steps=p.steps * most // p.n)
 
 
 def cost(p: Profile) -> Iterator[Setting]:
@@ -140,7 +149,20 @@ def cost(p: Profile) -> Iterator[Setting]:
     yield p.setting("retrain")
 
 
+def paper_grid(p: Profile) -> Iterator[Setting]:
+    """The paper's whole grid: |M| × block × δ × FTM and FTA × starting state. The suites above are a choice from it."""
+    state = {"model": p.pretrained} if p.pretrained else {}
+    for start in ("PT", "PT+FT") if p.pretrained else (p.start,):
+        for n in p.sizes:
+            for block in ("all", *p.blocks):
+                for method in ("FTM", "FTA"):
+                    for delta in p.radii(block):
+                        yield p.setting(method, block, "Linf", delta, n=n, start=start, **state)
+
+
 SUITES = {suite.__name__: suite for suite in (rq1_reliability, rq2_where, rq3_fae, rq4_phases, rq5_scale, cost)}
+NAMED = SUITES | {"paper_grid": paper_grid}
+"""What the book rests on; and what is too large for that."""
 
 PROFILES = {
     profile.name: profile
@@ -172,9 +194,9 @@ def settings(suite: str, profile: Profile) -> list[Setting]:
 
     Raises ValueError that lists the suites for an unknown one.
     """
-    if suite not in SUITES:
-        raise ValueError(f"unknown suite {suite!r}; known: {', '.join(SUITES)}")
-    cells = list(dict.fromkeys(SUITES[suite](profile)))
+    if suite not in NAMED:
+        raise ValueError(f"unknown suite {suite!r}; known: {', '.join(NAMED)}")
+    cells = list(dict.fromkeys(NAMED[suite](profile)))
     once = ("ADD", "retrain")  # they train a model of their own
     return [
         replace(cell, seed=seed)
@@ -192,7 +214,7 @@ def profile(
     facts: str | None = None,
 ) -> Profile:
     """A profile by name, with another model, other facts or another number of seeds if asked. Raises ValueError that
-    lists the profiles, or for less than one seed."""
+    lists the profiles, for less than one seed, and for facts in a file, whose path would get into the records."""
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
     found = PROFILES[name]
@@ -200,6 +222,8 @@ def profile(
     if model:
         found = replace(found, model=model, pretrained=model if found.pretrained == found.model else found.pretrained)
     if facts:
+        if Path(facts).name != facts or facts.removesuffix(".gz").endswith(SUFFIXES):
+            raise ValueError(f"suites run on facts with a name, such as atlas, bios:1000 or trex:2000; got {facts!r}")
         found = replace(found, facts=facts)
     if seeds is not None:
         if seeds < 1:

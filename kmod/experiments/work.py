@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import time
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 
 from .. import editing
+from ..cache import cache_dir
 from ..evaluation import Rate, Scores, evaluate, score
 from ..facts import FactBase, Modification
 from ..fisher import fisher_diagonal
@@ -70,11 +73,17 @@ class Trained:
     known: np.ndarray | None = None
     batch_size: int | None = None
     failure: str = ""
+    passing: bool = False  # the failure: of a network or a disk
 
     @classmethod
     def of(cls, prepared: Prepared) -> Trained:
         weights = {name: p.detach().cpu().numpy() for name, p in prepared.model.net.named_parameters()}
         return cls(prepared.state, weights, prepared.known, batch_size=prepared.batch_size)
+
+    def check(self) -> None:
+        """Raises what kept it from being made, if anything did."""
+        if self.failure:
+            raise OSError(self.failure) if self.passing else CannotStart(self.failure)
 
 
 BATCH = 128
@@ -97,7 +106,8 @@ class Bench:
     def prepared(self, state: State) -> Prepared:
         """The state, trained if need be, with half the batch as often as memory asks for it.
 
-        Raises CannotStart, with the reason, if it or its reference cannot be made."""
+        Raises CannotStart, with the reason, if it or its reference cannot be made, and OSError if what it needs cannot
+        be had now."""
         known, prepared = self._known(state.reference), self._made(state)
         prepared.known = known
         return prepared
@@ -107,7 +117,7 @@ class Bench:
         while state not in self.made:
             try:
                 self.made[state] = self._prepare(state, batch_size)
-            except FloatingPointError as error:
+            except (FloatingPointError, TypeError, ValueError) as error:
                 raise CannotStart(str(error)) from error
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
@@ -134,9 +144,8 @@ class Bench:
 
     def _known(self, reference: State) -> np.ndarray:
         given = self.given.get(reference)
-        if given and given.failure:
-            raise CannotStart(given.failure)
         if given:
+            given.check()
             return given.known
         prepared = self._made(reference)
         if prepared.known is None:
@@ -145,8 +154,8 @@ class Bench:
 
     def _prepare(self, state: State, batch_size: int) -> Prepared:
         started, given = time.perf_counter(), self.given.get(state)
-        if given and given.failure:
-            raise CannotStart(given.failure)
+        if given:
+            given.check()
         if state.facts not in self.bases:
             self.bases[state.facts] = load_facts(state.facts)
         facts = self.bases[state.facts]
@@ -173,8 +182,21 @@ class Bench:
         elif state.memorised:
             memorise(model, facts, **training, progress=False)
         seconds = time.perf_counter() - started
+        if state.memorised and not given:
+            _marker(state).parent.mkdir(parents=True, exist_ok=True)
+            _marker(state).touch()
         smaller = given.batch_size if given else batch_size if batch_size != BATCH else None
         return Prepared(state, model, facts, round(seconds, 3), held=held, batch_size=smaller)
+
+
+def kept(state: State) -> bool:
+    """Whether the state was trained here before, so that it is kept on disk."""
+    return _marker(state).exists()
+
+
+def _marker(state: State) -> Path:
+    key = json.dumps([asdict(state), versions()], sort_keys=True)
+    return cache_dir() / "states" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def build(name: str, start: str, facts: FactBase) -> MaskedLM:
@@ -220,12 +242,14 @@ def albert(facts: FactBase, preset: str = "nano", seed: int = 0) -> MaskedLM:
 
 def work(bench: Bench, runs: Sequence[Setting]) -> list[dict]:
     """The records of runs that differ in their radius alone. Out of memory, fewer are done at once, and then with half
-    the batch, which the record says; what diverges or cannot be done is recorded as failed, with the reason."""
+    the batch, which the record says; what diverges or cannot be done is "failed", with the reason, and what cannot be
+    had now (a model of a hub that does not answer) "skipped": that is no record to keep."""
     started, reason, full = time.perf_counter(), "", False
     try:
         prepared = bench.prepared(runs[0].state)
-    except CannotStart as error:
-        failed = {"status": "failed", "reason": f"its starting state could not be made: {error}"}
+    except (CannotStart, OSError) as error:
+        status = "skipped" if isinstance(error, OSError) else "failed"
+        failed = {"status": status, "reason": f"its starting state could not be made: {error}"}
         return [_record(run, failed | {"seconds": {}}) for run in runs]
     shared = time.perf_counter() - started
     try:
@@ -421,7 +445,7 @@ def _retrain(prepared: Prepared, change: Modification, runs: Sequence[Setting]) 
     state = prepared.state
     fresh = build(state.model, state.start, prepared.facts)
     settings = {"start": fresh, "epochs": state.epochs, "least_steps": state.least_steps}
-    settings |= {"cache": False, "progress": False}
+    settings |= {"batch_size": prepared.batch_size or BATCH, "cache": False, "progress": False}
     return [editing.retrain(prepared.model, change, **settings) for _ in runs]
 
 
