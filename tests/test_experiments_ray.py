@@ -76,10 +76,11 @@ class StandIn:
     """What `execute` uses of Ray. `slots` are the cores of the cluster, one answer after the other."""
 
     def __init__(self, slots):
-        self.slots, self.tasks, self.cancelled = list(slots), [], []
+        self.slots, self.tasks, self.cancelled, self.asked = list(slots), [], [], False
 
     def cluster_resources(self):
-        assert len(self.slots) > 1, "it asks for the cluster for ever, and waits for nothing"
+        assert not self.asked, "it asks for the cluster for ever, and waits for nothing"
+        self.asked = bool(self.tasks)
         return {"CPU": self.slots.pop(0)}
 
     def remote(self, **options):
@@ -92,6 +93,7 @@ class StandIn:
         return task
 
     def wait(self, tasks, num_returns, fetch_local):
+        self.asked = False
         done = next(task for task in tasks if not task.done and all(need.done for need in task.needs))
         done.done = True
         return [done], [task for task in tasks if task is not done]
