@@ -317,6 +317,16 @@ def test_row_charts_of_one_seed_say_so_and_of_none_refuse(name):
         ROW_CHARTS[name]([])
 
 
+def test_what_an_edit_is_worth_stands_beside_the_model_left_alone():
+    told = [dict(row, A_FS_before=0.9) for row in grid()]
+    for draw in (charts.tradeoff_curves, charts.heat_map, charts.over_size):
+        rows = [dict(row, n=n) for n in (8, 32) for row in told] if draw is charts.over_size else told
+        spec = draw(rows).to_dict()
+        assert "the model left alone" in " ".join(spec["title"]["subtitle"]) and "45.0 %" in json.dumps(spec)
+        apart = [dict(row, A_FS_before=row["A_FS_before"] - 0.1 * (row["seed"] == 0)) for row in rows]
+        assert "left alone" not in json.dumps(draw(apart).to_dict())
+
+
 def test_brushes_link_the_panels_and_fit_the_page():
     spec = json.loads(ElementTree.fromstring(bundle(charts.tradeoff_curves(grid()))["text/html"]).find("script").text)
     select = {p["name"]: p["select"]["type"] for p in spec["params"] if "select" in p}

@@ -42,17 +42,14 @@ def lead(options: Mapping[object, Mapping[int, float]]) -> Lead:
 
 
 def best_delta(grid: Mapping[object, Cell]) -> object:
-    """The δ with the highest mean Ā; an edit without a limit only where there is no other."""
-    limited = {delta: cell for delta, cell in grid.items() if delta is not None} or grid
-    return max(limited, key=lambda delta: fmean(values(limited[delta], "A_mean").values()))
+    """The δ with the highest mean Ā; None if no limit at all is best."""
+    return max(grid, key=lambda delta: fmean(values(grid[delta], "A_mean").values()))
 
 
 def held_out(grid: Mapping[object, Cell]) -> dict[int, float]:
     """Ā by seed at the δ that is best on the other seeds: a comparison that does not gain from the choice of δ."""
-    limited = [values(c, "A_mean") for delta, c in grid.items() if delta is not None] or [
-        values(c, "A_mean") for c in grid.values()
-    ]
-    whole = [cell for cell in limited if len(cell) == max(map(len, limited))]
+    tried = [values(cell, "A_mean") for cell in grid.values()]
+    whole = [cell for cell in tried if len(cell) == max(map(len, tried))]
     return {seed: whole[best(whole, seed)][seed] for seed in whole[0] if seed in whole[best(whole, seed)]}
 
 

@@ -6,7 +6,7 @@ import altair as alt
 
 from .compare import by_delta, lead
 from .page import titled
-from .runs import RATES, around, cells, subtitle, values
+from .runs import RATES, around, cells, left_alone, subtitle, values
 from .summary import delta_text
 from .theme import PADDING, menu
 from .words import at, capital, pct, percent_columns, points
@@ -58,7 +58,9 @@ def heat_map(rows: Iterable[Mapping], what: str = "block", finding: str | None =
     ]  # fmt: skip
     chart = alt.layer(*layers).add_params(pick)
     chart = chart.properties(width="container", height=34 * len(labels) + 10, padding=PADDING)
+    alone = left_alone(found)
     sub = subtitle(found, "Intervals in the table")
+    sub += "" if alone is None else f". Ā of the model left alone is {pct(alone)}"
     sub += ". Percent; ★ is the highest, the colour runs from the lowest cell to the highest"
     sub += "; empty cells were not run" * (len(found) < len(labels) * len(deltas))
     return titled(chart, finding or _finding(found, what), sub, _description(grids), _numbers(grids, what))

@@ -7,7 +7,7 @@ import altair as alt
 
 from .compare import Lead, best_delta, by_delta, held_out, lead
 from .page import titled
-from .runs import RATE_TITLES, RATES, around, cells, subtitle, values
+from .runs import RATE_TITLES, RATES, around, cells, left_alone, subtitle, values
 from .summary import delta_text
 from .theme import PADDING, by_label, delta_axis, menu, numbered, percent, shown, unique
 from .words import at, capital, pct, percent_columns, points
@@ -40,7 +40,7 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     tips += [alt.Tooltip(f"{name}:Q", title=title, format=".1%") for name, title in RATES.items()]
     tips += [alt.Tooltip("n:Q", title="seeds")]
 
-    def panel(x, y, whiskers, *selections):
+    def panel(x, y, whiskers, *selections, below=()):
         inner = (
             base.transform_filter("!datum.unconstrained")
             .transform_calculate(line=numbered(labels))
@@ -48,6 +48,7 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
         )
         dots = base.mark_point(filled=True, size=70).encode(x=x, y=y, **marks, tooltip=tips, opacity=shown(chosen))
         return alt.layer(
+            *below,
             inner.encode(x=x, y=y, order="at:Q", opacity=shown(group, 0.75, 0.1), **style),
             *(base.mark_rule(strokeWidth=1.5).encode(color=marks["color"], opacity=shown(chosen, 0.6, 0.08), **whisker)
               for whisker in whiskers),
@@ -63,14 +64,32 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     ], area, legend)  # fmt: skip
     over = panel(radius, mean_y, [
         {"y": percent(alt.Y, "A_mean_low", RATE_TITLES["A_mean"], None), "y2": "A_mean_high:Q", "x": radius}
-    ], span)  # fmt: skip
+    ], span, below=untouched(found, RATE_TITLES["A_mean"]))  # fmt: skip
     chart = (
         alt.concat(plane, over, columns=2, spacing=24)
         .add_params(highlight, picked)
         .properties(padding=PADDING, autosize=alt.AutoSizeParams(type="pad", resize=True))
     )
-    sub = subtitle(found) + ". Drag over points in one panel, or pick a δ, to find them in the other"
+    sub = (
+        subtitle(found)
+        + untouched_words(found)
+        + ". Drag over points in one panel, or pick a δ, to find them in the other"
+    )
     return titled(chart, finding or _finding(grids, what), sub, _description(drawn), _numbers(grids, what))
+
+
+def untouched(found: dict, title: str) -> list[alt.Chart]:
+    """A dotted line at Ā of the model that is left alone, on an axis with this title."""
+    alone = left_alone(found)
+    if alone is None:
+        return []
+    line = alt.Chart(alt.Data(values=[{"mean": alone}])).mark_rule(strokeDash=[2, 4], color="currentColor")
+    return [line.encode(y=percent(alt.Y, "mean", title, None))]
+
+
+def untouched_words(found: dict) -> str:
+    alone = left_alone(found)
+    return "" if alone is None else f". Dotted: Ā of the model left alone, {pct(alone)}"
 
 
 def _points(grids: dict) -> list[dict]:

@@ -116,6 +116,15 @@ def around(numbers: Iterable[float], log: bool = False, rate: bool = True) -> Me
     return Mean(found.value, max(0.0, low), min(1.0, high), found.n) if rate else Mean(found.value, low, high, found.n)
 
 
+def left_alone(found: Mapping[tuple, Cell]) -> float | None:
+    """Ā of the model without any edit, if all rows have the same to 2 points: half its accuracy, for it answers none of
+    the new facts. None where the rows do not say, or differ."""
+    before = [row.get("A_FS_before") for cell in found.values() for row in cell.values()]
+    if None in before or max(before) - min(before) > 0.02:
+        return None
+    return sum(before) / len(before) / 2
+
+
 def subtitle(found: Mapping[tuple, Cell], marks: str = "Whiskers") -> str:
     """What was run, on how many facts and seeds, and what the intervals are, from the rows."""
     first = [row for cell in found.values() for row in cell.values()]

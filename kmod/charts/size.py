@@ -8,6 +8,7 @@ import altair as alt
 from ..experiments.statistics import Mean
 from .compare import best_delta, by_delta, lead
 from .page import titled
+from .plane import untouched, untouched_words
 from .runs import RATES, around, cells, subtitle, values
 from .summary import delta_text
 from .theme import PADDING, by_label, menu, named_ticks, numbered, percent, shown
@@ -43,6 +44,7 @@ def over_size(rows: Iterable[Mapping], what: str = "block", finding: str | None 
         alt.Tooltip(f"{k}:Q", title=t, format=".1%") for k, t in (("mean", "mean"), ("low", "from"), ("high", "to"))
     ]
     layers = [
+        *(line.transform_filter(f"metric == '{MENU['A_mean']}'") for line in untouched(found, "accuracy")),
         base.transform_calculate(line=numbered(labels))
         .mark_line(strokeWidth=2)
         .encode(x=x, y=y, opacity=shown(front), **style),
@@ -59,7 +61,7 @@ def over_size(rows: Iterable[Mapping], what: str = "block", finding: str | None 
         menu("highlight", capital(what), ["all", *labels], start="all"),
     ]
     chart = alt.layer(*layers).add_params(*menus).properties(width="container", height=300, padding=PADDING)
-    sub = subtitle(found) + f". δ {BEST} is chosen at each |M| on the seeds shown"
+    sub = subtitle(found) + untouched_words(found) + f". δ {BEST} is chosen at each |M| on the seeds shown"
     return titled(chart, finding or _finding(grids, what), sub, _description(drawn), _numbers(drawn, what))
 
 
