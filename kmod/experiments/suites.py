@@ -62,10 +62,11 @@ class Profile:
         radii = self.deltas if block == "all" else self.block_deltas
         return radii[1:-1] if fewer and len(radii) > 2 else radii
 
-    def balls(self, block) -> list[tuple[str | None, float | None]]:
-        """Constraint and radius, from the second-tightest ball to none, so that a grid holds its optimum."""
+    def balls(self, block, n: int = 0) -> list[tuple[str | None, float | None]]:
+        """Constraint and radius, from a tight ball to none, so that a grid holds its optimum; the tightest are left out,
+        one more where many facts are to be learnt."""
         radii = self.radii(block)
-        return [("Linf", delta) for delta in radii[1:] or radii] + [(None, None)]
+        return [("Linf", delta) for delta in radii[2 if n > self.n else 1 :] or radii[-1:]] + [(None, None)]
 
 
 def rq1_reliability(p: Profile) -> Iterator[Setting]:
@@ -122,7 +123,7 @@ def rq4_phases(p: Profile) -> Iterator[Setting]:
         for block in ("all", p.blocks[0], p.blocks[-1]) if start != "RI" else ("all",):
             for ball in p.balls(block):
                 yield p.setting("FTM", block, *ball, **state)
-        for delta in p.radii("all", fewer=True) if start != "RI" else ():  # what knows nothing has nothing to mix in
+        for delta in p.radii("all", fewer=True) if start == starts[-1] else ():
             yield p.setting("FTA", "all", "Linf", delta, **state)
 
 
@@ -130,10 +131,10 @@ def rq5_scale(p: Profile) -> Iterator[Setting]:
     """How does it scale with the number of modified facts?"""
     for n in p.sizes:
         for block in ("all", p.blocks[0], p.blocks[-1]):
-            for ball in p.balls(block):
+            for ball in p.balls(block, n):
                 yield p.setting("FTM", block, *ball, n=n)
     most = p.sizes[-1]
-    for ball in p.balls("all")[-3:]:  # the same number of passes as |M| = p.n gets: is it the size or the effort?
+    for ball in p.balls("all")[-2:]:  # the same number of passes as |M| = p.n gets: is it the size or the effort?
         yield p.setting("FTM", "all", *ball, n=most, steps=p.steps * most // p.n)
 
 
