@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,6 +20,9 @@ from .experiments.settings import Setting
 from .experiments.statistics import Mean, mean
 from .experiments.suites import SUITES, Profile
 from .experiments.suites import profile as named
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 MARKS = {"reproduced": "✓", "not reproduced": "✗", "mixed": "±", "undecided": "?", "not yet run": "–"}
 
@@ -141,6 +145,13 @@ def _short(part) -> str:
     interval = f"{100 * effect.value:{sign}.1f} [{100 * effect.low:{sign}.1f}, {100 * effect.high:{sign}.1f}]"
     mark = {True: "✓", False: "✗", None: "?"}[part.holds]
     return f"{mark} {part.what} {interval}, {part.asked}{', grid ends too early' if part.open else ''}"
+
+
+def takeaway(text: str) -> Markdown:
+    """What a chapter comes to, in Markdown, as a box on the page."""
+    from IPython.display import Markdown
+
+    return Markdown(f":::{{admonition}} Takeaway\n:class: tip\n{text}\n:::")
 
 
 def provenance(suite: str) -> str:

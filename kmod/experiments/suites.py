@@ -63,8 +63,8 @@ class Profile:
         return radii[1:-1] if fewer and len(radii) > 2 else radii
 
     def balls(self, block, n: int = 0) -> list[tuple[str | None, float | None]]:
-        """Constraint and radius, from a tight ball to none, so that a grid holds its optimum; the tightest are left out,
-        one more where many facts are to be learnt."""
+        """Constraint and radius, from a tight ball to none, so that a grid holds its optimum. The tightest is left out,
+        and the next where many facts are to be learnt."""
         radii = self.radii(block)
         return [("Linf", delta) for delta in radii[2 if n > self.n else 1 :] or radii[-1:]] + [(None, None)]
 
