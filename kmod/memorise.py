@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .cache import cache_dir
+from .checkpoint import Checkpoint
 from .evaluation import Rate, score
 from .facts import FactBase
 from .models.masked_lm import MaskedLM
@@ -52,6 +54,7 @@ def memorise(
     least_steps: int = 500,
     seed: int = 0,
     cache: bool = True,
+    within: float | None = None,
     progress: bool = True,
 ) -> Memorised:
     """Train the parameters of `model`, **in place**, on the evidences of `facts` until they are recalled.
@@ -64,15 +67,22 @@ def memorise(
     edit.
 
     With `cache`, the weights are kept under `cache_dir()`, named by the hash of the model, the facts, the settings and
-    the versions; the same call then loads them.
+    the versions; the same call then loads them. A long training is kept every few minutes as well: interrupted, even
+    killed, the same call goes on from there, to the same weights.
 
-    Raises ValueError for facts without evidences, or objects outside the model's vocabulary, before any training.
+    Args:
+        within: seconds (with `cache` only). A training that takes longer is kept, and the same call goes on with it.
+
+    Raises ValueError for facts without evidences, or objects outside the model's vocabulary, before any training, and
+    TimeoutError when the time is up.
     """
     if model.net.config.model_type == "fae":
         raise TypeError("a FaE has more to learn than its answers: train it with kmod.train_fae(model, facts)")
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
     if least_steps != 500:
         settings["least_steps"] = least_steps
+    if within is not None and not cache:
+        raise ValueError("within needs cache=True: a training that is not kept cannot go on")
     if not (epochs > 0 and batch_size > 0 and lr > 0):
         raise ValueError(f"epochs, batch_size and lr must be above 0; got {settings}")
     key = json.dumps([model.fingerprint(), facts.fingerprint(), settings, versions(), "memorise.1"], sort_keys=True)
@@ -93,10 +103,15 @@ def memorise(
             f"at most {steps:,} steps, about {estimate / 60:.1f} minutes on this machine"
         )
 
-    def recalled(history: History) -> str | None:
-        whole = history.steps % epoch == 0 and min(history.recall[-epoch:]) == 1.0
-        return "recalled" if whole else None
+    started, up = time.perf_counter(), "the time is up"
 
+    def ended(history: History) -> str | None:
+        if history.steps % epoch == 0 and min(history.recall[-epoch:]) == 1.0:
+            return "recalled"
+        late = within is not None and time.perf_counter() - started > within and history.steps < steps
+        return up if late else None
+
+    checkpoint = Checkpoint(path.with_suffix(".partial"), key) if cache else None
     history = fit(
         model,
         evidences,
@@ -108,9 +123,12 @@ def memorise(
         decay=True,
         clip=1.0,
         seed=seed,
-        stop=recalled,
+        stop=ended,
+        checkpoint=checkpoint,
         progress="memorising" if progress else None,
     )
+    if history.stopped == up:
+        raise TimeoutError(f"the time is up after {history.steps:,} of at most {steps:,} steps; run again to go on")
     reached = score(model, facts, examples=examples)
     report = Memorised(
         reached.rate("evidences"), reached.rate("tests"), history.steps, round(history.seconds, 1), history.stopped
@@ -118,6 +136,7 @@ def memorise(
     if cache:
         try:
             _save(model, path, report, key)
+            checkpoint.drop()
         except OSError as error:  # a full or read-only disk must not cost the training
             warnings.warn(f"memorised, but not kept on disk: {error}", stacklevel=2)
     return report

@@ -19,6 +19,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
+from .checkpoint import Checkpoint
 from .models.activations import activations
 from .models.masked_lm import MaskedLM, all_slots_right, evaluating
 from .models.statements import Batch, Examples
@@ -125,6 +126,7 @@ def fit(
     penalty: Callable[[int], Tensor] | None = None,
     project: Callable[[], Mapping[str, Tensor] | None] | None = None,
     stop: Callable[[History], str | None] | None = None,
+    checkpoint: Checkpoint | None = None,
     seed: int = 0,
     progress: str | None = None,
 ) -> History:
@@ -141,6 +143,7 @@ def fit(
         project: called after every optimiser step. Adam's moments are left as they are, save for what it returns:
             parameter name → bool mask of the elements whose moments start anew.
         stop: called after every step with the history; a reason to stop, or None.
+        checkpoint: where the training goes on after an interruption, as if there had been none.
         progress: the label of a progress bar; None shows none.
 
     Dropout is off. The order of the batches depends on `seed` alone; global random state is neither used nor changed.
@@ -151,13 +154,17 @@ def fit(
     history, rng = History(), np.random.default_rng(seed)
     leaves = list(params.values())
     optimizer = torch.optim.Adam(leaves, lr=lr, fused=True)  # fused: one pass over many small tensors
-    started = time.perf_counter()
-    bar = tqdm(total=steps, desc=progress, leave=False, disable=silent(progress))
+    if checkpoint:
+        checkpoint.load(params, optimizer, history)
+    done, started = history.steps, time.perf_counter() - history.seconds
+    bar = tqdm(total=steps, initial=done, desc=progress, leave=False, disable=silent(progress))
     batches = random_batches(examples, mix, batch_size, rng)
     try:
         with evaluating(model), bar:
             forward = Forward(model, examples if mix is None else Examples.join(examples, mix), params, lowest)
             for step, chosen in zip(range(steps), batches, strict=False):
+                if step < done:
+                    continue
                 for group in optimizer.param_groups:
                     group["lr"] = lr * schedule(step, steps, warmup, decay)
                 logits, batch = forward(chosen)
@@ -182,9 +189,16 @@ def fit(
                 if step % 20 == 0:
                     bar.set_postfix_str(f"loss {history.loss[-1]:.3f}")
                 report(history)
-                if stop and (reason := stop(history)):
+                reason = stop(history) if stop else None
+                if checkpoint:
+                    checkpoint.keep(params, optimizer, history, now=reason is not None)
+                if reason:
                     history.stopped = reason
                     break
+    except KeyboardInterrupt:
+        if checkpoint:
+            checkpoint.keep(params, optimizer, history, now=True)
+        raise
     finally:
         optimizer.zero_grad()
     if not all(leaf.isfinite().all() for leaf in leaves):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import kmod
+from kmod.experiments import runner
 from kmod.experiments import work as module
 from kmod.experiments.suites import PROFILES
 from kmod.experiments.work import Bench, Trained, albert, build, thinned, work
@@ -163,6 +164,42 @@ def test_a_state_that_cannot_be_made_fails_its_runs_and_other_errors_are_not_hid
     bench, _ = stub(monkeypatch, lambda runs: RuntimeError("shapes differ"))
     with pytest.raises(RuntimeError, match="shapes differ"):
         work(bench, GROUP)
+
+
+def test_memorising_that_does_not_fit_the_budget_is_gone_on_with_next_time(monkeypatch, tmp_path):
+    """Whatever the budget, a suite that is run often enough ends."""
+    calls, now = [], [0.0]
+
+    def memorise(model, facts, *, within, **others):
+        calls.append(within)
+        if within is not None:
+            now[0] += within
+            raise TimeoutError("the time is up; run again to go on")
+
+    monkeypatch.setattr(module, "memorise", memorise)
+    for place in (module, runner):
+        monkeypatch.setattr(place, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(runner, "kept", lambda state: False)
+    monkeypatch.setattr(runner.Estimate, "state", lambda self, state: 10_000.0)
+    said = []
+    profile = replace(SMOKE, least_steps=59)
+    for budget in (60, 60, None):
+        left = runner.run(["cost"], profile, tmp_path, budget=budget, tell=said.append, progress=False)
+        assert left.groups == [] if budget is None else left.done == 0
+    assert 0 < calls[0] < 60 and 0 < calls[1] < 60 and calls[2] is None
+    assert sum("skipped:" in line and "run again to go on" in line for line in said) == 2
+    assert sum("does not fit the time left" in line for line in said) == 2
+
+
+def test_what_cannot_be_had_now_is_no_record(monkeypatch, tmp_path):
+    def unreachable(name, facts=None):
+        raise OSError("the hub does not answer")
+
+    monkeypatch.setattr(module, "load_model", unreachable)
+    said = []
+    left = runner.run(["cost"], replace(SMOKE, least_steps=58), tmp_path, tell=said.append, progress=False)
+    assert left.failed == left.done == 0 and left.groups and not list(tmp_path.rglob("*.jsonl"))
+    assert sum("skipped:" in line and "the hub does not answer" in line for line in said) == left.runs
 
 
 def test_a_bench_keeps_the_last_states(monkeypatch):

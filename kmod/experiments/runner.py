@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -100,7 +101,8 @@ def run(
 
     Args:
         retry: run what failed again, too.
-        budget: seconds. A group is begun only if its estimate, corrected by the pace so far, still fits.
+        budget: seconds. A group is begun only if its estimate, corrected by the pace so far, still fits. Memorising
+            that does not is begun all the same, kept when the time is up, and gone on with in the next call.
         execute: turns groups into their records, in any order, and is told which states they will need; by default one
             group after the other in this process (`on_ray.execute` spreads them over a cluster).
 
@@ -119,12 +121,12 @@ def run(
             for index, group in enumerate(todo.groups):
                 if stopped():
                     return
-                if not pace.fits(index):
+                if not pace.fits(index) and not (execute is None and pace.can_begin_training(index)):
                     tell(f"the next group needs about {text(pace.needs(index))}: it does not fit the time left")
                     return
                 yield group
 
-        for (suite, runs), found in (execute or local)(begun(), todo.states):
+        for (suite, runs), found in (execute or partial(local, until=pace.until))(begun(), todo.states):
             for record in found:
                 record |= {"suite": suite, "profile": profile.name}
                 if record["status"] != "done":
@@ -132,17 +134,23 @@ def run(
             records.append(
                 out / suite / f"{profile.name}.jsonl", [record for record in found if record["status"] != "skipped"]
             )
-            pace.done(runs)
+            if not any(record["status"] == "skipped" for record in found):
+                pace.done(runs)
             bar.update(len(runs))
     left = plan(suites, profile, out)
     tell(f"after {text(time.perf_counter() - started)}: {left}")
     return left
 
 
-def local(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[tuple[Group, list[dict]]]:
-    """One group after the other, in this process."""
+def local(
+    groups: Iterable[Group],
+    states: Iterable[State] = (),
+    until: Callable[[list[Setting]], float | None] = lambda _: None,
+) -> Iterator[tuple[Group, list[dict]]]:
+    """One group after the other, in this process. `until` says when memorising has to leave time for a group's runs."""
     bench = Bench()
     for group in groups:
+        bench.until = until(group[1])
         yield group, work(bench, group[1])
 
 
@@ -167,6 +175,19 @@ class Pace:
 
     def fits(self, index: int) -> bool:
         return self.budget is None or time.perf_counter() - self.started + self.needs(index) <= self.budget
+
+    def until(self, runs: Sequence[Setting]) -> float | None:
+        """By when the starting state of the runs must be there."""
+        if self.budget is None:
+            return None
+        return self.started + self.budget - self.factor * self.estimates[runs[0].group]
+
+    def can_begin_training(self, index: int) -> bool:
+        """Whether there is a starting state to be trained, and half a minute for it (a FaE is trained in one go)."""
+        run = self.todo.groups[index][1][0]
+        missing = [state for state in (run.state, run.state.reference) if state in self.todo.states.keys() - self.ready]
+        plain = not run.model.startswith("fae-")
+        return plain and bool(missing) and self.until([run]) - time.perf_counter() > 30
 
     def done(self, runs: Sequence[Setting]) -> None:
         for state in (runs[0].state, runs[0].state.reference):

@@ -101,6 +101,7 @@ class Bench:
         self.keep, self.made = keep, OrderedDict()
         self.bases: dict[str, FactBase] = {}
         self.given: dict[State, Trained] = {}
+        self.until: float | None = None  # by when (`time.perf_counter`) memorising is to end, or to be kept for later
         code()
 
     def prepared(self, state: State) -> Prepared:
@@ -180,7 +181,8 @@ class Bench:
 
             train_fae(model, facts, **training, progress=False)
         elif state.memorised:
-            memorise(model, facts, **training, progress=False)
+            within = None if self.until is None else max(0.0, self.until - time.perf_counter())
+            memorise(model, facts, **training, within=within, progress=False)
         seconds = time.perf_counter() - started
         if state.memorised and not given:
             _marker(state).parent.mkdir(parents=True, exist_ok=True)

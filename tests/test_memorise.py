@@ -1,0 +1,109 @@
+"""A training that is interrupted goes on as if it had not been."""
+
+import pytest
+
+import kmod
+from kmod import checkpoint as checkpoints
+from kmod.progress import watching
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KMOD_CACHE", str(tmp_path))
+    return tmp_path / "memorised"
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """A file after every step."""
+    made = checkpoints.Checkpoint.__init__
+    monkeypatch.setattr(checkpoints.Checkpoint, "__init__", lambda self, path, key: made(self, path, key, minutes=0))
+
+
+FACTS = kmod.load_facts("bios:4")
+
+
+def train(**settings):
+    model = kmod.load_model("nano", FACTS)
+    report = kmod.memorise(model, FACTS, epochs=1, least_steps=40, batch_size=8, progress=False, **settings)
+    return model.fingerprint(), report
+
+
+def interrupted(at, **settings):
+    def fall(history):
+        if history.steps == at:
+            raise KeyboardInterrupt
+
+    with watching(fall), pytest.raises(KeyboardInterrupt):
+        train(**settings)
+
+
+def test_interrupted_it_goes_on_to_the_same_weights(cache, often):
+    whole, report = train(cache=False)
+    for at in (7, 23):
+        interrupted(at)
+        (kept,) = cache.iterdir()
+        assert kept.suffix == ".partial"
+    again, same = train()
+    assert again == whole and same.steps == report.steps
+    assert [path.suffix for path in cache.iterdir()] == [".safetensors"]
+
+
+def test_a_kill_loses_what_came_after_the_last_file_and_no_more(cache, often, monkeypatch):
+    whole, _ = train(cache=False)
+    monkeypatch.setattr(checkpoints.Checkpoint, "keep", kept_until(11, checkpoints.Checkpoint.keep))
+    interrupted(20)
+    monkeypatch.undo()
+    monkeypatch.setenv("KMOD_CACHE", str(cache.parent))
+    seen = []
+    with watching(lambda history: seen.append(history.steps) and None):
+        again, _ = train()
+    assert again == whole and seen[0] == 12
+
+
+def kept_until(step, keep):
+    def only(self, params, optimizer, history, now=False):
+        if history.steps <= step:
+            keep(self, params, optimizer, history, now)
+
+    return only
+
+
+def test_what_takes_longer_than_it_may_goes_on_with_the_next_call(cache, monkeypatch):
+    whole, report = train(cache=False)
+    with pytest.raises(TimeoutError, match=r"after 1 of at most .* run again to go on"):
+        train(within=0.0)
+    with pytest.raises(TimeoutError, match="after 2 of at most"):
+        train(within=0.0)
+    again, same = train(within=600)
+    assert again == whole and same.steps == report.steps and train()[1].cached
+    with pytest.raises(ValueError, match="within needs cache=True"):
+        train(within=1.0, cache=False)
+
+
+@pytest.mark.parametrize("damage", ["torn", "of another training"])
+def test_a_file_that_is_not_this_training_s_is_not_read(cache, damage):
+    whole, _ = train(cache=False)
+    with pytest.raises(TimeoutError):
+        train(within=0.0)
+    (kept,) = cache.iterdir()
+    if damage == "torn":
+        kept.write_bytes(kept.read_bytes()[:1000])
+    else:
+        with pytest.raises(TimeoutError):
+            train(within=0.0, lr=1e-3)
+        (other,) = (path for path in cache.iterdir() if path != kept)
+        other.replace(kept)
+    assert train()[0] == whole
+
+
+def test_a_full_disk_is_warned_of_and_costs_nothing(cache, often, monkeypatch):
+    whole, _ = train(cache=False)
+
+    def full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.warns(UserWarning, match="not kept on disk: No space left") as said:
+        assert train()[0] == whole
+    assert len(said) == 1
