@@ -159,9 +159,9 @@ def paper_rows(*groups: str) -> list[dict]:
 
 
 def beside_paper(suite: str, ours: dict, figures: Sequence[paper.Figure], metrics=("A_M", "A_FS")) -> list[dict]:
-    """Rows for `charts.paper_and_ours`: each figure's metrics ("A_mean" is a third) beside those of our runs, at the radius
-    with the best Ā; what the paper gives no figure for is left out. `ours` maps the place in `figures` to the settings
-    of the runs (as for `rows`). Raises ValueError if they leave more than one method and block."""
+    """Rows for `charts.paper_and_ours`: each figure's metrics ("A_mean" is a third) beside those of our runs, at the
+    radius with the best Ā; what the paper gives no figure for is left out. `ours` maps the place in `figures` to the
+    settings of the runs (as for `rows`). Raises ValueError if they leave more than one method and block."""
     found = []
     for place, settings in ours.items():
         figure, grid = figures[place], {}
