@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from . import charts
+from .charts.runs import RATES
 from .experiments import paper, records
 from .experiments.claims import CLAIMS, Verdict, ledger
 from .experiments.report import cells
@@ -173,21 +174,20 @@ def paper_rows(*groups: str) -> list[dict]:
 
 
 def beside_paper(suite: str, ours: dict, figures: Sequence[paper.Figure], metrics=("A_M", "A_FS")) -> list[dict]:
-    """Rows for `charts.paper_and_ours`: each figure's metrics beside those of our runs, at the radius with the best Ā.
-    `ours` maps the place in `figures` to the settings of the runs (as for `rows`)."""
+    """Rows for `charts.paper_and_ours`: each figure's metrics ("A_mean" is a third) beside those of our runs, at the
+    radius with the best Ā; what the paper gives no figure for is left out. `ours` maps the place in `figures` to the
+    settings of the runs (as for `rows`). Raises ValueError if they leave more than one method and block."""
     found = []
     for place, settings in ours.items():
-        figure = figures[place]
-        grid: dict[Setting, list[dict]] = {}
-        for row in rows(suite, "block", **settings):
-            grid.setdefault((row["block"], row["delta"]), []).append(row)
+        figure, grid = figures[place], {}
+        for row in rows(suite, ("method", "block"), **settings):
+            grid.setdefault((row["label"], row["delta"]), []).append(row)
+        if len({label for label, _ in grid}) > 1:
+            raise ValueError(f"the settings {settings} leave several edits: {sorted({label for label, _ in grid})}")
         best = max(grid.values(), key=lambda some: mean(row["A_mean"] for row in some).value)
         for metric in metrics:
             value = getattr(figure, metric)
-            what = (
-                f"{figure.model} {figure.start}, {figure.method}, {figure.where}: {charts.METRICS.get(metric, metric)}"
-            )
             if value is not None:
-                ours_by_seed = [row[metric] for row in best]
-                found.append({"what": what, "paper": value, "tag": "recalled", "ours": ours_by_seed})
+                what = f"{RATES[metric]}: {figure.model} {figure.start}, {figure.method}, {figure.where}"
+                found.append({"what": what, "paper": value, "tag": "recalled", "ours": [row[metric] for row in best]})
     return found

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """A row of the paper's tables, on T-REx: fractions of 1; None where no figure is recalled."""
+    """A row of the paper's tables, on T-REx: fractions of 1; None where no figure is recalled. `start` is the paper's
+    word: its FT is pretrained, then fine-tuned, which the settings here call PT+FT."""
 
     model: str
     start: str
@@ -20,6 +21,11 @@ class Figure:
     delta_A_FS: float | None = None
     delta: float | None = None
     n: int = 32
+
+    @property
+    def A_mean(self) -> float | None:
+        """Ā, where both of its parts are known; the paper's tables do not print it."""
+        return None if self.A_M is None or self.A_FS is None else (self.A_M + self.A_FS) / 2
 
 
 BEST = (  # the best block and radius, |M| = 32, constrained
@@ -42,20 +48,20 @@ BEFORE = {"BERT-Base, pretrained": 0.2885, "BERT-Base, fine-tuned": 0.5050, "BER
 
 
 def rows(figures: tuple[Figure, ...]) -> list[dict]:
-    """As rows of a table, in percent, marked as recalled."""
+    """As rows of a table, in percent (a difference in points), marked as recalled; with a column δ if any has one."""
 
-    def percent(share: float | None, sign: str = "") -> str:
-        return "not known" if share is None else f"~{100 * share:{sign}.1f} %"
+    def told(share: float | None, form: str = ".4g", unit: str = "%") -> str:
+        return "not known" if share is None else f"~{100 * share:{form}} {unit}"
 
+    has_radius = any(f.delta is not None for f in figures)
     return [
-        {
-            "model": f.model,
-            "start": f.start,
-            "method": f.method,
-            "tuned": f.where,
-            "A_M": percent(f.A_M),
-            "A_F∖S": percent(f.A_FS),
-            "ΔA_F∖S": percent(f.delta_A_FS, "+"),
+        {"model": f.model, "start": f.start, "method": f.method, "tuned": f.where}
+        | ({"δ": "not known" if f.delta is None else f"{f.delta:.0e}".replace("e-0", "e-")} if has_radius else {})
+        | {
+            "A_M": told(f.A_M),
+            "A_F∖S": told(f.A_FS),
+            "ΔA_F∖S": told(f.delta_A_FS, "+.1f", "points"),
+            "Ā": told(f.A_mean),
         }
         for f in figures
     ]
