@@ -3,7 +3,7 @@
     KMOD_DATA=folder python benchmarks/trex_small.py --out results/benchmarks/trex_small.jsonl
 
 Evidences are Wikipedia sentences, at most three a fact, and ParaRel's phrasings; the test is the relation's template,
-which is none of them. About a quarter of an hour on two cores, most of it memorising.
+which is none of them. Half an hour or so on two cores, half of it memorising.
 """
 
 import argparse

@@ -63,9 +63,6 @@ def memorise(
     `least_steps`, if that is more). The learning rate warms up over 100 steps and falls as a cosine. No dropout.
     Interrupted, the model keeps what it has learnt so far.
 
-    Training on after the last error is not idle: it widens the margins, and with them how much of the rest survives an
-    edit.
-
     With `cache`, the weights are kept under `cache_dir()`, named by the hash of the model, the facts, the settings and
     the versions; the same call then loads them. A long training is kept every few minutes as well: interrupted, even
     killed, the same call goes on from there, to the same weights.

@@ -10,7 +10,7 @@ a suite stops in time and picks up where it stopped; every finished run is kept:
 
   python -m kmod run all --profile smoke --out /tmp/results          every suite in a minute, to see that it works
   python -m kmod run rq2_where --profile cpu --budget 20m            the book's own runs, on two CPU cores
-  python -m kmod run all --profile gpu --budget 9m --model my-bert   T-REx and a BERT of yours, on a GPU
+  python -m kmod run all --profile gpu --budget 1h --model my-bert   T-REx and a BERT of yours, on a GPU
   python -m kmod run rq3_fae --facts trex+pararel:2000               the same on 2,000 facts of T-REx, from $KMOD_DATA
   python -m kmod status paper_grid --profile gpu --on h200           the paper's whole grid: what it would cost
   python -m kmod status all --profile gpu                            what is missing, and what it would cost
