@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,9 +51,11 @@ def profile() -> Profile:
     return named("gpu" if torch.cuda.is_available() and has_records else "cpu")
 
 
-def table(suite: str) -> dict[Setting, list[dict]]:
-    """The finished records of each cell of a suite (`kmod.experiments.report.cells`)."""
-    return cells(suite, profile(), results())
+def table(suite: str, facts: str | None = None) -> dict[Setting, list[dict]]:
+    """The finished records of each cell of a suite (`kmod.experiments.report.cells`); on other facts than the profile's
+    if asked."""
+    sizes = profile()
+    return cells(suite, replace(sizes, facts=facts) if facts else sizes, results())
 
 
 def rows(suite: str, by: str | Sequence[str], **settings) -> list[dict]:
