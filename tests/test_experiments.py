@@ -335,6 +335,10 @@ def test_status_says_what_is_missing_and_asks_for_no_other_facts(tmp_path, capsy
     assert main(["status", "all", "--profile", "smoke", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert len(out.splitlines()) == len(SUITES) + 1 and "runs missing, 0 done: about" in out
+    argv = ["status", "paper_grid", "--profile", "smoke", "--on", "h200", "--json", "--out", str(tmp_path)]
+    assert main(argv) == 0
+    held = json.loads(capsys.readouterr().out)
+    assert held["on"] == "h200" and held["time"] and len(held["lines"]) == 1 and "paper_grid" in held["lines"][0]
 
 
 # ---------------------------------------------------------------- the runner, with work that is none

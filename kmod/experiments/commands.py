@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
+
+from ..versions import commit, versions
 
 RUN_HELP = """
 a suite stops in time and picks up where it stopped; every finished run is kept:
@@ -56,6 +59,7 @@ def add_parsers(commands, raw) -> None:
     add("report", "print the tables of a suite from its records")
     status = add("status", "what a suite lacks, and what it would cost")
     status.add_argument("--on", metavar="DEVICE", help="estimate for h200, h100, a100 or t4 instead of this machine")
+    status.add_argument("--json", action="store_true", help="print it as a record, with date, commit and versions")
     claims = add("claims", "the verdict on each claim of the paper, from the records", suite=False)
     claims.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     merge = add("merge", "add the records of another machine to these", suite=False)
@@ -117,10 +121,20 @@ def _status(args) -> None:
     tensor_cores()
     profile = _profile(args)
     estimate = Estimate(of(profile, read(args.out)), args.on)
-    for suite in _suites(args.suite):
-        print(f"{suite} ({profile.name}): {plan([suite], profile, args.out, estimate)}")
+    lines = [f"{suite} ({profile.name}): {plan([suite], profile, args.out, estimate)}" for suite in _suites(args.suite)]
     if args.suite == "all":
-        print(f"all: {plan(_suites('all'), profile, args.out, estimate)}")
+        lines.append(f"all: {plan(_suites('all'), profile, args.out, estimate)}")
+    if args.json:
+        asked = {
+            "suite": args.suite,
+            "profile": profile.name,
+            "on": estimate.name,
+            "time": datetime.now(UTC).isoformat(),
+        }
+        held = {"commit": commit(), "versions": versions(), "facts": profile.facts, "model": profile.model}
+        print(json.dumps(asked | held | {"lines": lines}, indent=1, ensure_ascii=False))
+    else:
+        print("\n".join(lines))
 
 
 def _claims(args) -> None:
