@@ -11,7 +11,7 @@ export KMOD_CACHE ?= $(HOME)/.cache/kmod
 # Chapters run as readers get them: no hub, no progress bars, charts for the page.
 run := HF_HUB_OFFLINE=1 TQDM_DISABLE=1 KMOD_CHARTS=book
 
-.PHONY: help book check-book links pdf test test-library test-chapters test-book test-lab lint format notebooks browser clean
+.PHONY: help book check-book links pdf test test-library test-chapters test-book test-lab test-alone lint format notebooks browser clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -39,7 +39,7 @@ pdf: browser  ## print the built book: _build/kmod.pdf
 test: lint test-library test-chapters book test-book test-lab  ## everything: lint, library, chapters, book and lab in a browser
 
 test-library: $(STAMP)  ## the tests that need no built book
-	$(run) pytest -m "not book and not slow and not lab"
+	$(run) pytest -m "not book and not slow and not lab and not alone"
 
 test-chapters: $(STAMP)  ## run the chapters, whose tagged cells must reproduce what is stored, and the README's commands
 	$(run) pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 \
@@ -52,6 +52,9 @@ test-book: browser pdf  ## open the built book in a browser; skipping counts as 
 
 test-lab: browser  ## the edit lab in JupyterLab, in a browser; skipping counts as failing
 	KMOD_REQUIRE_BOOK=1 $(run) pytest -m lab
+
+test-alone: $(STAMP)  ## every chapter alone in an empty folder and a fresh environment, as on Colab (not part of `test`)
+	pytest -m alone
 
 lint: $(STAMP)  ## ruff over library, tests and chapters; misspellings in all that is read
 	ruff check .
