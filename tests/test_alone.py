@@ -1,5 +1,5 @@
-"""Every chapter as a reader of Colab has it: a notebook alone in an empty folder, in a fresh environment that holds torch
-and nothing of the book; its first cell fetches the rest, here from a local repository. `make test-alone`; slow.
+"""Every chapter as a reader of Colab has it: a notebook alone in an empty folder, in a fresh environment with torch and
+nothing of the book; its first cell fetches the rest, here from a local repository. `make test-alone`; slow.
 """
 
 import os
