@@ -235,8 +235,9 @@ class FactBase(Sequence[Fact]):
         S is drawn uniformly from the facts that the model answers correctly (`known`: one boolean a fact, as
         `kmod.known(model, facts)` gives it; None takes all facts). The new object of each is drawn among the objects of
         the same relation, weighted by how many facts over all relations have that object; the original, and any other
-        object the fact already has, weighs nothing. Facts whose relation offers no other object, and facts
-        without a test, cannot be drawn.
+        object the fact already has, weighs nothing, nor does one that another fact of S with the same subject and
+        relation was given. Facts whose relation offers no object that is left, and facts without a test, cannot be
+        drawn.
 
         Raises ValueError if fewer than `n` facts can be modified.
         """
@@ -249,13 +250,17 @@ class FactBase(Sequence[Fact]):
         choices = _Alternatives(self)
         chosen: list[int] = []
         stuck: Fact | None = None
+        siblings: Counter[tuple[str, str]] = Counter()  # chosen facts of a subject and relation: they share a choice
         for i in rng.permutation(candidates):
             if len(chosen) == n:
                 break
             if self._untested and not self.tests(self[i]):
                 continue
-            if len(choices.of(self[i])[0]):
+            names, _ = choices.of(self[i])
+            both = normal(self[i].subject), self[i].relation
+            if len(names) and (not siblings[both] or len({normal(name) for name in names}) > siblings[both]):
                 chosen.append(int(i))
+                siblings[both] += 1
             else:
                 stuck = self[i]
         if len(chosen) < n:
@@ -265,10 +270,17 @@ class FactBase(Sequence[Fact]):
                 + (f" ({len(candidates)} are answered correctly)" if known is not None else "")
                 + reason
             )
-        new = []
+        new: list[str] = []
+        given: dict[tuple[str, str], set[str]] = {}
         for i in chosen:
             names, weights = choices.of(self[i])
-            new.append(str(rng.choice(names, p=weights)))
+            name = str(rng.choice(names, p=weights))
+            taken = given.setdefault((normal(self[i].subject), self[i].relation), set())
+            if normal(name) in taken:  # drawn again by a generator of its own: what is drawn after it stays as it was
+                weights = weights * [normal(other) not in taken for other in names]
+                name = str(np.random.default_rng([seed, i]).choice(names, p=weights / weights.sum()))
+            taken.add(normal(name))
+            new.append(name)
         return Modification(self, tuple(chosen), tuple(new), seed)
 
     def modify_to(self, changes: Iterable[tuple[str, str, str]]) -> Modification:

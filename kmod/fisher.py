@@ -32,23 +32,28 @@ def fisher_diagonal(
 
     One example is one evidence; its loss is the mean over its masked slots, with the known object as the target (the
     empirical Fisher). Squaring the gradient of a *batch mean*, a common short cut, would shrink with the batch size.
-    Evidences are drawn without replacement from `seed`; all are used if there are fewer.
+    Evidences are drawn without replacement from `seed`; all are used if there are fewer. A parameter that no answer
+    depends on has 0.
 
     Raises ValueError unless `evidences` is a whole number from 1.
     """
     if isinstance(evidences, bool) or not isinstance(evidences, int) or evidences < 1:
         raise ValueError(f"evidences must be a whole number from 1, got {evidences!r}")
-    examples = model.examples(change.base, "evidences", change.unmodified)
-    chosen = np.random.default_rng(seed).permutation(len(examples))[:evidences]
+    facts = change.unmodified
+    count = sum(len(change.base.evidences(fact)) for fact in facts)
+    chosen = np.random.default_rng(seed).permutation(count)[:evidences]  # before tokenising: F can be large
+    examples = model.examples(change.base, "evidences", facts, only=chosen)
     weights = {f"net.{name}": p.detach() for name, p in model.net.named_parameters()}
     # detach() gives tensors of our own on the same memory: asking them for gradients asks nothing of the model.
     params = {name: weights[f"net.{name}"].requires_grad_() for name in select(model.net, block, component)}
     total = {name: torch.zeros_like(theta, requires_grad=False) for name, theta in params.items()}
     with evaluating(model):
-        for i in tqdm(chosen, desc="Fisher information", leave=False, disable=silent(progress)):
+        for i in tqdm(range(len(examples)), desc="Fisher information", leave=False, disable=silent(progress)):
             batch = examples.collate(np.array([i]), model.device)
             logits = functional_call(model, weights, (batch.input_ids, batch.attention_mask, batch.slots))
             loss = cross_entropy(logits.float(), batch.targets)
-            for name, gradient in zip(params, torch.autograd.grad(loss, list(params.values())), strict=True):
-                total[name] += gradient.square()
-    return {name: value / len(chosen) for name, value in total.items()}
+            gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
+            for name, gradient in zip(params, gradients, strict=True):
+                if gradient is not None:
+                    total[name] += gradient.square()
+    return {name: value / len(examples) for name, value in total.items()}

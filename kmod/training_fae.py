@@ -176,7 +176,10 @@ def fit_fae(
     progress: str | None = None,
 ) -> FaEHistory:
     """The loop of `train_fae`: `steps` optimiser steps on the model's own parameters, `after` called with the history
-    after each. Everything random comes from `seed`; the global random state is neither used nor changed."""
+    after each. Everything random comes from `seed`; the global random state is neither used nor changed.
+
+    Raises FloatingPointError if a loss, or a weight after the last step, is not finite.
+    """
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     net, tokenizer = model.net, model.tokenizer
     table = net.entity_embeddings.weight
@@ -222,6 +225,8 @@ def fit_fae(
             if after:
                 after(history)
     net.zero_grad()
+    if not all(p.isfinite().all() for p in net.parameters()):
+        raise FloatingPointError(f"the last step left weights that are not finite: lower the learning rate ({lr})")
     return history
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmod.facts import Fact, FactBase, Relation, fill
+from kmod.sources import modification_set
 
 CAPITAL = Relation("P36", "capital", ("The capital of [X] is [Y].",), ("[Y] is the capital of [X].",))
 COUNTRY = Relation("P17", "country", ("[X] is found in [Y].",), ("The country of [X] is [Y].",))
@@ -157,6 +158,58 @@ def test_an_object_without_alternative_is_refused_by_name():
 def test_an_object_that_is_already_true_is_never_new():
     base = base_of(("Nile", "P17", "Egypt"), ("Nile", "P17", "Sudan"), ("Lima", "P17", "Peru"))
     assert base.alternatives(base[0]) == ["Peru"]
+
+
+RIVERS = [("Nile", "P17", "Egypt"), ("Nile", "P17", "Sudan"), ("Nile", "P17", "Uganda"), ("Prado", "P17", "Spain")]
+RIVERS += [("Cusco", "P17", "Peru"), ("Nakuru", "P17", "Kenya")]
+
+
+def drawn_plainly(base, n, seed):
+    """The paper's rule, each object drawn without a look at the others."""
+    rng, chosen = np.random.default_rng(seed), []
+    for i in rng.permutation(len(base)):
+        if len(chosen) < n and base.alternatives(base[i]):
+            chosen.append(int(i))
+    objects = []
+    for i in chosen:
+        names = base.alternatives(base[i])
+        weights = np.array([base.object_counts[name] for name in names], dtype=float)
+        objects.append(str(rng.choice(np.array(names, dtype=object), p=weights / weights.sum())))
+    return tuple(chosen), objects
+
+
+def test_two_objects_of_one_subject_are_not_given_the_same_new_one():
+    base, clashes = base_of(*RIVERS), 0
+    for seed in range(60):
+        change = base.modify(6, seed)
+        assert len(change.result()) == len(base)
+        indices, objects = drawn_plainly(base, 6, seed)
+        assert change.indices == indices
+        nile = [new for i, new in zip(indices, objects, strict=True) if i < 3]
+        for k, (i, plain, ours) in enumerate(zip(indices, objects, change.objects, strict=True)):
+            seen = {new for j, new in zip(indices[:k], change.objects[:k], strict=True) if i < 3 and j < 3}
+            assert (ours == plain) == (plain not in seen), "no other draw changes"
+        clashes += len(set(nile)) < 3
+    assert 20 < clashes < 60
+
+
+def test_no_more_objects_of_one_subject_are_modified_than_there_are_others():
+    base = base_of(("Nile", "P17", "Egypt"), ("Nile", "P17", "Sudan"), ("Lima", "P17", "Peru"), ("Puno", "P17", "PERU"))
+    for seed in range(10):
+        change = base.modify(3, seed)
+        assert sum(i < 2 for i in change.indices) == 1, "of two names that are one, but for case, one can be given"
+        assert len(change.result()) == len(base)
+    with pytest.raises(ValueError, match="cannot modify 4 facts of facts: only 3 of 4 qualify"):
+        base.modify(4)
+
+
+def test_the_draws_of_record_stay_as_they_were(atlas):
+    """Those of |M| = 512 are known by checksum (`kmod.sources.sets`); smaller ones are their beginnings."""
+    for seed in range(5):
+        large = modification_set(atlas, 512, seed)
+        for n in (8, 32, 128, 512):
+            change = atlas.modify(n, seed)
+            assert (change.indices, change.objects) == (large.indices[:n], large.objects[:n])
 
 
 @pytest.mark.parametrize("n", [0, -1, True, 1.5, "3"])

@@ -16,6 +16,7 @@ import kmod
 from kmod import Fact, FactBase, Relation
 from kmod.models.fae import FaEConfig, FaEForMaskedLM, Names, Rows, build_fae
 from kmod.models.fae.annotations import fewrel_statements, trex_statements, usable
+from kmod.models.fae.config import ENTITY_SIZE
 from kmod.models.fae.losses import Losses, bio, step_losses
 from kmod.models.fae.memory import largest
 from kmod.models.fae.sampling import sample_memory
@@ -372,6 +373,17 @@ def test_wrong_statements_are_refused_by_name(fae, toy):
         fae.examples(toy, "tests", [Fact("Esk", "P17", "Atlantis")])
 
 
+def test_a_statement_longer_than_the_model_is_refused_before_it_is_read(fae):
+    fits = f"{'in ' * 57}Esk lies in [MASK]."
+    assert fae.examples(FactBase([Fact("Esk", "P17", "Quor", (fits,), ("[MASK]",))]), "evidences").lengths == [
+        fae.limit
+    ]
+    assert len(fae.detect([fits])) == 1
+    for ask in (fae.detect, fae.read, fae.answers, lambda statements: kmod.explain(fae, statements[-1])):
+        with pytest.raises(ValueError, match=r"^65 tokens are more than this model's 64: 'in in .*\[MASK\]\.'$"):
+            ask(["Esk lies in [MASK].", f"in {fits}"])
+
+
 def test_annotated_sentences_are_read(tmp_path):
     """T-REx's and FewRel's formats; what overlaps, is inside a word or too long is passed over."""
     names = Names(("Esk", "Low Rill", "Rill"), ("P17",))
@@ -505,6 +517,8 @@ def test_wrong_shapes_are_refused():
         FaEConfig(entity_norm=0.0)
     with pytest.raises(ValueError, match="no preset 'huge' of FaE; known: nano, mini, base"):
         build_fae("huge", toy_facts())
+    described = build_fae.__doc__.split("start:")[1].split("(")[0]
+    assert {name for name in kmod.models.PRESETS if name in described} == set(ENTITY_SIZE)
     with pytest.raises(TypeError, match="starts from a BertForMaskedLM"):
         FaEForMaskedLM.from_bert(torch.nn.Linear(1, 1))
     assert FaEConfig().memory_after == 4 and FaEConfig().entity_size == 256

@@ -1,6 +1,7 @@
 """The edit lab: the rules of its session, and the lab driven through its Python objects. No browser."""
 
 import copy
+import dataclasses
 import re
 import subprocess
 import sys
@@ -15,13 +16,16 @@ from test_fae import tiny_bert, toy_facts
 
 import kmod
 from kmod import Fact, FactBase, Relation, WrongModelError
+from kmod.editing.finetune_fae import fae_parts
 from kmod.progress import watching
 from kmod.widgets import BlockChooser, DeltaExplorer, EditLab, Session, Settings, view
 from kmod.widgets.choosing import STATEMENT, TABLE
+from kmod.widgets.controls import SettingControls
 from kmod.widgets.index import OWN, FactIndex, joined, own_statement, plain
 from kmod.widgets.measure import Sample, measure
 from kmod.widgets.paste import read_changes
-from kmod.widgets.settings import METHODS, METHODS_FAE, methods_for
+from kmod.widgets.settings import CONSTRAINTS, METHODS, METHODS_FAE, methods_for
+from kmod.widgets.work import _seconds_in_a_thread
 
 QUICK = Settings(delta=2e-2, steps=8)
 
@@ -219,7 +223,26 @@ def test_the_recipe_of_a_statement_of_ones_own_and_of_a_loaded_edit(session, toy
         exec(session.recipe(step), {"model": session.model, "facts": toy})
 
 
+def test_every_part_of_a_fae_that_is_offered_can_be_edited_in_every_ball(toy):
+    model = kmod.build_fae(tiny_bert(toy), toy, entity_size=16)
+    change = toy.modify(2, seed=0)
+    places = [place for _, place in SettingControls(model).block.options]
+    assert places == ["all", 0, 1, 2, "AWT"]
+    cases = [(m, place, "Fisher") for m in ("UPDATE + FTM", "FTM") for place in ("all", 1, "AWT")]
+    cases += [("FTM", "AWT", name) for name in CONSTRAINTS if name != "Fisher"]
+    for method, place, constraint in cases:
+        chosen = Settings(method, place, constraint, 1e-2, 1)
+        edit = chosen.make(model, change)
+        assert set(edit.xor) - {"fact_memory.tails"} == set(kmod.plan(model.net, **chosen.part).names), chosen
+        if method == "UPDATE + FTM" or place == "AWT":
+            assert kmod.plan(model.net, **chosen.part).names == fae_parts(model, place)
+    diagonal = kmod.fisher_diagonal(model, change, component="everything", evidences=5)
+    assert not diagonal["detection.weight"].any() and diagonal["entity_embeddings.weight"].any()
+
+
 def test_settings_refuse_unknown_names():
+    with pytest.raises(ValueError, match="LoRA takes no part AWT"):
+        Settings("LoRA", "AWT").call()
     with pytest.raises(ValueError, match="no method 'FTX'; known: FTM"):
         Settings("FTX").call()
     with pytest.raises(ValueError, match="no constraint 'L7'; known"):
@@ -473,6 +496,35 @@ def test_a_crash_while_measuring_or_applying_leaves_the_model(lab, monkeypatch):
     assert edited(lab) is not None
 
 
+def test_the_estimate_is_new_when_an_edit_has_ended(lab, monkeypatch):
+    crashed = []
+    monkeypatch.setattr(lab.work, "seconds", lambda *_: 1.0 + len(lab.session.steps) + 5 * len(crashed))
+    lab.pick("Arva", "P17")
+    lab.choosing.new.value = "Quor"
+    assert "about 1.0 s" in lab.run.estimate.value
+    edited(lab)
+    assert "about 2.0 s" in lab.run.estimate.value
+
+    def crash(training):
+        crashed.append(training)
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(lab.work, "watch", crash)
+    edited(lab, "Belm")
+    assert "about 7.0 s" in lab.run.estimate.value and "boom" in lab.run.status.value
+    assert not lab.run.edit.disabled
+
+
+def test_an_estimate_that_fails_says_why_and_stops_nothing(lab, monkeypatch):
+    with pytest.raises(ZeroDivisionError):
+        _seconds_in_a_thread(lambda: 1 / 0)
+    monkeypatch.setattr("kmod.widgets.work.fit", lambda *_, **__: 1 / 0)
+    lab.pick("Arva", "P17")
+    lab.choosing.new.value = "Quor"
+    assert "no estimate: ZeroDivisionError" in lab.run.estimate.value
+    assert "Possible" in lab.choosing.note.value and edited(lab) is not None
+
+
 def test_stop_ends_a_long_edit_and_the_lab_answers_meanwhile(lab):
     lab.pick("Arva", "P17")
     lab.choosing.new.value, lab.how.steps.value = "Quor", 5000
@@ -550,6 +602,7 @@ def test_a_table_in_the_lab(lab, toy):
     said = text(lab.choosing.answers.value)
     assert "Changes that can be made: 2. Lines that are refused: 1." in said and "line 2" in said
     lab.how.steps.value = 3
+    assert "about" in lab.run.estimate.value
     lab.start()
     lab.wait(60)
     assert [f[0] for f in lab.session.steps[0].edit.made["facts"]] == ["Arva", "Belm"]
@@ -637,6 +690,8 @@ def test_a_fae_is_edited_by_its_memory_and_shows_what_it_retrieves(toy, tmp_path
     ((_, before, after),) = step.report.retrieved
     assert any("Upper Tam" in name for name, _ in before) and any("Quor" in name for name, _ in after)
     assert "Facts retrieved" in lab.run.result.value and "fact memory" in lab.run.result.value
+    few, many = (lab.work.seconds(step.change, dataclasses.replace(step.settings, steps=n)) for n in (1, 5000))
+    assert few == many > 2 * lab.work._asking + 0.3, "an UPDATE takes time, and no steps"
     lab.how.method.value = "UPDATE + FTM"
     lab.how.block.value = "AWT"
     step = edited(lab, "Belm", new="Quor", steps=3)

@@ -159,6 +159,8 @@ class Choosing(Listening):
 
     def check(self) -> None:
         """Say at once whether the new object is possible, and why not."""
+        if self.kind == TABLE:
+            return self._show_table()
         if not self.new.value.strip():
             self.note.value = ""
             return self.changed(None)

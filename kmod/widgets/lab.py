@@ -97,10 +97,12 @@ class EditLab(w.VBox):
 
     def _estimate(self, change: Modification | None) -> None:
         if self.work.busy:
-            return
-        self.run.estimate.value = (
-            "" if change is None else view.note(f"about {self.work.seconds(change, self.how.settings()):.1f} s")
-        )
+            return  # the end of the edit asks again
+        try:
+            said = "" if change is None else f"about {self.work.seconds(change, self.how.settings()):.1f} s"
+        except Exception as error:  # what cannot be timed can still be chosen, and changed
+            said = f"no estimate: {reason(error)}"
+        self.run.estimate.value = view.note(said) if said else ""
 
     # ---- the edit
 
@@ -141,16 +143,21 @@ class EditLab(w.VBox):
         self.run.progress.value = self._steps
         self.run.progress.bar_style = "success"
         self._show(view.report(step))
-        self._enable(True)
-        self.history.refresh(step)
-        self.say(f"Edit {step.number} is applied. Undo takes it back, bit for bit.")
-        self.choosing.show()
+        try:
+            self.choosing.show()  # before Edit is enabled: no other edit can start while this thread still works
+        finally:
+            self._enable(True)
+            self.history.refresh(step)
+            self.say(f"Edit {step.number} is applied. Undo takes it back, bit for bit.")
 
     def _failed(self, error: BaseException) -> None:
         self.run.progress.bar_style = "danger"
-        self._enable(True)
         why = "stopped" if isinstance(error, Stopped) else reason(error)
-        self.say(f"No edit was made, the model is as it was: {why}", "status" if why == "stopped" else "alert")
+        try:
+            self.choosing.check()
+        finally:
+            self._enable(True)
+            self.say(f"No edit was made, the model is as it was: {why}", "status" if why == "stopped" else "alert")
 
     # ---- files
 

@@ -9,6 +9,7 @@ import kmod
 
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
+from ..parts import INSIDE, OUTSIDE
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Settings:
             raise ValueError(f"no method {self.method!r}; known: {', '.join(known)}")
         if self.constraint not in CONSTRAINTS:
             raise ValueError(f"no constraint {self.constraint!r}; known: {', '.join(CONSTRAINTS)}")
+        if self.block == "AWT" and self.method not in METHODS_FAE:
+            raise ValueError(f"{self.method} takes no part AWT: that is of a FaE, and for {', '.join(METHODS_FAE)}")
         return known[self.method]
 
     def __str__(self) -> str:
@@ -94,11 +97,22 @@ class Settings:
         """The block; for ROME, which changes a single one, the first in the place of all."""
         return 0 if self.method == "ROME" and self.block == "all" else self.block
 
+    @property
+    def part(self) -> dict[str, object]:
+        """Which parameters are trained, as `kmod.plan` and `kmod.fisher_diagonal` take them. AWT is all that lies
+        outside the blocks, and UPDATE + FTM trains it with whichever block."""
+        if self.block == "AWT":
+            return {"component": list(OUTSIDE)}
+        if "where" in self._of().takes:
+            whole = self.block == "all"
+            return {"component": "everything"} if whole else {"block": self.block, "component": [*INSIDE, *OUTSIDE]}
+        return {"block": self._place} | ({"component": "layernorm"} if self.method == "LayerNorm tuning" else {})
+
     def call(self, model: str = "model", change: str = "change") -> str:
         """The edit as a Python expression over `kmod` and the two names: what the lab itself evaluates."""
         method, parts = self._of(), []
         if "block" in method.takes:
-            parts.append(f"block={self._place!r}")
+            parts += _arguments(self.part) if self.block == "AWT" else [f"block={self._place!r}"]
         if "where" in method.takes:
             parts.append(f"where={self.block!r}")
         if "constraint" in method.takes and (name := CONSTRAINTS[self.constraint]):
@@ -107,15 +121,18 @@ class Settings:
             parts.append(f"delta={self.delta!r}")
         if "steps" in method.takes:
             parts += [f"steps={self.steps!r}", f"seed={self.seed!r}"]
-        parts += [f"{name}={value!r}" for name, value in method.fixed]
+        parts += _arguments(dict(method.fixed))
         return f"kmod.{method.function}({', '.join([model, change, *parts])})"
 
     def _diagonal(self, constraint: str, model: str, change: str) -> str:
         if constraint != "Fisher":
             return ""
-        part = ", component='layernorm'" if self.method == "LayerNorm tuning" else ""
-        return f", kmod.fisher_diagonal({model}, {change}, block={self.block!r}{part}, evidences=200)"
+        return f", kmod.fisher_diagonal({', '.join([model, change, *_arguments(self.part)])}, evidences=200)"
 
     def make(self, model: MaskedLM, change: Modification) -> kmod.Edit:
         """Make the edit; `model` is not changed. Every value in the expression is written by `repr`."""
         return eval(self.call(), {"kmod": kmod, "model": model, "change": change})
+
+
+def _arguments(values: dict[str, object]) -> list[str]:
+    return [f"{name}={value!r}" for name, value in values.items()]

@@ -10,6 +10,7 @@ import copy
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -54,7 +55,8 @@ class Work:
 
     @property
     def busy(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        """Whether an edit runs. To `done` and `failed` it has ended, and to all others when they have."""
+        return self._thread not in (None, threading.current_thread()) and self._thread.is_alive()
 
     def start(self, change: Modification, settings: Settings) -> None:
         """Begin an edit. Raises ValueError while another one runs."""
@@ -91,7 +93,7 @@ class Work:
         started = time.perf_counter()
         with watching(self._step):
             edit = settings.make(model, change)
-        steps = max(1, edit.made.get("steps") or 1)
+        steps = max(1, edit.made.get("steps") or 1) if _in_steps(settings) else 1
         self._pace[self._key(change, settings)] = (time.perf_counter() - started) / steps
         report = self.judge(model, change, edit)
         if self._stop.is_set():
@@ -126,14 +128,14 @@ class Work:
         and as long for asking as at the start."""
         key = self._key(change, settings)
         if key not in self._pace:
-            method = (METHODS | METHODS_FAE)[settings.method]
-            self._pace[key] = method.cost * self._measured(change, settings) if "steps" in method.takes else 0.0
-        return self._pace[key] * settings.steps + 2 * self._asking + 0.3
+            cost = (METHODS | METHODS_FAE)[settings.method].cost
+            self._pace[key] = cost * self._measured(change, settings) if _in_steps(settings) else 0.0
+        return self._pace[key] * (settings.steps if _in_steps(settings) else 1) + 2 * self._asking + 0.3
 
     def _measured(self, change: Modification, settings: Settings) -> float:
         """Seconds of one of three steps that go nowhere, on the copy."""
         model = self.copied()
-        what = plan(model.net, settings.block if settings.block != "AWT" else "all")
+        what = plan(model.net, **settings.part)
         params = {n: p.detach().clone() for n, p in model.net.named_parameters() if n in set(what.names)}
         for theta in params.values():
             theta.requires_grad_()
@@ -146,17 +148,18 @@ class Work:
         return settings.method, settings.block, min(len(change).bit_length(), 7)
 
 
+def _in_steps(settings: Settings) -> bool:
+    return "steps" in (METHODS | METHODS_FAE)[settings.method].takes
+
+
 def _seconds_in_a_thread(does: Callable[[], object]) -> float:
     """How long something takes where edits are made: torch's own threads may serve another thread than this one
-    faster or slower."""
-    taken: list[float] = []
+    faster or slower. What goes wrong there is raised here."""
+    with ThreadPoolExecutor(1, "kmod estimate") as thread:
+        return thread.submit(_seconds, does).result()
 
-    def run() -> None:
-        started = time.perf_counter()
-        does()
-        taken.append(time.perf_counter() - started)
 
-    thread = threading.Thread(target=run, name="kmod estimate")
-    thread.start()
-    thread.join()
-    return taken[0] if taken else 0.0
+def _seconds(does: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    does()
+    return time.perf_counter() - started

@@ -90,7 +90,7 @@ class FaE(MaskedLM):
     def detect(self, statements: Sequence[str], batch_size: int = 256) -> list[Statement]:
         """The statements with the mentions that the model itself finds in them; a [MASK] is always one.
 
-        Raises ValueError unless every statement has exactly one [MASK].
+        Raises ValueError unless every statement has exactly one [MASK] and is no longer than the model's `limit`.
         """
         for text in statements:
             if text.count(MASK) != 1:
@@ -100,6 +100,9 @@ class FaE(MaskedLM):
             for i in range(0, len(statements), batch_size):
                 texts = list(statements[i : i + batch_size])
                 batch = self.tokenizer(texts, return_offsets_mapping=True, return_tensors="pt", padding=True)
+                for text, tokens in zip(texts, batch["attention_mask"].sum(1).tolist(), strict=True):
+                    if tokens > self.limit:  # more than there are positions: on a GPU, an error that ends the process
+                        raise ValueError(f"{tokens} tokens are more than this model's {self.limit}: {text!r}")
                 inputs = (batch["input_ids"].to(self.device), batch["attention_mask"].to(self.device))
                 tags = self.net(*inputs, tokens=torch.zeros_like(inputs[0], dtype=torch.bool)).detection.argmax(-1)
                 for text, ids, offsets, row in zip(
@@ -124,7 +127,7 @@ class FaE(MaskedLM):
 
     def read(self, statements: Sequence[str]) -> list[Statement]:
         """The statements with their mentions: the longest names of entities that stand in them, or, where there is
-        none, what the model detects. Raises ValueError unless every statement has exactly one [MASK]."""
+        none, what the model detects. Raises ValueError as `detect` does."""
         found = self.detect(statements)
         for i, text in enumerate(statements):
             words = [word.span() for word in re.finditer(rf"{re.escape(MASK)}|\w+|[^\w\s]", text)]
@@ -209,8 +212,8 @@ def build_fae(
     """A FaE with a row in its fact memory for each subject and relation of `facts`, and weights yet to be trained.
 
     Args:
-        start: nano, mini, small, medium, base or large (random weights from `seed`, a vocabulary built from `facts`);
-            or a plain BERT as `load_model` gives it, whose weights, not changed, are the start.
+        start: nano, mini or base (random weights from `seed`, a vocabulary built from `facts`); or a plain BERT as
+            `load_model` gives it, whose weights, not changed, are the start.
         names: the entities and relations; those of `facts`, if None. With more of them, facts about them can be added.
         spare: free rows of the fact memory, as a share of the used ones (64 at the least).
         settings: of `FaEConfig`.

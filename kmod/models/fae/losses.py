@@ -59,7 +59,8 @@ def step_losses(
     hidden_rows: Tensor | None = None,
     sample: Sample | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The mean of each loss over a batch, and what was right: name → bool of its own length.
+    """The mean of each loss over a batch, and what was right: name → bool of its own length. Losses that nothing in the
+    batch has a part in are left out; what is NaN stays, to be seen.
 
     Args:
         masked: (B, T) bool which tokens were masked, and (B, T) what they were; none if None.
@@ -109,7 +110,7 @@ def step_losses(
         logits = net.cls(hidden[masked[0]])
         losses["tokens"] = cross_entropy(logits, masked[1][masked[0]])
         right["tokens"] = logits.argmax(1) == masked[1][masked[0]]
-    return {name: loss for name, loss in losses.items() if not loss.isnan()}, right  # NaN: the mean of nothing
+    return {name: loss for name, loss in losses.items() if name == "detection" or len(right[name])}, right
 
 
 def bio(attention_mask: Tensor, spans: Tensor) -> Tensor:
