@@ -258,6 +258,11 @@ def test_seeds_that_do_not_meet_give_no_verdict(world):
     assert found.verdict == "not yet run" and "0 of 3" in found.missing
 
 
+def test_one_seed_is_shown_without_an_interval():
+    one = mean([0.25])
+    assert str(one) == "25.0 %" and one.points() == "+25.0 points"
+
+
 @given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0, 0.5)), min_size=1, max_size=4))
 @hypothesis_settings(max_examples=50, deadline=None)
 def test_verdicts_follow_from_the_parts(found):

@@ -31,6 +31,8 @@ class Mean:
 
     def points(self) -> str:
         """As a difference, in percentage points."""
+        if self.n < 2:
+            return f"{100 * self.value:+.1f} points"
         return f"{100 * self.value:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
 
 
