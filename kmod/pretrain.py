@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
+from .checkpoint import MOMENTS
 from .flops import device_name, flops_a_token, matmul_flops, wait
 from .models.masked_lm import MaskedLM, evaluating
 from .progress import silent
@@ -39,7 +40,6 @@ from .versions import versions
 
 CHECKPOINT = "checkpoint.safetensors"
 RECORD = "pretraining.json"
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's state of a parameter
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     """Draw A_M (up) against A_F∖S (right), a point a δ and a line a label; beside it Ā over δ, of the same points.
 
     Drag over either panel to see the same runs in the other, or pick a δ from a menu (which needs no mouse); the legend
-    and another menu bring one label forward. `what`
-    names in the title what the labels are: block, constraint, start, model. `rows` as `charts.rows` makes them. Raises
-    ValueError as `runs.cells` does.
+    and another menu bring one label forward. `what` names in the title what the labels are: block, constraint, start,
+    model. `rows` as `charts.rows` makes them. Raises ValueError as `runs.cells` does.
     """
     found = cells(rows, ("label", "delta"), tuple(RATES))
     grids = by_delta(found)

@@ -18,12 +18,11 @@ import numpy as np
 from . import records, statistics
 from .settings import Setting
 from .statistics import Mean, best, mean
-from .suites import Profile
+from .suites import DESCENDS, Profile
 
 LEAST_SEEDS = 3
 REPRODUCED, NOT_REPRODUCED, MIXED, UNDECIDED = "reproduced", "not reproduced", "mixed", "undecided"
 NOT_RUN = "not yet run"
-DESCENDS = ("FTM", "FTA", "UPDATE + FTM")
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,8 @@ class Verdict:
         return "\n".join(lines + [f"  {part}" for part in self.parts])
 
     def record(self) -> dict:
-        parts = [{**vars(p), **vars(p.effect), "effect": None, "holds": p.holds} for p in self.parts]
-        for part in parts:
-            del part["effect"]
+        plain = [{k: v for k, v in vars(p).items() if k != "effect"} for p in self.parts]
+        parts = [told | vars(p.effect) | {"holds": p.holds} for told, p in zip(plain, self.parts, strict=True)]
         return {**{k: v for k, v in vars(self).items() if k != "parts"}, "seeds": self.seeds, "parts": parts}
 
 

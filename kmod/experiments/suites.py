@@ -13,6 +13,9 @@ from pathlib import Path
 from ..sources.table import SUFFIXES
 from .settings import Setting, named
 
+DESCENDS = ("FTM", "FTA", "UPDATE + FTM")
+"""The methods that take optimiser steps."""
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -44,7 +47,7 @@ class Profile:
     def setting(self, method: str, block=None, constraint=None, delta=None, **others) -> Setting:
         """A setting of this profile; methods that descend take steps in proportion to |M|: see `effort`."""
         n = others.get("n", self.n)
-        descends = method in ("FTM", "FTA", "UPDATE + FTM")
+        descends = method in DESCENDS
         effort = {"steps": self.effort(n), "batch_size": self.batch_size, "lr": self.lr} if descends else {}
         common = {"facts": self.facts, "model": self.model, "start": self.start, "epochs": self.epochs}
         common |= {"least_steps": self.least_steps, "n": n}
