@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def cache_dir() -> Path:
     """$KMOD_CACHE, or ~/.cache/kmod."""
     return Path(os.environ.get("KMOD_CACHE") or Path.home() / ".cache" / "kmod")
+
+
+def save_whole(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file that appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kmod-") as folder:
+        save_file(dict(tensors), Path(folder) / "tensors", dict(metadata))
+        os.replace(Path(folder) / "tensors", path)

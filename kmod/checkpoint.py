@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -13,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
+
+from .cache import save_whole
 
 if TYPE_CHECKING:
     from .training import History
@@ -63,10 +62,7 @@ class Checkpoint:
         tensors |= {name: torch.tensor(getattr(history, name), dtype=torch.float64) for name in ("loss", "recall")}
         about = json.dumps({"key": self.key, "seconds": history.seconds})
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".kmod-") as folder:
-                save_file(tensors, Path(folder) / "checkpoint", {"about": about})
-                os.replace(Path(folder) / "checkpoint", self.path)
+            save_whole(self.path, tensors, {"about": about})
         except (OSError, SafetensorError) as error:
             warnings.warn(f"the training goes on, but is not kept on disk: {error}", stacklevel=2)
             self.minutes = math.inf

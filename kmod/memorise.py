@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import time
 import warnings
 from dataclasses import asdict, dataclass
@@ -13,9 +11,8 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from .cache import cache_dir
+from .cache import cache_dir, save_whole
 from .checkpoint import Checkpoint
 from .evaluation import Rate, score
 from .facts import FactBase
@@ -140,11 +137,8 @@ def memorise(
 
 
 def _save(model: MaskedLM, path: Path, report: Memorised, key: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: p.detach().cpu().contiguous() for name, p in model.net.named_parameters()}
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kmod-") as folder:
-        save_file(tensors, Path(folder) / "weights", {"report": json.dumps(asdict(report)), "key": key})
-        os.replace(Path(folder) / "weights", path)
+    save_whole(path, tensors, {"report": json.dumps(asdict(report)), "key": key})
 
 
 def _load(model: MaskedLM, path: Path) -> Memorised | None:

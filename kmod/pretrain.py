@@ -12,9 +12,7 @@ Method: Devlin et al. 2019, "BERT" (15 % masked; 80/10/10), packed as in Liu et 
 from __future__ import annotations
 
 import json
-import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -25,11 +23,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
+from .cache import save_whole
 from .checkpoint import MOMENTS
 from .flops import device_name, flops_a_token, matmul_flops, wait
 from .models.masked_lm import MaskedLM, evaluating
@@ -280,9 +278,7 @@ def _save(path: Path, model, optimizer, settings, state: _State, spent: float, a
                 tensors[f"{key}.{name}"] = moments[key].detach().cpu().contiguous()
     tensors["curve"] = torch.tensor(state.curve, dtype=torch.float64)
     about = {"step": state.step, "steps": state.steps, "seconds": state.seconds + spent, "settings": settings}
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kmod-") as folder:
-        save_file(tensors, Path(folder) / "checkpoint", {"pretraining": json.dumps(about)})
-        os.replace(Path(folder) / "checkpoint", path)
+    save_whole(path, tensors, {"pretraining": json.dumps(about)})
 
 
 def _load(path: Path, model, optimizer, settings, steps: int | None) -> _State:

@@ -103,7 +103,7 @@ def test_a_full_disk_is_warned_of_and_costs_nothing(cache, often, monkeypatch):
     def full(*args, **kwargs):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr(checkpoints, "save_whole", full)
     with pytest.warns(UserWarning, match="not kept on disk: No space left") as said:
         assert train()[0] == whole
     assert len(said) == 1
