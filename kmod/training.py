@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, kept_if_interrupted
 from .models.activations import activations
 from .models.masked_lm import MaskedLM, all_slots_right, evaluating
 from .models.statements import Batch, Examples
@@ -155,12 +155,12 @@ def fit(
     leaves = list(params.values())
     optimizer = torch.optim.Adam(leaves, lr=lr, fused=True)  # fused: one pass over many small tensors
     if checkpoint:
-        checkpoint.load(params, optimizer, history)
+        checkpoint.load(params, [optimizer], history)
     done, started = history.steps, time.perf_counter() - history.seconds
     bar = tqdm(total=steps, initial=done, desc=progress, leave=False, disable=silent(progress))
     batches = random_batches(examples, mix, batch_size, rng)
     try:
-        with evaluating(model), bar:
+        with evaluating(model), kept_if_interrupted(checkpoint, params, [optimizer], history), bar:
             forward = Forward(model, examples if mix is None else Examples.join(examples, mix), params, lowest)
             for step, chosen in zip(range(steps), batches, strict=False):
                 if step < done:
@@ -169,14 +169,11 @@ def fit(
                     group["lr"] = lr * schedule(step, steps, warmup, decay)
                 logits, batch = forward(chosen)
                 loss = cross_entropy(logits.float(), batch.targets)
-                history.loss.append(loss.item())
                 right = all_slots_right(logits, batch.targets, batch.rows, len(chosen))
-                history.recall.append(right[torch.from_numpy(chosen < len(examples))].float().mean().item())
-                if penalty:
-                    loss = loss + penalty(step)
-                if not math.isfinite(loss.item()):
-                    raise FloatingPointError(f"the loss became {loss} at step {step}: lower the learning rate ({lr})")
-                for leaf, gradient in zip(leaves, torch.autograd.grad(loss, leaves, allow_unused=True), strict=True):
+                whole = loss + penalty(step) if penalty else loss
+                if not math.isfinite(whole.item()):
+                    raise FloatingPointError(f"the loss became {whole} at step {step}: lower the learning rate ({lr})")
+                for leaf, gradient in zip(leaves, torch.autograd.grad(whole, leaves, allow_unused=True), strict=True):
                     leaf.grad = None if gradient is None else gradient.contiguous()  # as the fused Adam reads it
                 if clip:
                     torch.nn.utils.clip_grad_norm_(leaves, clip)
@@ -184,6 +181,8 @@ def fit(
                 for name, mask in (project() or {}).items() if project else ():
                     for moment in ("exp_avg", "exp_avg_sq"):
                         optimizer.state[params[name]][moment].masked_fill_(mask, 0)
+                history.loss.append(loss.item())
+                history.recall.append(right[torch.from_numpy(chosen < len(examples))].float().mean().item())
                 history.seconds = time.perf_counter() - started
                 bar.update()
                 if step % 20 == 0:
@@ -191,14 +190,10 @@ def fit(
                 report(history)
                 reason = stop(history) if stop else None
                 if checkpoint:
-                    checkpoint.keep(params, optimizer, history, now=reason is not None)
+                    checkpoint.keep(params, [optimizer], history, now=reason is not None)
                 if reason:
                     history.stopped = reason
                     break
-    except KeyboardInterrupt:
-        if checkpoint:
-            checkpoint.keep(params, optimizer, history, now=True)
-        raise
     finally:
         optimizer.zero_grad()
     if not all(leaf.isfinite().all() for leaf in leaves):

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
+from .cache import cache_dir, save_whole
+from .checkpoint import Checkpoint, kept_if_interrupted
 from .facts import FactBase
-from .memorise import cache_dir
 from .models.fae import FaE
 from .models.fae.losses import Losses, examine, mask_tokens, step_losses
 from .models.fae.sampling import sample_memory
@@ -37,11 +35,13 @@ from .versions import versions
 
 @dataclass
 class FaEHistory:
-    """One entry a step of each loss (before its weight) and of the shares right in the batch; one a validation."""
+    """One entry a step of each loss (before its weight) and of the shares right in the batch; one a validation;
+    seconds, and why it ended."""
 
     losses: dict[str, list[float]] = field(default_factory=dict)
     validation: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
+    stopped: str = "step budget"
 
     @property
     def steps(self) -> int:
@@ -97,6 +97,7 @@ def train_fae(
     least_steps: int = 500,
     seed: int = 0,
     cache: bool = True,
+    within: float | None = None,
     progress: bool = True,
 ) -> FaELearnt:
     """Train the parameters of `model`, **in place**, by `epochs` passes over the evidences of `facts` (or
@@ -114,9 +115,12 @@ def train_fae(
             entities are then trained by Adam that touches those rows alone. None trains on all.
         text: more statements with mentions (`models.fae.annotations`), mixed into the whole sentences.
         cache: keep the weights under `cache_dir()`, named by the hash of the model, the facts, the settings and the
-            versions; the same call then loads them.
+            versions; the same call then loads them. A long training is kept every few minutes as well: interrupted,
+            even killed, the same call goes on from there, to the same weights.
+        within: seconds (with `cache` only). A training that takes longer is kept, and the same call goes on with it.
 
-    Raises ValueError for settings out of range, and for facts without evidences, before any training.
+    Raises ValueError for settings out of range, and for facts without evidences, before any training, and TimeoutError
+    when the time is up.
     """
     losses = losses or Losses()
     if not (epochs > 0 and batch_size > 0 and lr > 0 and sentences >= 0 and 0 <= hide <= 1):
@@ -124,6 +128,8 @@ def train_fae(
             "epochs, batch_size and lr must be above 0, sentences from 0, hide from 0 to 1; "
             f"got {epochs}, {batch_size}, {lr}, {sentences}, {hide}"
         )
+    if within is not None and not cache:
+        raise ValueError("within needs cache=True: a training that is not kept cannot go on")
     settings = [epochs, batch_size, lr, asdict(losses), sentences, hide, sample, seed, _digest(text)]
     settings += [least_steps] if least_steps != 500 else []
     key = json.dumps([model.fingerprint(), facts.fingerprint(), settings, versions(), "fae.1"], sort_keys=True)
@@ -138,21 +144,28 @@ def train_fae(
     steps = max(round(epochs * epoch), least_steps)
 
     every = -(-steps // round(max(epochs, 1)))
+    started, up = time.perf_counter(), "the time is up"
 
-    def validate(history: FaEHistory) -> None:
+    def validate(history: FaEHistory) -> str | None:
         if history.steps % every == 0:
             history.validation.append({"step": history.steps} | examine(model, tests))
+        late = within is not None and time.perf_counter() - started > within and history.steps < steps
+        return up if late else None
 
+    checkpoint = Checkpoint(path.with_suffix(".partial"), key) if cache else None
     history = fit_fae(
         model, asked, whole, steps=steps, batch_size=batch_size, lr=lr, losses=losses, sentences=sentences, hide=hide,
-        sample=sample, seed=seed, after=validate, progress="training FaE" if progress else None,
+        sample=sample, seed=seed, after=validate, checkpoint=checkpoint, progress="training FaE" if progress else None,
     )  # fmt: skip
+    if history.stopped == up:
+        raise TimeoutError(f"the time is up after {history.steps:,} of {steps:,} steps; run again to go on")
     report = FaELearnt(
         examine(model, asked), examine(model, tests), history.validation, history.steps, round(history.seconds, 1),
     )  # fmt: skip
     if cache:
         try:
             _save(model, path, report)
+            checkpoint.drop()
         except OSError as error:  # a full or read-only disk must not cost the training
             warnings.warn(f"trained, but not kept on disk: {error}", stacklevel=2)
     return report
@@ -172,11 +185,13 @@ def fit_fae(
     sample: int | None = None,
     warmup: int = 100,
     seed: int = 0,
-    after: Callable[[FaEHistory], None] | None = None,
+    after: Callable[[FaEHistory], str | None] | None = None,
+    checkpoint: Checkpoint | None = None,
     progress: str | None = None,
 ) -> FaEHistory:
     """The loop of `train_fae`: `steps` optimiser steps on the model's own parameters, `after` called with the history
-    after each. Everything random comes from `seed`; the global random state is neither used nor changed.
+    after each: a reason to stop, or None. With a `checkpoint` it goes on where it was interrupted. Everything random
+    comes from `seed`; the global random state is neither used nor changed.
 
     Raises FloatingPointError if a loss, or a weight after the last step, is not finite.
     """
@@ -191,14 +206,14 @@ def fit_fae(
     extra = round(sentences * batch_size)
     batches = _batches(asked, whole, batch_size, extra, rng)
     both = asked.joined(whole)
-    history, started = FaEHistory(), time.perf_counter()
-    bar = tqdm(total=steps, desc=progress, leave=False, disable=silent(progress))
-    with evaluating(model), bar:
+    history, params = FaEHistory(), dict(net.named_parameters())
+    if checkpoint:
+        checkpoint.load(params, optimizers, history)
+    done, started = history.steps, time.perf_counter() - history.seconds
+    bar = tqdm(total=steps, initial=done, desc=progress, leave=False, disable=silent(progress))
+    with evaluating(model), kept_if_interrupted(checkpoint, params, optimizers, history), bar:
         for step, chosen in zip(range(steps), batches, strict=False):
             batch = both.collate(chosen, model.device)
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = lr * schedule(step, steps, warmup, decay=True)
             ids, masked, old = mask_tokens(batch, rng, tokenizer.mask_token_id, len(tokenizer), special)
             batch = MentionBatch(**vars(batch) | {"input_ids": ids})
             hidden_rows = torch.from_numpy(rng.random(len(batch.targets)) < hide).to(model.device)
@@ -206,6 +221,11 @@ def fit_fae(
             if sample is not None:
                 needed = torch.cat([batch.linked[batch.linked >= 0], batch.targets])
                 part = sample_memory(net, needed, batch.support[:, 1], sample, generator)
+            if step < done:  # only what was drawn is drawn again
+                continue
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * schedule(step, steps, warmup, decay=True)
             found, right = step_losses(model, batch, masked=(masked, old), hidden_rows=hidden_rows, sample=part)
             loss = sum(weights[name] * value for name, value in found.items())
             if not math.isfinite(loss.item()):
@@ -222,8 +242,12 @@ def fit_fae(
             bar.update()
             if step % 20 == 0:
                 bar.set_postfix_str(f"answers {history.losses['right_answer'][-1]:.2f}")
-            if after:
-                after(history)
+            reason = after(history) if after else None
+            if checkpoint:
+                checkpoint.keep(params, optimizers, history, now=reason is not None)
+            if reason:
+                history.stopped = reason
+                break
     net.zero_grad()
     if not all(p.isfinite().all() for p in net.parameters()):
         raise FloatingPointError(f"the last step left weights that are not finite: lower the learning rate ({lr})")
@@ -252,11 +276,8 @@ def _digest(text: MentionExamples | None) -> str | None:
 
 
 def _save(model: FaE, path: Path, report: FaELearnt) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: p.detach().cpu().contiguous() for name, p in model.net.named_parameters()}
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kmod-") as folder:
-        save_file(tensors, Path(folder) / "weights", {"report": json.dumps(asdict(report))})
-        os.replace(Path(folder) / "weights", path)
+    save_whole(path, tensors, {"report": json.dumps(asdict(report))})
 
 
 def _load(model: FaE, path: Path) -> FaELearnt | None:

@@ -247,6 +247,15 @@ def test_a_claim_reads_runs_of_the_profile_s_effort_alone(world):
     assert claim("C2", PAST, world + longer) == claim("C2", PAST, world)
 
 
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_claim_reads_runs_of_the_profile_s_training_alone(name, world):
+    others = [record(replace(Setting(**row["settings"]), training=2), A_M=0, A_FS=0) for row in world]
+    assert claim(name, PAST, world + others) == claim(name, PAST, world)
+    assert claim(name, replace(PAST, training=2), world).verdict == "not yet run"
+    again = [row | {"settings": row["settings"] | {"training": 2}} for row in world]
+    assert claim(name, replace(PAST, training=2), again).parts == claim(name, PAST, world).parts
+
+
 def test_seeds_that_do_not_meet_give_no_verdict(world):
     """Three seeds of each side are not enough if they are not the same three."""
     apart = []

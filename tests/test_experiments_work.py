@@ -192,7 +192,7 @@ def test_memorising_that_does_not_fit_the_budget_is_gone_on_with_next_time(monke
 
 
 def test_what_cannot_be_had_now_is_no_record(monkeypatch, tmp_path):
-    def unreachable(name, facts=None):
+    def unreachable(name, facts=None, **others):
         raise OSError("the hub does not answer")
 
     monkeypatch.setattr(module, "load_model", unreachable)
@@ -210,6 +210,19 @@ def test_a_bench_keeps_the_last_states(monkeypatch):
     assert bench.prepared(states[1]) and bench.prepared(states[0]) is first
     bench.prepared(states[2])
     assert list(bench.made) == [states[1], states[2]]  # the reference of all of them is asked for each time
+
+
+def test_a_starting_state_of_another_training():
+    bench, again = Bench(), replace(SMOKE, training=1)
+    runs = [profile.setting("FTM", "all", "Linf", 4e-3) for profile in (SMOKE, again)]
+    assert runs[0].id != runs[1].id and runs[1].state.reference.training == runs[1].state.training == 1
+    rows = [work(bench, [run])[0] for run in runs]
+    assert rows[0]["model"] != rows[1]["model"] and "(training 1)" in runs[1].label
+    facts = kmod.load_facts(SMOKE.facts)
+    for model in ("nano", "albert-nano"):
+        assert build(model, "RI", facts).fingerprint() != build(model, "RI", facts, seed=1).fingerprint()
+    (fae,) = work(bench, [again.setting("UPDATE", model="fae-nano")])
+    assert fae["status"] == "done" and fae["settings"]["training"] == 1
 
 
 def test_curves_are_thinned_to_their_ends():

@@ -10,6 +10,7 @@ from test_fae import LANDS, tiny_bert, toy_facts
 
 import kmod
 from kmod import Edit, FactBase, Linf, WrongModelError
+from kmod.checkpoint import Checkpoint
 from kmod.editing.finetune_fae import PLACES, fae_parts, proportional
 from kmod.models.fae import Names, build_fae
 from kmod.models.fae.losses import Losses, examine, mask_tokens, step_losses
@@ -71,6 +72,43 @@ def test_what_is_trained_is_kept_and_found_again(_trained, toy):
     found = train_fae(again, toy, **SETTINGS)
     assert found.cached and dataclasses.replace(found, cached=False) == report
     assert again.fingerprint() == model.fingerprint()
+
+
+@pytest.mark.parametrize("sample", [None, 4])
+def test_interrupted_training_goes_on_to_the_same_weights(toy, tmp_path, monkeypatch, sample):
+    monkeypatch.setenv("KMOD_CACHE", str(tmp_path))
+    settings = SETTINGS | {"least_steps": 30, "epochs": 1, "sample": sample}
+
+    def train(**others):
+        model = build_fae(tiny_bert(toy), toy, entity_size=16)
+        report = train_fae(model, toy, **settings | others)
+        return model.fingerprint(), dataclasses.replace(report, seconds=0)
+
+    whole = train(cache=False)
+    for _ in range(2):
+        with pytest.raises(TimeoutError, match=r"of 30 steps; run again to go on"):
+            train(within=0.0)
+    interrupted, steps = torch.nn.utils.clip_grad_norm_, []
+
+    def clip(*args):
+        steps.append(1)
+        if len(steps) == 7:
+            raise KeyboardInterrupt
+        return interrupted(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
+        with pytest.raises(KeyboardInterrupt):
+            train()
+    (kept,) = (tmp_path / "fae").iterdir()
+    assert kept.suffix == ".partial"
+    seen = []
+    keep = Checkpoint.keep
+    monkeypatch.setattr(Checkpoint, "keep", lambda *args, **others: seen.append(args[3].steps) or keep(*args, **others))
+    assert train() == whole and seen[0] == 2 + 6 + 1
+    assert [path.suffix for path in (tmp_path / "fae").iterdir()] == [".safetensors"]
+    with pytest.raises(ValueError, match="within needs cache=True"):
+        train(within=1.0, cache=False)
 
 
 def test_training_is_a_function_of_its_seed(toy):

@@ -1,6 +1,7 @@
 """A training that is interrupted goes on as if it had not been."""
 
 import pytest
+import torch
 
 import kmod
 from kmod import checkpoint as checkpoints
@@ -62,11 +63,37 @@ def test_a_kill_loses_what_came_after_the_last_file_and_no_more(cache, often, mo
 
 
 def kept_until(step, keep):
-    def only(self, params, optimizer, history, now=False):
+    def only(self, params, optimizers, history, now=False):
         if history.steps <= step:
-            keep(self, params, optimizer, history, now)
+            keep(self, params, optimizers, history, now)
 
     return only
+
+
+@pytest.mark.parametrize("where", ["the backward pass", "Adam", "after Adam"])
+def test_interrupted_within_a_step_it_loses_that_step_at_most(cache, monkeypatch, where):
+    whole, _ = train(cache=False)
+    steps = []
+
+    def interrupting(call):
+        def called(*args, **others):
+            steps.append(1)
+            if len(steps) == 12 and where != "after Adam":
+                raise KeyboardInterrupt
+            result = call(*args, **others)
+            if len(steps) == 12:
+                raise KeyboardInterrupt
+            return result
+
+        return called
+
+    owner, name = (torch.autograd, "grad") if where == "the backward pass" else (torch.optim.Adam, "step")
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupting(getattr(owner, name)))
+        with pytest.raises(KeyboardInterrupt):
+            train()
+    assert len(list(cache.glob("*.partial"))) == (where != "after Adam")
+    assert train()[0] == whole
 
 
 def test_what_takes_longer_than_it_may_goes_on_with_the_next_call(cache, monkeypatch):

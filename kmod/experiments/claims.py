@@ -105,13 +105,15 @@ class Runs:
         unless some radius has at least three seeds."""
         p = self.profile
         want = {"method": method, "block": block, "constraint": constraint}
-        want |= {"facts": p.facts, "model": p.model, "start": p.start, "epochs": p.epochs, "n": p.n} | others
+        want |= {"facts": p.facts, "model": p.model, "start": p.start, "epochs": p.epochs, "n": p.n}
+        want |= {"training": p.training} | others
         if method in DESCENDS:
             want["steps"] = p.effort(want["n"])
         found: dict[float | None, dict[int, dict]] = {}
         for record in self.records:
-            if record["status"] == "done" and all(record["settings"][name] == value for name, value in want.items()):
-                found.setdefault(record["settings"]["delta"], {})[record["settings"]["seed"]] = record
+            told = record["settings"]
+            if record["status"] == "done" and all(told.get(name) == value for name, value in want.items()):
+                found.setdefault(told["delta"], {})[told["seed"]] = record
         found = {radius: seeds for radius, seeds in sorted(found.items(), key=lambda item: item[0] or 0)}
         whole = {radius: seeds for radius, seeds in found.items() if len(seeds) >= LEAST_SEEDS}
         if not whole:

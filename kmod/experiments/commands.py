@@ -15,6 +15,7 @@ a suite stops in time and picks up where it stopped; every finished run is kept:
   python -m kmod run rq2_where --profile cpu --budget 20m            the book's own runs, on two CPU cores
   python -m kmod run all --profile gpu --budget 1h --model my-bert   T-REx and a BERT of yours, on a GPU
   python -m kmod run rq3_fae --facts trex+pararel:2000               the same on 2,000 facts of T-REx, from $KMOD_DATA
+  python -m kmod run rq2_where --training 1                          from starting states that were trained anew
   python -m kmod status paper_grid --profile gpu --on h200           the paper's whole grid: what it would cost
   python -m kmod status all --profile gpu                            what is missing, and what it would cost
 """
@@ -41,6 +42,9 @@ def add_parsers(commands, raw) -> None:
             command.add_argument("--model", metavar="NAME", help="edit this model instead of the profile's")
             command.add_argument("--facts", metavar="NAME", help="edit these facts instead of the profile's")
             command.add_argument("--seeds", type=int, metavar="N", help="more seeds than the profile has, or fewer")
+            command.add_argument(
+                "--training", type=int, default=0, metavar="SEED", help="train the starting states from this seed"
+            )
             command.add_argument(
                 "--pretrained", metavar="NAME", help="the model with a past for RQ4: a folder or an id"
             )
@@ -84,7 +88,7 @@ def _suites(name: str) -> list[str]:
 def _profile(args):
     from .suites import profile
 
-    return profile(args.profile, args.model, args.pretrained, args.seeds, args.facts)
+    return profile(args.profile, args.model, args.pretrained, args.seeds, args.facts, args.training)
 
 
 def _run(args) -> None:

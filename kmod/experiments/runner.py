@@ -183,11 +183,10 @@ class Pace:
         return self.started + self.budget - self.factor * self.estimates[runs[0].group]
 
     def can_begin_training(self, index: int) -> bool:
-        """Whether there is a starting state to be trained, and half a minute for it (a FaE is trained in one go)."""
+        """Whether there is a starting state to be trained, and half a minute for it."""
         run = self.todo.groups[index][1][0]
-        missing = [state for state in (run.state, run.state.reference) if state in self.todo.states.keys() - self.ready]
-        plain = not run.model.startswith("fae-")
-        return plain and bool(missing) and self.until([run]) - time.perf_counter() > 30
+        missing = (self.todo.states.keys() - self.ready) & {run.state, run.state.reference}
+        return bool(missing) and self.until([run]) - time.perf_counter() > 30
 
     def done(self, runs: Sequence[Setting]) -> None:
         for state in (runs[0].state, runs[0].state.reference):

@@ -45,11 +45,12 @@ class State:
     least_steps: int = 500
     without: int = 0  # facts kept out of training, to be ADDed to a FaE later
     seed: int = 0  # of the facts kept out
+    training: int = 0  # the seed of random weights, and of the batches that facts were memorised from
 
     def __str__(self) -> str:
-        return f"{self.model}, {self.start}, on {self.facts}" + f" without {self.without} ({self.seed})" * (
-            self.without > 0
-        )
+        without = f" without {self.without} ({self.seed})" if self.without else ""
+        training = f", training {self.training}" if self.training else ""
+        return f"{self.model}, {self.start}, on {self.facts}{without}{training}"
 
     @property
     def memorised(self) -> bool:
@@ -69,6 +70,7 @@ class State:
             start="RI+FT" if plain in PRESETS else "PT+FT",
             epochs=self.epochs,
             least_steps=self.least_steps,
+            training=self.training,
         )
 
 
@@ -88,6 +90,7 @@ class Setting:
         n: |M|, the number of facts to modify.
         seed: draws S, the new objects and the batches.
         steps, batch_size, lr: of the fine-tuning.
+        training: the seed that the starting state was trained from; None is 0, whatever `seed` is.
     """
 
     facts: str
@@ -104,6 +107,7 @@ class Setting:
     steps: int | None = None
     batch_size: int | None = None
     lr: float | None = None
+    training: int | None = None
 
     def __post_init__(self):
         for name, value, known in (("start", self.start, STARTS), ("constraint", self.constraint, {**BALLS, None: 0})):
@@ -121,6 +125,7 @@ class Setting:
     def state(self) -> State:
         held = {"without": self.n, "seed": self.seed} if self.method == "ADD" else {}
         held |= {"least_steps": self.least_steps} if self.least_steps else {}
+        held |= {"training": self.training} if self.training else {}
         return State(facts=self.facts, model=self.model, start=self.start, epochs=self.epochs, **held)
 
     @property
@@ -140,7 +145,8 @@ class Setting:
         name = "ε" if self.method == "kNN" else self.constraint
         limit = f", {name}" if name else ""
         limit += f" {self.delta:g}" if self.delta is not None else ""
-        return f"{self.model} {self.start}: {self.method}{where}{limit}, |M| = {self.n}"
+        training = f" (training {self.training})" if self.training else ""
+        return f"{self.model} {self.start}{training}: {self.method}{where}{limit}, |M| = {self.n}"
 
     def ball(self, fisher=None) -> Constraint | None:
         """The constraint itself; `fisher` gives the diagonal where it is needed."""

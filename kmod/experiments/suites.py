@@ -43,6 +43,7 @@ class Profile:
     lr: float = 1e-3
     fae: bool = True
     albert: str | None = None  # a model whose blocks share their weights
+    training: int | None = None  # the seed that starting states are trained from; None is 0
 
     def setting(self, method: str, block=None, constraint=None, delta=None, **others) -> Setting:
         """A setting of this profile; methods that descend take steps in proportion to |M|: see `effort`."""
@@ -50,7 +51,7 @@ class Profile:
         descends = method in DESCENDS
         effort = {"steps": self.effort(n), "batch_size": self.batch_size, "lr": self.lr} if descends else {}
         common = {"facts": self.facts, "model": self.model, "start": self.start, "epochs": self.epochs}
-        common |= {"least_steps": self.least_steps, "n": n}
+        common |= {"least_steps": self.least_steps, "n": n, "training": self.training}
         return Setting(**common | effort | others, method=method, block=block, constraint=constraint, delta=delta)
 
     def effort(self, n: int) -> int:
@@ -216,9 +217,11 @@ def profile(
     pretrained: str | None = None,
     seeds: int | None = None,
     facts: str | None = None,
+    training: int = 0,
 ) -> Profile:
-    """A profile by name, with another model, other facts or another number of seeds if asked. Raises ValueError that
-    lists the profiles, for less than one seed, and for facts in a file, whose path would get into the records."""
+    """A profile by name, with another model, other facts, another number of seeds or starting states from another
+    training if asked. Raises ValueError that lists the profiles, for less than one seed, for a training below 0, and
+    for facts in a file, whose path would get into the records."""
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
     found = PROFILES[name]
@@ -233,4 +236,7 @@ def profile(
         if seeds < 1:
             raise ValueError(f"seeds must be a whole number from 1, got {seeds}")
         found = replace(found, seeds=tuple(range(seeds)))
+    if training < 0:
+        raise ValueError(f"training must be a whole number from 0, got {training}")
+    found = replace(found, training=training or None)
     return replace(found, pretrained=pretrained) if pretrained else found

@@ -29,6 +29,7 @@ from ..models import PRESETS, MaskedLM, build_tokenizer, load_model
 from ..parts import blocks, layout, plan
 from ..sources import load_facts, writable
 from ..sources.sets import checksums
+from ..training_fae import train_fae
 from ..versions import commit, versions
 from .added import hold_out, rates
 from .records import SCHEMA
@@ -164,25 +165,24 @@ class Bench:
         if state.without:
             facts, held = hold_out(facts, state.without, state.seed)
         plain = state.model.removeprefix("fae-")
-        model = build(plain, state.start, facts)
+        model = build(plain, state.start, facts, state.training)
         facts = writable(facts, model.tokenizer)
         if state.model.startswith("fae-"):
             from ..models.fae import build_fae
 
             spare = 0.25 + (state.without / len(facts))
-            model = build_fae(plain if plain in PRESETS else model, facts, spare=spare).to(model.device)
+            start = plain if plain in PRESETS else model
+            model = build_fae(start, facts, seed=state.training, spare=spare).to(model.device)
         training = {"epochs": state.epochs, "least_steps": state.least_steps, "batch_size": batch_size}
+        training |= {"seed": state.training}
         if given:
             with torch.no_grad():
                 for name, parameter in model.net.named_parameters():
                     parameter.copy_(torch.from_numpy(np.array(given.weights[name])))  # Ray's memory is read-only
-        elif state.model.startswith("fae-"):
-            from ..training_fae import train_fae
-
-            train_fae(model, facts, **training, progress=False)
         elif state.memorised:
             within = None if self.until is None else max(0.0, self.until - time.perf_counter())
-            memorise(model, facts, **training, within=within, progress=False)
+            train = train_fae if state.model.startswith("fae-") else memorise
+            train(model, facts, **training, within=within, progress=False)
         seconds = time.perf_counter() - started
         if state.memorised and not given:
             _marker(state).parent.mkdir(parents=True, exist_ok=True)
@@ -201,19 +201,19 @@ def _marker(state: State) -> Path:
     return cache_dir() / "states" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def build(name: str, start: str, facts: FactBase) -> MaskedLM:
+def build(name: str, start: str, facts: FactBase, seed: int = 0) -> MaskedLM:
     """The network before it memorised: a preset or "albert-" and a preset from random weights; a pretrained model as it
-    is, or, for a start of random weights, its shape and vocabulary alone. Raises ValueError for a preset that is asked
-    to be pretrained."""
+    is, or, for a start of random weights, its shape and vocabulary alone. Random weights come from `seed`. Raises
+    ValueError for a preset that is asked to be pretrained."""
     random = start.startswith("RI")
     if name in PRESETS or name.removeprefix("albert-") in PRESETS:
         if not random:
             raise ValueError(f"{name} has no pretrained weights; name a pretrained model instead (--pretrained)")
-        return load_model(name, facts) if name in PRESETS else albert(facts, name.removeprefix("albert-"))
+        return load_model(name, facts, seed=seed) if name in PRESETS else albert(facts, name[len("albert-") :], seed)
     model = load_model(FOLDERS.get(name, name))
     if random:
         with torch.random.fork_rng():
-            torch.manual_seed(0)
+            torch.manual_seed(seed)
             model = MaskedLM(type(model.net)(model.net.config).eval(), model.tokenizer).to(model.device)
     return model
 
@@ -445,8 +445,8 @@ def _knn(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -> l
 
 def _retrain(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -> list:
     state = prepared.state
-    fresh = build(state.model, state.start, prepared.facts)
-    settings = {"start": fresh, "epochs": state.epochs, "least_steps": state.least_steps}
+    fresh = build(state.model, state.start, prepared.facts, state.training)
+    settings = {"start": fresh, "epochs": state.epochs, "least_steps": state.least_steps, "seed": state.training}
     settings |= {"batch_size": prepared.batch_size or BATCH, "cache": False, "progress": False}
     return [editing.retrain(prepared.model, change, **settings) for _ in runs]
 
