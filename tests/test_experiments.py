@@ -363,7 +363,7 @@ def clock(monkeypatch):
     """Time that passes only when a test says so; every group is expected to take 1 s, and a state 5 s."""
     now = [0.0]
     monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    stub = SimpleNamespace(run=lambda run: 1.0, state=lambda state: 5.0)
+    stub = SimpleNamespace(run=lambda run: 1.0, state=lambda state: 5.0, slots=1)
     monkeypatch.setattr(runner, "Estimate", lambda *a: stub)
     return now
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import kmod
 from kmod.experiments import runner
-from kmod.experiments.on_ray import execute
+from kmod.experiments.cost import Device
+from kmod.experiments.on_ray import device, execute
 from kmod.experiments.settings import named
 from kmod.experiments.suites import PROFILES
 
@@ -130,6 +131,19 @@ def test_states_are_trained_ahead_and_what_is_not_needed_is_cancelled(monkeypatc
     assert [task.args[1] for task in ray.tasks if task.name == "_train"] == [run.state for run in STATES]
     spread.close()
     assert set(ray.cancelled) == {task for task in ray.tasks if not task.done}
+
+
+def test_the_estimate_is_for_the_devices_of_the_cluster(monkeypatch, tmp_path):
+    """Not for the machine that the command is typed on, which may have no GPU."""
+    ray = StandIn([2] * 9)
+    ray.get = lambda task: Device("NVIDIA H200", "cuda", 4e14)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    found = device()
+    assert ray.tasks[0].name == "_measured" and found == Device("NVIDIA H200", "cuda", 4e14, slots=2)
+    alone = runner.plan(["cost"], SMALL, tmp_path, on=replace(found, slots=1))
+    both, slow = (runner.plan(["cost"], SMALL, tmp_path, on=on) for on in (found, Device("CPU", "cpu", 1e9)))
+    assert both.seconds == alone.seconds and sum(slow.seconds) > 10 * sum(both.seconds)
+    assert "on each of 2 devices" in str(both) and "devices" not in str(alone)
 
 
 @pytest.mark.slow

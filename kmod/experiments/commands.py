@@ -98,12 +98,12 @@ def _run(args) -> None:
         raise ValueError("--address names a Ray cluster: add --executor ray")
     budget = seconds(args.budget) if args.budget else None
     if args.executor == "ray":
-        from .on_ray import executor
+        from .on_ray import device, executor
 
         with executor(args.address) as execute:
             run(
                 _suites(args.suite), _profile(args), args.out,
-                budget=budget, retry=args.retry_failed, execute=execute,
+                budget=budget, retry=args.retry_failed, execute=execute, on=device(),
             )  # fmt: skip
     else:
         run(_suites(args.suite), _profile(args), args.out, budget=budget, retry=args.retry_failed)
@@ -117,22 +117,20 @@ def _report(args) -> None:
 
 
 def _status(args) -> None:
-    from .cost import Estimate
-    from .records import read
-    from .runner import of, plan
+    from .cost import here
+    from .runner import plan
     from .work import tensor_cores
 
     tensor_cores()
     profile = _profile(args)
-    estimate = Estimate(of(profile, read(args.out)), args.on)
-    lines = [f"{suite} ({profile.name}): {plan([suite], profile, args.out, estimate)}" for suite in _suites(args.suite)]
+    lines = [f"{suite} ({profile.name}): {plan([suite], profile, args.out, args.on)}" for suite in _suites(args.suite)]
     if args.suite == "all":
-        lines.append(f"all: {plan(_suites('all'), profile, args.out, estimate)}")
+        lines.append(f"all: {plan(_suites('all'), profile, args.out, args.on)}")
     if args.json:
         asked = {
             "suite": args.suite,
             "profile": profile.name,
-            "on": estimate.name,
+            "on": args.on or here().name,
             "time": datetime.now(UTC).isoformat(),
         }
         held = {"commit": commit(), "versions": versions(), "facts": profile.facts, "model": profile.model}

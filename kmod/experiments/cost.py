@@ -48,10 +48,21 @@ def size(facts: str) -> Size:
     return Size(len(base), counts["evidences"], counts["tests"], tokens["evidences"], tokens["tests"])
 
 
+@dataclass(frozen=True)
+class Device:
+    """What runs are done on: FLOP/s of large products, and how many such devices work side by side."""
+
+    name: str
+    kind: str  # "cuda" or "cpu"
+    flops: float
+    slots: int = 1
+
+
 @cache
-def measured(kind: str) -> float:
-    """FLOP/s of large products on this machine's device, measured once a process."""
-    return matmul_flops(torch.device(kind), torch.float32)
+def here() -> Device:
+    """This machine's own device, measured once a process."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Device(device_name(device), device.type, matmul_flops(device, torch.float32))
 
 
 def shape(model: str) -> tuple[int, int]:
@@ -71,15 +82,15 @@ def shape(model: str) -> tuple[int, int]:
 
 
 class Estimate:
-    """Seconds of runs and of starting states on a device, corrected by the records of runs there."""
+    """Seconds of runs and of starting states on one device, corrected by the records of runs there."""
 
-    def __init__(self, records: Iterable[dict] = (), on: str | None = None):
-        """`on`: one of `RATES` instead of this machine. Raises ValueError that lists them."""
-        if on is not None and on not in RATES:
+    def __init__(self, records: Iterable[dict] = (), on: str | Device | None = None):
+        """`on`: one of `RATES`, or a device, instead of this machine. Raises ValueError that lists them."""
+        if isinstance(on, str) and on not in RATES:
             raise ValueError(f"no rate is known for {on!r}; known: {', '.join(RATES)}")
-        self.kind = "cuda" if on or torch.cuda.is_available() else "cpu"
-        self.name = on or device_name(torch.device(self.kind))
-        self.flops = EFFICIENCY * (RATES[on] if on else measured(self.kind))
+        device = Device(on, "cuda", RATES[on]) if isinstance(on, str) else on or here()
+        self.kind, self.name, self.slots = device.kind, device.name, device.slots
+        self.flops = EFFICIENCY * device.flops
         ratios: dict[str, list[float]] = {}
         self.correction: dict[str, float] = {}
         for record in records:

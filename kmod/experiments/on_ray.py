@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from .cost import Device, here
 from .runner import Group
 from .settings import FOLDERS, Setting, State
 from .work import Bench, CannotStart, Trained, tensor_cores, work
 
 RETRIES = 5  # of a task whose node was lost
+A_TASK = {"GPU": {"num_gpus": 1}, "CPU": {"num_cpus": 1}}  # what it asks for, by what the cluster has
 
 
 @contextmanager
@@ -39,16 +42,38 @@ def executor(address: str | None = None) -> Iterator[Callable]:
             ray.shutdown()
 
 
+def device() -> Device:
+    """What the tasks of the connected cluster work on: a device, measured by a task, and how many there are."""
+    import ray
+
+    resource = _resource(ray)
+    found = ray.get(ray.remote(**A_TASK[resource])(_measured).remote())
+    return replace(found, slots=_slots(ray, resource))
+
+
+def _measured() -> Device:
+    tensor_cores()
+    return here()
+
+
+def _resource(ray) -> str:
+    return "GPU" if ray.cluster_resources().get("GPU", 0) >= 1 else "CPU"
+
+
+def _slots(ray, resource: str) -> int:
+    """How many tasks the cluster does side by side."""
+    return max(1, int(ray.cluster_resources().get(resource, 1)))
+
+
 def execute(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[tuple[Group, list[dict]]]:
     """Groups with their records, as they are finished. As many tasks are in flight as the cluster has GPUs, or else
     cores, so that a budget or a signal stops the rest. While groups wait for their starting state, the next of `states`
     are trained where a slot is free."""
     import ray
 
-    has_gpus = ray.cluster_resources().get("GPU", 0) >= 1
-    resources = {"num_gpus": 1} if has_gpus else {"num_cpus": 1}
-    train = ray.remote(**resources, max_retries=RETRIES)(_train)
-    edit = ray.remote(**resources, max_retries=RETRIES)(_edit)
+    resource = _resource(ray)
+    train = ray.remote(**A_TASK[resource], max_retries=RETRIES)(_train)
+    edit = ray.remote(**A_TASK[resource], max_retries=RETRIES)(_edit)
     trained: dict[State, object] = {}
     training: set = set()
     waiting: dict[object, Group] = {}
@@ -70,7 +95,7 @@ def execute(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[t
     more = True
     try:
         while more or waiting:
-            slots = max(1, int(ray.cluster_resources().get("GPU" if has_gpus else "CPU", 1)))
+            slots = _slots(ray, resource)
             while more and len(training) + len(waiting) - blocked() < slots:
                 if blocked() < slots:
                     group = next(groups, None)

@@ -18,7 +18,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from . import records
-from .cost import Estimate, text
+from .cost import Device, Estimate, here, text
 from .settings import Setting, State
 from .suites import Profile, settings
 from .work import Bench, kept, tensor_cores, work
@@ -38,6 +38,7 @@ class Plan:
     failed: int
     seconds: list[float]
     states: dict[State, float]
+    slots: int = 1  # how many groups are done side by side
 
     @property
     def runs(self) -> int:
@@ -47,20 +48,21 @@ class Plan:
         if not self.groups:
             return f"nothing is missing: {self.done} runs are done" + f", {self.failed} failed" * bool(self.failed)
         training = sum(self.states.values())
+        beside = f" on each of {self.slots} devices" if self.slots > 1 else ""
         return (
             f"{self.runs} runs missing, {self.done} done" + f", {self.failed} failed" * bool(self.failed) + ": about "
-            f"{text(sum(self.seconds) + training)}, of which {text(training)} to train {len(self.states)} starting "
-            "states, or to load those that are kept on disk"
+            f"{text((sum(self.seconds) + training) / self.slots)}{beside}, of which {text(training / self.slots)} to "
+            f"train {len(self.states)} starting states, or to load those that are kept on disk"
         )
 
 
 def plan(
-    suites: Sequence[str], profile: Profile, out: Path, estimate: Estimate | None = None, retry: bool = False
+    suites: Sequence[str], profile: Profile, out: Path, on: str | Device | None = None, retry: bool = False
 ) -> Plan:
-    """What the suites lack in the records under `out`: all cells at one seed before any at the next. With `retry`, what
-    failed is lacking, too."""
+    """What the suites lack in the records under `out`: all cells at one seed before any at the next; with an estimate
+    for this machine, or `on` another (`cost.Estimate`). With `retry`, what failed is lacking, too."""
     found = {record["id"]: record for record in records.read(out) if not retry or record["status"] != "failed"}
-    estimate = estimate or Estimate(of(profile, found.values()))
+    estimate = Estimate(of(profile, found.values()), on)
     wanted: dict[Setting, str] = {}
     for suite in suites:
         for run in settings(suite, profile):
@@ -78,6 +80,7 @@ def plan(
         failed,
         [sum(map(estimate.run, runs)) for _, runs in groups.values()],
         {state: KEPT if kept(state) else estimate.state(state) for state in needed if state.memorised},
+        estimate.slots,
     )
 
 
@@ -94,6 +97,7 @@ def run(
     budget: float | None = None,
     retry: bool = False,
     execute: Callable[[Iterable[Group], Iterable[State]], Iterator[tuple[Group, list[dict]]]] | None = None,
+    on: Device | None = None,
     tell: Callable[[str], None] = print,
     progress: bool = True,
 ) -> Plan:
@@ -105,12 +109,14 @@ def run(
             that does not is begun all the same, kept when the time is up, and gone on with in the next call.
         execute: turns groups into their records, in any order, and is told which states they will need; by default one
             group after the other in this process (`on_ray.execute` spreads them over a cluster).
+        on: the devices that `execute` uses, for the estimate; by default this machine's.
 
     SIGINT and SIGTERM let the group in hand finish and then stop; a second one drops it.
     """
     started, out = time.perf_counter(), Path(out)
     tensor_cores()  # before the device is measured
-    todo = plan(suites, profile, out, retry=retry)
+    on = on or here()
+    todo = plan(suites, profile, out, on=on, retry=retry)
     tell(f"{', '.join(suites)} ({profile.name}): {todo}")
     if not todo.groups:
         return todo
@@ -137,7 +143,7 @@ def run(
             if not any(record["status"] == "skipped" for record in found):
                 pace.done(runs)
             bar.update(len(runs))
-    left = plan(suites, profile, out)
+    left = plan(suites, profile, out, on=on)
     tell(f"after {text(time.perf_counter() - started)}: {left}")
     return left
 
