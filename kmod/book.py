@@ -15,7 +15,7 @@ import torch
 from . import charts
 from .charts.runs import RATES
 from .experiments import paper, records
-from .experiments.claims import CLAIMS, Verdict, ledger
+from .experiments.claims import CLAIMS, NOT_RUN, Verdict, ledger
 from .experiments.report import cells
 from .experiments.settings import Setting
 from .experiments.statistics import Mean, mean
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from IPython.display import Markdown
 
 MARKS = {"reproduced": "✓", "not reproduced": "✗", "mixed": "±", "undecided": "?", "not yet run": "–"}
+ANEW = "From starting states that were trained anew"
 
 
 def results() -> Path:
@@ -89,9 +90,19 @@ def _verdicts(folder: Path, sizes: Profile) -> dict[str, Verdict]:
     return {verdict.claim: verdict for verdict in ledger(folder, sizes)}
 
 
-def verdicts() -> dict[str, Verdict]:
-    """The ledger: claim → verdict, from the records."""
-    return _verdicts(results(), profile())
+def verdicts(training: int = 0) -> dict[str, Verdict]:
+    """The ledger: claim → verdict, from the records; of edits that began from the starting states of another `training`
+    if asked."""
+    return _verdicts(results(), replace(profile(), training=training or None))
+
+
+def anew() -> dict[str, str]:
+    """Claim → its verdict, in words, from each other training of the starting states that was run; "" without any."""
+    told = (record["settings"] for record in records.read(results()))
+    trainings = {settings.get("training") for settings in told if settings["facts"] == profile().facts} - {None}
+    ledgers = [verdicts(training) for training in sorted(trainings)]
+    again = {name: [ledger[name].verdict for ledger in ledgers] for name in CLAIMS}
+    return {name: ", ".join(f"{MARKS[one]} {one}" for one in found if one != NOT_RUN) for name, found in again.items()}
 
 
 @dataclass(frozen=True)
@@ -112,32 +123,36 @@ def verdict(*claims: str) -> Shown:
     """The verdicts on claims, each with its parts, as a box. Raises ValueError for an unknown claim."""
     if unknown := [name for name in claims if name not in CLAIMS]:
         raise ValueError(f"unknown claim {unknown[0]!r}; known: {', '.join(CLAIMS)}")
-    found = [verdicts()[name] for name in claims]
-    return Shown("\n\n".join(map(str, found)), "".join(map(_box, found)))
+    found, again = [verdicts()[name] for name in claims], anew()
+    text = [f"{one}" + f"\n  {ANEW}: {again[one.claim]}" * bool(again[one.claim]) for one in found]
+    return Shown("\n\n".join(text), "".join(_box(one, again[one.claim]) for one in found))
 
 
-def _box(found: Verdict) -> str:
+def _box(found: Verdict, again: str) -> str:
     e = html.escape
     parts = "".join(f"<li>{e(line)}</li>" for line in (*map(str, found.parts), found.missing) if line)
     kind = found.verdict.replace(" ", "-")
+    again = f"<p>{ANEW}: {e(again)}.</p>" if again else ""
     return (
         f'<div class="kmod-verdict kmod-{kind}"><p><strong>{e(found.claim)}: {MARKS[found.verdict]} '
-        f"{e(found.verdict)}.</strong> {e(found.text)}</p><ul>{parts}</ul></div>"
+        f"{e(found.verdict)}.</strong> {e(found.text)}</p><ul>{parts}</ul>{again}</div>"
     )
 
 
 def ledger_table() -> Shown:
     """Every claim of the paper in our words, the verdict of our runs, and what it rests on."""
-    e, found = html.escape, list(verdicts().values())
+    e, found, again = html.escape, list(verdicts().values()), anew()
     rows = "".join(
         f'<tr><th scope="row">{e(v.claim)}</th><td>{e(v.question)}</td><td>{e(v.text)}</td>'
         f'<td class="kmod-{v.verdict.replace(" ", "-")}">{MARKS[v.verdict]} {e(v.verdict)}</td>'
+        f"<td>{e(again[v.claim]) or '–'}</td>"
         f"<td>{'<br>'.join(e(line) for line in (*map(_short, v.parts), v.missing) if line)}</td>"
         f"<td>{len(v.ids)} runs, {v.seeds} seeds</td></tr>"
         for v in found
     )
     head = "".join(
-        f'<th scope="col">{name}</th>' for name in ("claim", "question", "in words", "verdict", "effect", "from")
+        f'<th scope="col">{name}</th>'
+        for name in ("claim", "question", "in words", "verdict", "trained anew", "effect", "from")
     )
     markup = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return Shown("\n\n".join(map(str, found)), f'<div class="kmod-table kmod-ledger" tabindex="0">{markup}</div>')

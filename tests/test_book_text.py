@@ -51,6 +51,27 @@ def test_a_verdict_follows_the_records(own):
     assert "✗ not reproduced" in book.ledger_table()._repr_html_()
 
 
+def test_beside_a_verdict_stands_that_of_another_training(own):
+    (own / "rq1_reliability" / "cpu.jsonl").write_text("")
+    for suite in book.SUITES:
+        file = own / suite / "cpu.jsonl"
+        lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        lines = [line for line in lines if not line["settings"].get("training")]
+        again = [
+            line | {"id": f"{suite} {n}", "settings": line["settings"] | {"training": 9}}
+            for n, line in enumerate(lines)
+        ]
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines + again), "utf-8")
+    book._verdicts.cache_clear()
+    first, again = book.verdicts(), book.anew()
+    assert {name: verdict.verdict for name, verdict in first.items() if verdict.seeds} == {
+        name: words.split(" ", 1)[1] for name, words in again.items() if words
+    }
+    assert not again["C1"] and again["C9"]  # of RQ1 nothing was run again
+    assert book.ANEW not in book.verdict("C1")._repr_html_()
+    assert f"{book.ANEW}: {again['C9']}" in book.verdict("C9")._repr_html_() and book.ANEW in repr(book.verdict("C9"))
+
+
 def test_a_table_follows_the_records(own):
     def free(rows):
         return next(book.percent(found, "A_FS").value for cell, found in rows.items() if cell.method == "FTA")
