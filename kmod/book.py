@@ -15,7 +15,7 @@ import torch
 from . import charts
 from .charts.runs import RATES
 from .experiments import paper, records
-from .experiments.claims import CLAIMS, NOT_RUN, Verdict, ledger
+from .experiments.claims import CLAIMS, NOT_RUN, Part, Verdict, ledger
 from .experiments.report import cells
 from .experiments.settings import Setting
 from .experiments.statistics import Mean, mean
@@ -105,6 +105,16 @@ def anew() -> dict[str, str]:
     return {name: ", ".join(f"{MARKS[one]} {one}" for one in found if one != NOT_RUN) for name, found in again.items()}
 
 
+def twice(training: int = 1) -> list[tuple[str, Part, Part]]:
+    """(claim, part, the same part from starting states of another training): each part of each claim that has both."""
+    again = verdicts(training)
+    return [
+        (name, part, other)
+        for name, verdict in verdicts().items()
+        for part, other in zip(verdict.parts, again[name].parts, strict=False)
+    ]
+
+
 @dataclass(frozen=True)
 class Shown:
     """Something to be read: HTML on a page, text elsewhere."""
@@ -158,11 +168,9 @@ def ledger_table() -> Shown:
     return Shown("\n\n".join(map(str, found)), f'<div class="kmod-table kmod-ledger" tabindex="0">{markup}</div>')
 
 
-def _short(part) -> str:
-    effect, sign = part.effect, "" if part.level else "+"
-    interval = f"{100 * effect.value:{sign}.1f} [{100 * effect.low:{sign}.1f}, {100 * effect.high:{sign}.1f}]"
-    mark = {True: "✓", False: "✗", None: "?"}[part.holds]
-    return f"{mark} {part.what} {interval}, {part.asked}{', grid ends too early' if part.open else ''}"
+def _short(part: Part) -> str:
+    mark, effect = part.short.split(" ", 1)
+    return f"{mark} {part.what} {effect}, {part.asked}{', grid ends too early' if part.open else ''}"
 
 
 def takeaway(text: str) -> Markdown:

@@ -50,11 +50,21 @@ class Part:
         bound = f"{100 * self.margin:g} %" if self.level else f"{100 * self.margin:+g} points" if self.margin else "0"
         return f"{'below' if self.below else 'above'} {bound} asked"
 
+    @property
+    def mark(self) -> str:
+        return {True: "✓", False: "✗", None: "?"}[self.holds]
+
+    @property
+    def short(self) -> str:
+        """The effect and its interval, in points or (a level) percent, such as "✓ +36.5 [+9.9, +63.0]"."""
+        sign, effect = "" if self.level else "+", self.effect
+        low, high = (f"{100 * end:{sign}.1f}" for end in (effect.low, effect.high))
+        return f"{self.mark} {100 * effect.value:{sign}.1f} [{low}, {high}]"
+
     def __str__(self) -> str:
-        mark = {True: "✓", False: "✗", None: "?"}[self.holds]
         effect = str(self.effect) if self.level else self.effect.points()
         open = f"; open, for the best radius of {self.open} is the widest that was run" if self.open else ""
-        return f"{mark} {self.what}: {effect} ({self.effect.n} seeds, {self.asked}{open})"
+        return f"{self.mark} {self.what}: {effect} ({self.effect.n} seeds, {self.asked}{open})"
 
 
 @dataclass(frozen=True)
