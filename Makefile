@@ -10,6 +10,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export KMOD_CACHE ?= $(HOME)/.cache/kmod
 # Chapters run as readers get them: no hub, no progress bars, charts for the page.
 run := HF_HUB_OFFLINE=1 TQDM_DISABLE=1 KMOD_CHARTS=book
+# A process a core, of one thread each: what is tested is too small to be split among threads.
+split := $(run) OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
 
 .PHONY: help book check-book links pdf test test-library test-chapters test-book test-lab test-alone lint format notebooks browser clean
 
@@ -39,12 +41,12 @@ pdf: browser  ## print the built book: _build/kmod.pdf
 test: lint test-library test-chapters book test-book test-lab  ## everything: lint, library, chapters, book and lab in a browser
 
 test-library: $(STAMP)  ## the tests that need no built book
-	$(run) pytest -m "not book and not slow and not lab and not alone"
+	$(split) -m "not book and not slow and not lab and not alone"
 
-test-chapters: $(STAMP)  ## run the chapters, whose tagged cells must reproduce what is stored, and the README's commands
-	$(run) pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 \
+test-chapters: $(STAMP)  ## run the README's commands, and the chapters, whose tagged cells must reproduce what is stored
+	$(split) -m slow
+	$(split) --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg book
-	$(run) pytest -m slow
 
 test-book: browser pdf  ## open the built book in a browser; skipping counts as failing
 	KMOD_REQUIRE_BOOK=1 pytest -m book --ignore tests/test_play_browser.py

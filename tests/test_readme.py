@@ -18,7 +18,7 @@ def blocks(language):
 
 
 def environment(own_cache):
-    """The user's cache, not the tests' own: the chapters have filled it with the model that the README asks for."""
+    """The user's cache, not the tests' own: the chapters find the model there that the README asks for."""
     rest = {key: value for key, value in os.environ.items() if key != "KMOD_CACHE"}
     return rest | ({"KMOD_CACHE": own_cache} if own_cache else {})
 
