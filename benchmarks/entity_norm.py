@@ -1,0 +1,72 @@
+"""Does UPDATE alone suffice? It may hang on how loud a FaE's memory is: the norm its entities start training with.
+
+    python benchmarks/entity_norm.py --norms 0.5 1 2 5 --out results/benchmarks/entity_norm.jsonl
+
+For each norm a FaE nano is trained on the atlas, and edited: UPDATE alone, and UPDATE with constrained fine-tuning of
+AWT, with the settings of RQ3's suite. The facts to be changed are drawn from those that the FaE answers right. A norm
+takes about ten minutes on one CPU core; what a file of records has is not done again.
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import kmod
+from kmod.experiments.suites import PROFILES
+from kmod.flops import device_name
+from kmod.models.fae import build_fae
+from kmod.versions import commit, versions
+
+RATES = ("A_M", "A_FS", "A_FS_before")
+
+
+def edits(model, change, seed):
+    """Method, radius and edit."""
+    profile = PROFILES["cpu"]
+    yield "UPDATE", None, kmod.update_facts(model, change)
+    for delta in profile.radii("AWT", fewer=True):
+        yield "UPDATE + FTM", delta, kmod.finetune_fae(
+            model, change, where="AWT", symbolic=True, constraint=kmod.Linf(delta), steps=profile.steps,
+            batch_size=profile.batch_size, lr=profile.lr, seed=seed,
+        )  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--norms", nargs="+", type=float, default=[0.5, 1, 2, 5])
+    parser.add_argument("--seeds", type=int, default=3, help="draws of the facts to be changed")
+    parser.add_argument("--out", type=Path, help="append the records to this file, as lines of JSON")
+    args = parser.parse_args()
+
+    lines = args.out.read_text("utf-8").splitlines() if args.out and args.out.exists() else []
+    done = {(row["entity_norm"], row["seed"]) for row in map(json.loads, lines)}
+    facts, n = kmod.load_facts("atlas"), PROFILES["cpu"].n
+    for norm in args.norms:
+        missing = [seed for seed in range(args.seeds) if (norm, seed) not in done]
+        if not missing:
+            continue
+        model = build_fae("nano", facts, entity_norm=norm)
+        learnt = kmod.train_fae(model, facts)
+        print(f"entity norm {norm:g}\n{learnt}", flush=True)
+        known = kmod.known(model, facts)
+        for seed in missing:
+            change = facts.modify(n, seed=seed, known=known)
+            record = {
+                "benchmark": "entity_norm", "entity_norm": norm, "seed": seed, "facts": len(facts),
+                "facts_fingerprint": facts.fingerprint(), "n": n, "learnt": learnt.tests, "edits": [],
+            }  # fmt: skip
+            for method, delta, edit in edits(model, change, seed):
+                found = kmod.evaluate(model, facts, change, edit=edit, answers=False)
+                rates = {name: asdict(getattr(found, name)) for name in RATES} | {"A_mean": found.A_mean}
+                record["edits"].append({"method": method, "delta": delta} | rates)
+                print(f"  seed {seed}, {method} {delta or ''}: A_M {found.A_M}, A_F∖S {found.A_FS}", flush=True)
+            record |= {"device": device_name(model.device), "versions": versions(), "commit": commit()}
+            if args.out:
+                args.out.parent.mkdir(parents=True, exist_ok=True)
+                with args.out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(record) + "\n")
+
+
+if __name__ == "__main__":
+    main()
