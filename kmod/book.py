@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from . import charts
 from .charts.runs import RATES
 from .experiments import paper, records
 from .experiments.claims import CLAIMS, NOT_RUN, Part, Verdict, ledger
+from .experiments.cost import text
 from .experiments.report import cells
 from .experiments.settings import Setting
 from .experiments.statistics import Mean, mean
@@ -178,6 +180,35 @@ def takeaway(text: str) -> Markdown:
     from IPython.display import Markdown
 
     return Markdown(f":::{{admonition}} Takeaway\n:class: tip\n{text}\n:::")
+
+
+def run_time(chapter: str, *, memorises: bool = False, suite: str | None = None) -> Markdown:
+    """How long a chapter takes to run, as a box: the last record of each device (`book/_ext/store_outputs.py --times`).
+
+    Args:
+        memorises: it memorises the atlas if that is not kept on disk.
+        suite: what its records come from.
+    """
+    from IPython.display import Markdown
+
+    took = _last_seconds("chapters", "chapter", chapter)
+    said = ", ".join(f"{text(seconds)} on {device}" for device, seconds in took.items()) or "Not measured yet"
+    said += " (measured)" * bool(took)
+    if memorises:
+        once = _last_seconds("starts", "start", "random weights")
+        more = ", ".join(f"{text(seconds)} on {device}" for device, seconds in once.items()) or "not measured yet"
+        said += f", once the atlas is memorised and kept on disk; the first time, that takes {more}"
+    said += "." if any("T4" in device for device in took) else ". On a Colab T4 it was not measured."
+    said += " No GPU and no network are needed."
+    said += f" The suite itself: `python -m kmod run {suite}`." if suite else ""
+    return Markdown(f":::{{admonition}} Run time\n:class: note\n{said}\n:::")
+
+
+def _last_seconds(benchmark: str, key: str, value: str) -> dict[str, float]:
+    """Device → seconds of the last of its records in results/benchmarks whose `key` is `value`."""
+    file = results() / "benchmarks" / f"{benchmark}.jsonl"
+    found = map(json.loads, file.read_text("utf-8").splitlines() if file.is_file() else [])
+    return {record["device"]: record["seconds"] for record in found if record[key] == value}
 
 
 def provenance(suite: str) -> str:
