@@ -100,21 +100,19 @@ def verdicts(training: int = 0) -> dict[str, Verdict]:
 
 def anew() -> dict[str, str]:
     """Claim → its verdict, in words, from each other training of the starting states that was run; "" without any."""
-    told = (record["settings"] for record in records.read(results()))
-    trainings = {settings.get("training") for settings in told if settings["facts"] == profile().facts} - {None}
+    told, facts = (record["settings"] for record in records.read(results())), profile().facts
+    trainings = {settings.get("training") for settings in told if settings["facts"] == facts} - {None}
     ledgers = [verdicts(training) for training in sorted(trainings)]
     again = {name: [ledger[name].verdict for ledger in ledgers] for name in CLAIMS}
     return {name: ", ".join(f"{MARKS[one]} {one}" for one in found if one != NOT_RUN) for name, found in again.items()}
 
 
 def twice(training: int = 1) -> list[tuple[str, Part, Part]]:
-    """(claim, part, the same part from starting states of another training): each part of each claim that has both."""
-    again = verdicts(training)
-    return [
-        (name, part, other)
-        for name, verdict in verdicts().items()
-        for part, other in zip(verdict.parts, again[name].parts, strict=False)
-    ]
+    """(claim, part, the same part from starting states of another training): each part of each claim that has both.
+    C5 asks for the block that is better at the smallest |M|: where that is another one, it is another part."""
+    again = {(name, part.what): part for name, verdict in verdicts(training).items() for part in verdict.parts}
+    first = ((name, part) for name, verdict in verdicts().items() for part in verdict.parts)
+    return [(name, part, again[name, part.what]) for name, part in first if (name, part.what) in again]
 
 
 @dataclass(frozen=True)
@@ -171,8 +169,7 @@ def ledger_table() -> Shown:
 
 
 def _short(part: Part) -> str:
-    mark, effect = part.short.split(" ", 1)
-    return f"{mark} {part.what} {effect}, {part.asked}{', grid ends too early' if part.open else ''}"
+    return f"{part.mark} {part.what} {part.short}, {part.asked}{', grid ends too early' if part.open else ''}"
 
 
 def takeaway(text: str) -> Markdown:

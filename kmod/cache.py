@@ -18,10 +18,14 @@ def cache_dir() -> Path:
 
 
 def save_whole(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file that appears whole or not at all."""
+    """Write a safetensors file that appears whole or not at all. Raises OSError if it cannot be written."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kmod-") as folder:
-        save_file(dict(tensors), Path(folder) / "tensors", dict(metadata))
+        try:
+            save_file(dict(tensors), Path(folder) / "tensors", dict(metadata))
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(str(error)) from error
         os.replace(Path(folder) / "tensors", path)

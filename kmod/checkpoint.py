@@ -1,4 +1,4 @@
-"""A training that outlives an interruption: weights, Adam's moments and the curve, in one file, every few minutes."""
+"""Trainings that are kept: under way, every few minutes, with weights, Adam's moments and the curve; and finished."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.nn import Module
 from torch.optim import Optimizer
 
 from .cache import save_whole
@@ -52,8 +53,8 @@ class Checkpoint:
         with torch.no_grad():
             for name, leaf in params.items():
                 leaf.copy_(kept[f"weight.{name}"])
-                state = {key: kept[f"{key}.{name}"].to(leaf.device) for key in MOMENTS if f"{key}.{name}" in kept}
-                if state:
+                if f"step.{name}" in kept:
+                    state = {key: kept[f"{key}.{name}"].to(leaf.device) for key in MOMENTS}
                     if not state["step"].is_floating_point():
                         state["step"] = int(state["step"])  # SparseAdam counts in whole numbers
                     owner[leaf].state[leaf] = state
@@ -77,7 +78,7 @@ class Checkpoint:
         tensors["history"] = torch.from_numpy(np.frombuffer(json.dumps(asdict(history)).encode(), np.uint8).copy())
         try:
             save_whole(self.path, tensors, {"key": self.key})
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             warnings.warn(f"the training goes on, but is not kept on disk: {error}", stacklevel=2)
             self.minutes = math.inf
         self.written = time.perf_counter()
@@ -89,11 +90,43 @@ class Checkpoint:
 
 @contextmanager
 def kept_if_interrupted(checkpoint: Checkpoint | None, params, optimizers, history) -> Iterator[None]:
-    """Inside, a KeyboardInterrupt writes the file before it goes on its way, unless it came in the middle of a step."""
+    """Inside, KeyboardInterrupt and TimeoutError write the file before they go on their way, unless they came in the
+    middle of a step."""
     try:
         yield
-    except KeyboardInterrupt:
-        taken = {int(state["step"]) for one in optimizers for state in one.state.values()}
-        if checkpoint and taken and max(taken) == history.steps:
+    except (KeyboardInterrupt, TimeoutError):
+        taken = [int(state["step"]) for one in optimizers for state in one.state.values() if "step" in state]
+        if checkpoint and history.steps and max(taken) == history.steps:
             checkpoint.keep(params, optimizers, history, now=True)
         raise
+
+
+def deadline(within: float | None, steps: int) -> Callable[[History | FaEHistory], None]:
+    """To be called after each of `steps` steps: raises TimeoutError once `within` seconds have passed from now."""
+    started = time.perf_counter()
+
+    def on_time(history: History | FaEHistory) -> None:
+        if within is not None and time.perf_counter() - started > within and history.steps < steps:
+            raise TimeoutError(f"the time is up after {history.steps:,} of at most {steps:,} steps; run again to go on")
+
+    return on_time
+
+
+def save_trained(net: Module, path: Path, metadata: dict[str, str]) -> None:
+    """Keep the parameters of a model that is trained, with its `report` (JSON) among the metadata."""
+    save_whole(path, {name: p.detach().cpu().contiguous() for name, p in net.named_parameters()}, metadata)
+
+
+def load_trained(net: Module, path: Path) -> dict | None:
+    """Put kept parameters into the model and give the report; None, and nothing done, if the file is not there or is
+    damaged: it is then made again."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            report = json.loads(file.metadata()["report"])
+            tensors = {name: file.get_tensor(name) for name, _ in net.named_parameters()}
+    except (OSError, SafetensorError, KeyError, TypeError):
+        return None
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            parameter.copy_(tensors[name])
+    return report

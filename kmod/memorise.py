@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 import warnings
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-import torch
-from safetensors import SafetensorError, safe_open
-
-from .cache import cache_dir, save_whole
-from .checkpoint import Checkpoint
+from .cache import cache_dir
+from .checkpoint import Checkpoint, deadline, load_trained, save_trained
 from .evaluation import Rate, score
 from .facts import FactBase
 from .models.masked_lm import MaskedLM
@@ -81,8 +76,9 @@ def memorise(
         raise ValueError(f"epochs, batch_size and lr must be above 0; got {settings}")
     key = json.dumps([model.fingerprint(), facts.fingerprint(), settings, versions(), "memorise.1"], sort_keys=True)
     path = cache_dir() / "memorised" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
-    if cache and (found := _load(model, path)):
-        return found
+    if cache and (report := load_trained(model.net, path)):
+        report["evidences"], report["tests"] = Rate(**report["evidences"]), Rate(**report["tests"])
+        return Memorised(**report | {"cached": True})
     examples = {kind: model.examples(facts, kind) for kind in ("evidences", "tests")}
     evidences = examples["evidences"]
     if len(evidences) == 0:
@@ -97,13 +93,12 @@ def memorise(
             f"at most {steps:,} steps, about {estimate / 60:.1f} minutes on this machine"
         )
 
-    started, up = time.perf_counter(), "the time is up"
+    on_time = deadline(within, steps)
 
     def ended(history: History) -> str | None:
         if history.steps % epoch == 0 and min(history.recall[-epoch:]) == 1.0:
             return "recalled"
-        late = within is not None and time.perf_counter() - started > within and history.steps < steps
-        return up if late else None
+        on_time(history)
 
     checkpoint = Checkpoint(path.with_suffix(".partial"), key) if cache else None
     history = fit(
@@ -121,36 +116,14 @@ def memorise(
         checkpoint=checkpoint,
         progress="memorising" if progress else None,
     )
-    if history.stopped == up:
-        raise TimeoutError(f"the time is up after {history.steps:,} of at most {steps:,} steps; run again to go on")
     reached = score(model, facts, examples=examples)
     report = Memorised(
         reached.rate("evidences"), reached.rate("tests"), history.steps, round(history.seconds, 1), history.stopped
     )
     if cache:
         try:
-            _save(model, path, report, key)
+            save_trained(model.net, path, {"report": json.dumps(asdict(report)), "key": key})
             checkpoint.drop()
         except OSError as error:  # a full or read-only disk must not cost the training
             warnings.warn(f"memorised, but not kept on disk: {error}", stacklevel=2)
     return report
-
-
-def _save(model: MaskedLM, path: Path, report: Memorised, key: str) -> None:
-    tensors = {name: p.detach().cpu().contiguous() for name, p in model.net.named_parameters()}
-    save_whole(path, tensors, {"report": json.dumps(asdict(report)), "key": key})
-
-
-def _load(model: MaskedLM, path: Path) -> Memorised | None:
-    """Put the kept weights into `model`; None if there are none, or the file is damaged (it is then made again)."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            report = json.loads(file.metadata()["report"])
-            tensors = {name: file.get_tensor(name) for name in dict(model.net.named_parameters())}
-    except (OSError, SafetensorError, KeyError, TypeError):
-        return None
-    with torch.no_grad():
-        for name, parameter in model.net.named_parameters():
-            parameter.copy_(tensors[name])
-    report["evidences"], report["tests"] = Rate(**report["evidences"]), Rate(**report["tests"])
-    return Memorised(**report | {"cached": True})

@@ -142,7 +142,8 @@ def fit(
         penalty: of the step's number (from 0), what to add to the loss: a scalar that depends on `params`.
         project: called after every optimiser step. Adam's moments are left as they are, save for what it returns:
             parameter name → bool mask of the elements whose moments start anew.
-        stop: called after every step with the history; a reason to stop, or None.
+        stop: called after every step with the history; a reason to stop, or None. A TimeoutError that it raises is an
+            interruption.
         checkpoint: where the training goes on after an interruption, as if there had been none.
         progress: the label of a progress bar; None shows none.
 
@@ -181,19 +182,19 @@ def fit(
                 for name, mask in (project() or {}).items() if project else ():
                     for moment in ("exp_avg", "exp_avg_sq"):
                         optimizer.state[params[name]][moment].masked_fill_(mask, 0)
-                history.loss.append(loss.item())
-                history.recall.append(right[torch.from_numpy(chosen < len(examples))].float().mean().item())
+                found = loss.item(), right[torch.from_numpy(chosen < len(examples))].float().mean().item()
+                history.loss.append(found[0])
+                history.recall.append(found[1])
                 history.seconds = time.perf_counter() - started
                 bar.update()
                 if step % 20 == 0:
                     bar.set_postfix_str(f"loss {history.loss[-1]:.3f}")
                 report(history)
-                reason = stop(history) if stop else None
-                if checkpoint:
-                    checkpoint.keep(params, [optimizer], history, now=reason is not None)
-                if reason:
+                if stop and (reason := stop(history)):
                     history.stopped = reason
                     break
+                if checkpoint:
+                    checkpoint.keep(params, [optimizer], history)
     finally:
         optimizer.zero_grad()
     if not all(leaf.isfinite().all() for leaf in leaves):

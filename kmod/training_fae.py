@@ -13,15 +13,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from tqdm.auto import tqdm
 
-from .cache import cache_dir, save_whole
-from .checkpoint import Checkpoint, kept_if_interrupted
+from .cache import cache_dir
+from .checkpoint import Checkpoint, deadline, kept_if_interrupted, load_trained, save_trained
 from .facts import FactBase
 from .models.fae import FaE
 from .models.fae.losses import Losses, examine, mask_tokens, step_losses
@@ -35,13 +33,11 @@ from .versions import versions
 
 @dataclass
 class FaEHistory:
-    """One entry a step of each loss (before its weight) and of the shares right in the batch; one a validation;
-    seconds, and why it ended."""
+    """One entry a step of each loss (before its weight) and of the shares right in the batch; one a validation."""
 
     losses: dict[str, list[float]] = field(default_factory=dict)
     validation: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
-    stopped: str = "step budget"
 
     @property
     def steps(self) -> int:
@@ -134,8 +130,8 @@ def train_fae(
     settings += [least_steps] if least_steps != 500 else []
     key = json.dumps([model.fingerprint(), facts.fingerprint(), settings, versions(), "fae.1"], sort_keys=True)
     path = cache_dir() / "fae" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
-    if cache and (found := _load(model, path)):
-        return found
+    if cache and (report := load_trained(model.net, path)):
+        return FaELearnt(**report | {"cached": True})
     asked, tests = model.examples(facts, "evidences"), model.examples(facts, "tests")
     if len(asked) == 0:
         raise ValueError(f"nothing to learn from: {facts} has no evidences")
@@ -144,27 +140,24 @@ def train_fae(
     steps = max(round(epochs * epoch), least_steps)
 
     every = -(-steps // round(max(epochs, 1)))
-    started, up = time.perf_counter(), "the time is up"
 
-    def validate(history: FaEHistory) -> str | None:
-        if history.steps % every == 0:
+    def validate(history: FaEHistory) -> None:
+        done = history.validation[-1]["step"] if history.validation else 0
+        if history.steps % every == 0 and history.steps > done:
             history.validation.append({"step": history.steps} | examine(model, tests))
-        late = within is not None and time.perf_counter() - started > within and history.steps < steps
-        return up if late else None
 
     checkpoint = Checkpoint(path.with_suffix(".partial"), key) if cache else None
     history = fit_fae(
         model, asked, whole, steps=steps, batch_size=batch_size, lr=lr, losses=losses, sentences=sentences, hide=hide,
-        sample=sample, seed=seed, after=validate, checkpoint=checkpoint, progress="training FaE" if progress else None,
+        sample=sample, seed=seed, after=validate, stop=deadline(within, steps), checkpoint=checkpoint,
+        progress="training FaE" if progress else None,
     )  # fmt: skip
-    if history.stopped == up:
-        raise TimeoutError(f"the time is up after {history.steps:,} of {steps:,} steps; run again to go on")
     report = FaELearnt(
         examine(model, asked), examine(model, tests), history.validation, history.steps, round(history.seconds, 1),
     )  # fmt: skip
     if cache:
         try:
-            _save(model, path, report)
+            save_trained(model.net, path, {"report": json.dumps(asdict(report))})
             checkpoint.drop()
         except OSError as error:  # a full or read-only disk must not cost the training
             warnings.warn(f"trained, but not kept on disk: {error}", stacklevel=2)
@@ -185,13 +178,15 @@ def fit_fae(
     sample: int | None = None,
     warmup: int = 100,
     seed: int = 0,
-    after: Callable[[FaEHistory], str | None] | None = None,
+    after: Callable[[FaEHistory], None] | None = None,
+    stop: Callable[[FaEHistory], None] | None = None,
     checkpoint: Checkpoint | None = None,
     progress: str | None = None,
 ) -> FaEHistory:
-    """The loop of `train_fae`: `steps` optimiser steps on the model's own parameters, `after` called with the history
-    after each: a reason to stop, or None. With a `checkpoint` it goes on where it was interrupted. Everything random
-    comes from `seed`; the global random state is neither used nor changed.
+    """The loop of `train_fae`: `steps` optimiser steps on the model's own parameters. After each, `after` and `stop`
+    are called with the history; the latter may raise TimeoutError. With a `checkpoint` it goes on where it was
+    interrupted, and calls `after` once more for the last step. Everything random comes from `seed`; the global random
+    state is neither used nor changed.
 
     Raises FloatingPointError if a loss, or a weight after the last step, is not finite.
     """
@@ -212,6 +207,8 @@ def fit_fae(
     done, started = history.steps, time.perf_counter() - history.seconds
     bar = tqdm(total=steps, initial=done, desc=progress, leave=False, disable=silent(progress))
     with evaluating(model), kept_if_interrupted(checkpoint, params, optimizers, history), bar:
+        if done and after:
+            after(history)
         for step, chosen in zip(range(steps), batches, strict=False):
             batch = both.collate(chosen, model.device)
             ids, masked, old = mask_tokens(batch, rng, tokenizer.mask_token_id, len(tokenizer), special)
@@ -236,18 +233,18 @@ def fit_fae(
             torch.nn.utils.clip_grad_norm_(dense, 1.0)
             for optimizer in optimizers:
                 optimizer.step()
-            history.note({name: value.item() for name, value in found.items()})
-            history.note({f"right_{name}": float(value.float().mean()) for name, value in right.items()})
+            shares = {f"right_{name}": float(value.float().mean()) for name, value in right.items()}
+            history.note({name: value.item() for name, value in found.items()} | shares)
             history.seconds = time.perf_counter() - started
             bar.update()
             if step % 20 == 0:
                 bar.set_postfix_str(f"answers {history.losses['right_answer'][-1]:.2f}")
-            reason = after(history) if after else None
+            if after:
+                after(history)
+            if stop:
+                stop(history)
             if checkpoint:
-                checkpoint.keep(params, optimizers, history, now=reason is not None)
-            if reason:
-                history.stopped = reason
-                break
+                checkpoint.keep(params, optimizers, history)
     net.zero_grad()
     if not all(p.isfinite().all() for p in net.parameters()):
         raise FloatingPointError(f"the last step left weights that are not finite: lower the learning rate ({lr})")
@@ -273,22 +270,3 @@ def _digest(text: MentionExamples | None) -> str | None:
         return None
     arrays = (value for value in vars(text).values() if isinstance(value, np.ndarray))
     return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
-
-
-def _save(model: FaE, path: Path, report: FaELearnt) -> None:
-    tensors = {name: p.detach().cpu().contiguous() for name, p in model.net.named_parameters()}
-    save_whole(path, tensors, {"report": json.dumps(asdict(report))})
-
-
-def _load(model: FaE, path: Path) -> FaELearnt | None:
-    """Put the kept weights into `model`; None if there are none, or the file is damaged (it is then made again)."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            report = json.loads(file.metadata()["report"])
-            tensors = {name: file.get_tensor(name) for name in dict(model.net.named_parameters())}
-    except (OSError, SafetensorError, KeyError, TypeError):
-        return None
-    with torch.no_grad():
-        for name, parameter in model.net.named_parameters():
-            parameter.copy_(tensors[name])
-    return FaELearnt(**report | {"cached": True})

@@ -69,7 +69,7 @@ def test_beside_a_verdict_stands_that_of_another_training(own):
     }
     both = book.twice(training=9)
     assert {name for name, _, _ in both} == {name for name, words in again.items() if words}
-    assert all(first == other and first.short[0] == str(first)[0] for _, first, other in both)
+    assert all(first == other and f"{first.mark} {first.what}" in str(first) for _, first, other in both)
     assert not again["C1"] and again["C9"]  # of RQ1 nothing was run again
     assert book.ANEW not in book.verdict("C1")._repr_html_()
     assert f"{book.ANEW}: {again['C9']}" in book.verdict("C9")._repr_html_() and book.ANEW in repr(book.verdict("C9"))

@@ -143,7 +143,9 @@ def test_the_estimate_is_for_the_devices_of_the_cluster(monkeypatch, tmp_path):
     alone = runner.plan(["cost"], SMALL, tmp_path, on=replace(found, slots=1))
     both, slow = (runner.plan(["cost"], SMALL, tmp_path, on=on) for on in (found, Device("CPU", "cpu", 1e9)))
     assert both.seconds == alone.seconds and sum(slow.seconds) > 10 * sum(both.seconds)
-    assert "on each of 2 devices" in str(both) and "devices" not in str(alone)
+    states = dict.fromkeys(both.states, 90.0)  # of which there is one, that both wait for
+    told = [str(replace(plan, seconds=[200.0, 400.0], states=states)) for plan in (alone, both)]
+    assert "about 12 min, of which 2 min" in told[0] and "about 6 min on 2 devices, of which 2 min" in told[1]
 
 
 @pytest.mark.slow

@@ -221,8 +221,10 @@ def test_a_starting_state_of_another_training():
     facts = kmod.load_facts(SMOKE.facts)
     for model in ("nano", "albert-nano"):
         assert build(model, "RI", facts).fingerprint() != build(model, "RI", facts, seed=1).fingerprint()
-    (fae,) = work(bench, [again.setting("UPDATE", model="fae-nano")])
-    assert fae["status"] == "done" and fae["settings"]["training"] == 1
+    faes = [work(bench, [profile.setting("UPDATE", model="fae-nano")])[0] for profile in (SMOKE, again)]
+    assert faes[0]["status"] == faes[1]["status"] == "done" and faes[0]["model"] != faes[1]["model"]
+    fresh = [work(bench, [profile.setting("retrain")])[0] for profile in (SMOKE, again)]
+    assert fresh[0]["status"] == "done" and fresh[0]["norms"] != fresh[1]["norms"]
 
 
 def test_curves_are_thinned_to_their_ends():

@@ -77,7 +77,7 @@ def test_what_is_trained_is_kept_and_found_again(_trained, toy):
 @pytest.mark.parametrize("sample", [None, 4])
 def test_interrupted_training_goes_on_to_the_same_weights(toy, tmp_path, monkeypatch, sample):
     monkeypatch.setenv("KMOD_CACHE", str(tmp_path))
-    settings = SETTINGS | {"least_steps": 30, "epochs": 1, "sample": sample}
+    settings = SETTINGS | {"least_steps": 30, "epochs": 3, "sample": sample}
 
     def train(**others):
         model = build_fae(tiny_bert(toy), toy, entity_size=16)
@@ -86,7 +86,7 @@ def test_interrupted_training_goes_on_to_the_same_weights(toy, tmp_path, monkeyp
 
     whole = train(cache=False)
     for _ in range(2):
-        with pytest.raises(TimeoutError, match=r"of 30 steps; run again to go on"):
+        with pytest.raises(TimeoutError, match=r"of at most 30 steps; run again to go on"):
             train(within=0.0)
     interrupted, steps = torch.nn.utils.clip_grad_norm_, []
 
@@ -102,10 +102,14 @@ def test_interrupted_training_goes_on_to_the_same_weights(toy, tmp_path, monkeyp
             train()
     (kept,) = (tmp_path / "fae").iterdir()
     assert kept.suffix == ".partial"
+    with monkeypatch.context() as patch:  # in the middle of the validation after 10 steps, which is then done first
+        patch.setattr("kmod.training_fae.examine", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train()
     seen = []
     keep = Checkpoint.keep
     monkeypatch.setattr(Checkpoint, "keep", lambda *args, **others: seen.append(args[3].steps) or keep(*args, **others))
-    assert train() == whole and seen[0] == 2 + 6 + 1
+    assert train() == whole and seen[0] == 11 and len(whole[1].curve) == 3
     assert [path.suffix for path in (tmp_path / "fae").iterdir()] == [".safetensors"]
     with pytest.raises(ValueError, match="within needs cache=True"):
         train(within=1.0, cache=False)

@@ -26,7 +26,8 @@ FACTS = kmod.load_facts("bios:4")
 
 def train(**settings):
     model = kmod.load_model("nano", FACTS)
-    report = kmod.memorise(model, FACTS, epochs=1, least_steps=40, batch_size=8, progress=False, **settings)
+    settings = {"epochs": 1, "least_steps": 40, "batch_size": 8, "progress": False} | settings
+    report = kmod.memorise(model, FACTS, **settings)
     return model.fingerprint(), report
 
 
@@ -92,8 +93,10 @@ def test_interrupted_within_a_step_it_loses_that_step_at_most(cache, monkeypatch
         patch.setattr(owner, name, interrupting(getattr(owner, name)))
         with pytest.raises(KeyboardInterrupt):
             train()
-    assert len(list(cache.glob("*.partial"))) == (where != "after Adam")
-    assert train()[0] == whole
+    seen = []
+    with watching(lambda history: seen.append(history.steps) and None):
+        assert train()[0] == whole
+    assert seen[0] == (1 if where == "after Adam" else 12)  # a file was written but where Adam was ahead of the curve
 
 
 def test_what_takes_longer_than_it_may_goes_on_with_the_next_call(cache, monkeypatch):
@@ -106,6 +109,37 @@ def test_what_takes_longer_than_it_may_goes_on_with_the_next_call(cache, monkeyp
     assert again == whole and same.steps == report.steps and train()[1].cached
     with pytest.raises(ValueError, match="within needs cache=True"):
         train(within=1.0, cache=False)
+
+
+def test_interrupted_after_the_last_step_it_ends_with_the_same_weights(cache, often, monkeypatch):
+    """It stops at the step at which all was recalled, though that is asked again."""
+    enough = {"least_steps": 400}
+    whole, report = train(cache=False, **enough)
+    assert report.stopped == "recalled"
+    with monkeypatch.context() as patch:
+        patch.setitem(
+            kmod.memorise.__globals__, "score", lambda *args, **others: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            train(**enough)
+    assert list(cache.glob("*.partial"))
+    again, same = train(**enough)
+    assert again == whole and (same.steps, same.stopped) == (report.steps, "recalled")
+
+
+def test_interrupted_in_the_first_step_it_starts_anew(cache, monkeypatch):
+    whole, _ = train(cache=False)
+
+    def half_made(self, *args):
+        leaf = self.param_groups[0]["params"][0]
+        self.state[leaf]["step"] = torch.tensor(0.0)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", half_made)
+        with pytest.raises(KeyboardInterrupt):
+            train()
+    assert train()[0] == whole
 
 
 @pytest.mark.parametrize("damage", ["torn", "of another training"])
@@ -133,4 +167,4 @@ def test_a_full_disk_is_warned_of_and_costs_nothing(cache, often, monkeypatch):
     monkeypatch.setattr(checkpoints, "save_whole", full)
     with pytest.warns(UserWarning, match="not kept on disk: No space left") as said:
         assert train()[0] == whole
-    assert len(said) == 1
+    assert [str(warning.message).split(",")[0] for warning in said] == ["the training goes on", "memorised"]

@@ -56,10 +56,10 @@ class Part:
 
     @property
     def short(self) -> str:
-        """The effect and its interval, in points or (a level) percent, such as "✓ +36.5 [+9.9, +63.0]"."""
+        """The effect and its interval, in points or (a level) percent, such as "+36.5 [+9.9, +63.0]"."""
         sign, effect = "" if self.level else "+", self.effect
         low, high = (f"{100 * end:{sign}.1f}" for end in (effect.low, effect.high))
-        return f"{self.mark} {100 * effect.value:{sign}.1f} [{low}, {high}]"
+        return f"{100 * effect.value:{sign}.1f} [{low}, {high}]"
 
     def __str__(self) -> str:
         effect = str(self.effect) if self.level else self.effect.points()
@@ -114,9 +114,8 @@ class Runs:
         """Radius → seed → record, of the profile's model, start and |M| unless `others` say otherwise. Raises Missing
         unless some radius has at least three seeds."""
         p = self.profile
-        want = {"method": method, "block": block, "constraint": constraint}
-        want |= {"facts": p.facts, "model": p.model, "start": p.start, "epochs": p.epochs, "n": p.n}
-        want |= {"training": p.training} | others
+        want = {"method": method, "block": block, "constraint": constraint, "training": p.training}
+        want |= {"facts": p.facts, "model": p.model, "start": p.start, "epochs": p.epochs, "n": p.n} | others
         if method in DESCENDS:
             want["steps"] = p.effort(want["n"])
         found: dict[float | None, dict[int, dict]] = {}

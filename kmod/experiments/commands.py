@@ -101,6 +101,7 @@ def _run(args) -> None:
         from .on_ray import device, executor
 
         with executor(args.address) as execute:
+            print("measuring a device of the cluster")
             run(
                 _suites(args.suite), _profile(args), args.out,
                 budget=budget, retry=args.retry_failed, execute=execute, on=device(),
@@ -130,6 +131,7 @@ def _status(args) -> None:
         asked = {
             "suite": args.suite,
             "profile": profile.name,
+            "training": args.training,
             "on": args.on or here().name,
             "time": datetime.now(UTC).isoformat(),
         }

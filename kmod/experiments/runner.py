@@ -47,12 +47,13 @@ class Plan:
     def __str__(self) -> str:
         if not self.groups:
             return f"nothing is missing: {self.done} runs are done" + f", {self.failed} failed" * bool(self.failed)
-        training = sum(self.states.values())
-        beside = f" on each of {self.slots} devices" if self.slots > 1 else ""
+        # A state is trained on one device, whatever the others do.
+        training = max(sum(self.states.values()) / self.slots, *self.states.values(), 0.0)
+        beside = f" on {self.slots} devices" if self.slots > 1 else ""
         return (
             f"{self.runs} runs missing, {self.done} done" + f", {self.failed} failed" * bool(self.failed) + ": about "
-            f"{text((sum(self.seconds) + training) / self.slots)}{beside}, of which {text(training / self.slots)} to "
-            f"train {len(self.states)} starting states, or to load those that are kept on disk"
+            f"{text(sum(self.seconds) / self.slots + training)}{beside}, of which {text(training)} to train "
+            f" {len(self.states)} starting states, or to load those that are kept on disk"
         )
 
 
@@ -71,12 +72,12 @@ def plan(
     for run, suite in sorted(wanted.items(), key=lambda item: profile.seeds.index(item[0].seed)):  # stable
         if run.id not in found:
             groups.setdefault(run.group, (suite, []))[1].append(run)
-    here = [found[run.id] for run in wanted if run.id in found]
-    failed = sum(record["status"] == "failed" for record in here)
+    recorded = [found[run.id] for run in wanted if run.id in found]
+    failed = sum(record["status"] == "failed" for record in recorded)
     needed = dict.fromkeys(state for _, (run, *_) in groups.values() for state in (run.state.reference, run.state))
     return Plan(
         list(groups.values()),
-        len(here) - failed,
+        len(recorded) - failed,
         failed,
         [sum(map(estimate.run, runs)) for _, runs in groups.values()],
         {state: KEPT if kept(state) else estimate.state(state) for state in needed if state.memorised},
@@ -130,9 +131,12 @@ def run(
                 if not pace.fits(index) and not (execute is None and pace.can_begin_training(index)):
                     tell(f"the next group needs about {text(pace.needs(index))}: it does not fit the time left")
                     return
+                pace.begin(index)
                 yield group
 
-        for (suite, runs), found in (execute or partial(local, until=pace.until))(begun(), todo.states):
+        for (suite, runs), found in (
+            execute or partial(local, until=lambda group: pace.until(todo.groups.index(group)))
+        )(begun(), todo.states):
             for record in found:
                 record |= {"suite": suite, "profile": profile.name}
                 if record["status"] != "done":
@@ -151,55 +155,61 @@ def run(
 def local(
     groups: Iterable[Group],
     states: Iterable[State] = (),
-    until: Callable[[list[Setting]], float | None] = lambda _: None,
+    until: Callable[[Group], float | None] = lambda _: None,
 ) -> Iterator[tuple[Group, list[dict]]]:
     """One group after the other, in this process. `until` says when memorising has to leave time for a group's runs."""
     bench = Bench()
     for group in groups:
-        bench.until = until(group[1])
+        bench.until = until(group)
         yield group, work(bench, group[1])
 
 
 class Pace:
-    """Whether a group still fits the budget, by its estimate times how the finished ones ran against theirs."""
+    """Whether a group still fits the budget, by its estimate times how long the finished ones took against theirs."""
 
     def __init__(self, todo: Plan, started: float, budget: float | None):
         self.todo, self.started, self.budget = todo, started, budget
-        self.estimates = {runs[0].group: seconds for (_, runs), seconds in zip(todo.groups, todo.seconds, strict=True)}
         self.ready: set[State] = set()
-        self.estimated, self.begin = 0.0, time.perf_counter()
-
-    def needs(self, index: int) -> float:
-        run = self.todo.groups[index][1][0]
-        states = {run.state, run.state.reference} - self.ready
-        return self.factor * (self.todo.seconds[index] + sum(self.todo.states.get(state, 0) for state in states))
+        self.begun: dict[Setting, tuple[float, float]] = {}  # when a group was begun, and its estimate then
+        self.took = self.estimated = 0.0  # by the finished groups
 
     @property
     def factor(self) -> float:
         """Measured over estimated so far; 1 until something is known."""
-        return (time.perf_counter() - self.begin) / self.estimated if self.estimated else 1.0
+        return self.took / self.estimated if self.estimated else 1.0
+
+    def estimate(self, index: int) -> float:
+        """Seconds of a group, and of the starting states that are not there yet."""
+        run = self.todo.groups[index][1][0]
+        states = {run.state, run.state.reference} - self.ready
+        return self.todo.seconds[index] + sum(self.todo.states.get(state, 0) for state in states)
+
+    def needs(self, index: int) -> float:
+        return self.factor * self.estimate(index)
 
     def fits(self, index: int) -> bool:
         return self.budget is None or time.perf_counter() - self.started + self.needs(index) <= self.budget
 
-    def until(self, runs: Sequence[Setting]) -> float | None:
-        """By when the starting state of the runs must be there."""
+    def begin(self, index: int) -> None:
+        self.begun[self.todo.groups[index][1][0].group] = time.perf_counter(), self.estimate(index)
+
+    def done(self, runs: Sequence[Setting]) -> None:
+        begun, estimate = self.begun[runs[0].group]
+        self.took += time.perf_counter() - begun
+        self.estimated += estimate
+        self.ready |= {runs[0].state, runs[0].state.reference}
+
+    def until(self, index: int) -> float | None:
+        """By when the starting state of a group must be there."""
         if self.budget is None:
             return None
-        return self.started + self.budget - self.factor * self.estimates[runs[0].group]
+        return self.started + self.budget - self.factor * self.todo.seconds[index]
 
     def can_begin_training(self, index: int) -> bool:
         """Whether there is a starting state to be trained, and half a minute for it."""
         run = self.todo.groups[index][1][0]
         missing = (self.todo.states.keys() - self.ready) & {run.state, run.state.reference}
-        return bool(missing) and self.until([run]) - time.perf_counter() > 30
-
-    def done(self, runs: Sequence[Setting]) -> None:
-        for state in (runs[0].state, runs[0].state.reference):
-            if state not in self.ready:
-                self.ready.add(state)
-                self.estimated += self.todo.states.get(state, 0)
-        self.estimated += self.estimates[runs[0].group]
+        return bool(missing) and self.until(index) - time.perf_counter() > 30
 
 
 @contextmanager

@@ -173,8 +173,8 @@ class Bench:
             spare = 0.25 + (state.without / len(facts))
             start = plain if plain in PRESETS else model
             model = build_fae(start, facts, seed=state.training, spare=spare).to(model.device)
-        training = {"epochs": state.epochs, "least_steps": state.least_steps, "batch_size": batch_size}
-        training |= {"seed": state.training}
+        training = {"epochs": state.epochs, "least_steps": state.least_steps, "seed": state.training}
+        training |= {"batch_size": batch_size}
         if given:
             with torch.no_grad():
                 for name, parameter in model.net.named_parameters():
@@ -197,7 +197,8 @@ def kept(state: State) -> bool:
 
 
 def _marker(state: State) -> Path:
-    key = json.dumps([asdict(state), versions()], sort_keys=True)
+    told = {name: value for name, value in asdict(state).items() if name != "training" or value}
+    key = json.dumps([told, versions()], sort_keys=True)
     return cache_dir() / "states" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
