@@ -1,5 +1,6 @@
 """Suites, records, the runner, and what is read from records; work that takes a model: `test_experiments_work.py`."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -417,6 +418,19 @@ def test_a_budget_stops_in_time_by_the_pace_so_far(tmp_path, clock):
     clock[0] = 0
     none = go(tmp_path / "none", do, budget=5)  # the starting state alone takes as long
     assert none.runs == len(settings("rq5_scale", SEEDS))
+
+
+def test_a_budget_holds_where_groups_are_done_side_by_side(tmp_path, clock):
+    """Four at a time, each as long as was thought: four in that time do not make one of them quicker."""
+
+    def execute(groups, states):
+        while four := list(itertools.islice(groups, 4)):
+            clock[0] += max(len(runs) for _, runs in four) + (0 if clock[0] else 5)  # the first wait for the state
+            yield from ((group, [record(run) for run in group[1]]) for group in four)
+
+    many = replace(SEEDS, seeds=tuple(range(40)))
+    left = runner.run(["rq5_scale"], many, tmp_path, execute=execute, budget=18.5, tell=lambda _: None, progress=False)
+    assert left.groups and 17 < clock[0] <= 18.5
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
