@@ -154,15 +154,15 @@ def ledger_table() -> Shown:
     e, found, again = html.escape, list(verdicts().values()), anew()
     rows = "".join(
         f'<tr><th scope="row">{e(v.claim)}</th><td>{e(v.question)}</td><td>{e(v.text)}</td>'
-        f'<td class="kmod-{v.verdict.replace(" ", "-")}">{MARKS[v.verdict]} {e(v.verdict)}</td>'
-        f"<td>{e(again[v.claim]) or '–'}</td>"
+        f'<td class="kmod-{v.verdict.replace(" ", "-")}">{MARKS[v.verdict]} {e(v.verdict)}'
+        + (f'<div class="kmod-anew">anew: {e(again[v.claim])}</div>' if again[v.claim] else "")
+        + "</td>"
         f"<td>{'<br>'.join(e(line) for line in (*map(_short, v.parts), v.missing) if line)}</td>"
         f"<td>{len(v.ids)} runs, {v.seeds} seeds</td></tr>"
         for v in found
     )
     head = "".join(
-        f'<th scope="col">{name}</th>'
-        for name in ("claim", "question", "in words", "verdict", "trained anew", "effect", "from")
+        f'<th scope="col">{name}</th>' for name in ("claim", "question", "in words", "verdict", "effect", "from")
     )
     markup = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return Shown("\n\n".join(map(str, found)), f'<div class="kmod-table kmod-ledger" tabindex="0">{markup}</div>')
