@@ -53,7 +53,7 @@ class Plan:
         return (
             f"{self.runs} runs missing, {self.done} done" + f", {self.failed} failed" * bool(self.failed) + ": about "
             f"{text(sum(self.seconds) / self.slots + training)}{beside}, of which {text(training)} to train "
-            f" {len(self.states)} starting states, or to load those that are kept on disk"
+            f"{len(self.states)} starting states, or to load those that are kept on disk"
         )
 
 
