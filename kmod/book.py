@@ -205,7 +205,11 @@ def _last_seconds(benchmark: str, key: str, value: str) -> dict[str, float]:
     """Device → seconds of the last of its records in results/benchmarks whose `key` is `value`."""
     file = results() / "benchmarks" / f"{benchmark}.jsonl"
     found = map(json.loads, file.read_text("utf-8").splitlines() if file.is_file() else [])
-    return {record["device"]: record["seconds"] for record in found if record[key] == value}
+    return {
+        record["device"].replace(" 1 threads", " 1 thread"): record["seconds"]
+        for record in found
+        if record[key] == value
+    }
 
 
 def provenance(suite: str) -> str:
