@@ -1,10 +1,10 @@
 """Does UPDATE alone suffice? It may hang on how loud a FaE's memory is: the norm its entities start training with.
 
-    python benchmarks/entity_norm.py --norms 0.5 1 2 5 --out results/benchmarks/entity_norm.jsonl
+    python benchmarks/entity_norm.py --out results/benchmarks/entity_norm.jsonl
 
 For each norm a FaE nano is trained on the atlas, and edited: UPDATE alone, and UPDATE with constrained fine-tuning of
 AWT, with the settings of RQ3's suite. The facts to be changed are drawn from those that the FaE answers right. A norm
-takes about ten minutes on one CPU core; what a file of records has is not done again.
+takes some minutes on one CPU core; what a file of records has is not done again.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import kmod
+from kmod.experiments import records
 from kmod.experiments.suites import PROFILES
 from kmod.flops import device_name
 from kmod.models.fae import build_fae
@@ -34,7 +35,7 @@ def edits(model, change, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--norms", nargs="+", type=float, default=[0.5, 1, 2, 5])
+    parser.add_argument("--norms", nargs="+", type=float, default=[1, 1.5, 2, 5])
     parser.add_argument("--seeds", type=int, default=3, help="draws of the facts to be changed")
     parser.add_argument("--out", type=Path, help="append the records to this file, as lines of JSON")
     args = parser.parse_args()
@@ -63,9 +64,7 @@ def main():
                 print(f"  seed {seed}, {method} {delta or ''}: A_M {found.A_M}, A_F∖S {found.A_FS}", flush=True)
             record |= {"device": device_name(model.device), "versions": versions(), "commit": commit()}
             if args.out:
-                args.out.parent.mkdir(parents=True, exist_ok=True)
-                with args.out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(record) + "\n")
+                records.append(args.out, [record])
 
 
 if __name__ == "__main__":

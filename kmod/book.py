@@ -134,8 +134,8 @@ def verdict(*claims: str) -> Shown:
     if unknown := [name for name in claims if name not in CLAIMS]:
         raise ValueError(f"unknown claim {unknown[0]!r}; known: {', '.join(CLAIMS)}")
     found, again = [verdicts()[name] for name in claims], anew()
-    text = [f"{one}" + f"\n  {ANEW}: {again[one.claim]}" * bool(again[one.claim]) for one in found]
-    return Shown("\n\n".join(text), "".join(_box(one, again[one.claim]) for one in found))
+    told = [f"{one}" + f"\n  {ANEW}: {again[one.claim]}" * bool(again[one.claim]) for one in found]
+    return Shown("\n\n".join(told), "".join(_box(one, again[one.claim]) for one in found))
 
 
 def _box(found: Verdict, again: str) -> str:

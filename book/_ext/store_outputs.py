@@ -8,7 +8,6 @@ a machine that does nothing else, and has the memorised atlas on disk.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import nbformat
 import torch
 from nbclient import NotebookClient
 
+from kmod.experiments import records
 from kmod.flops import device_name
 from kmod.versions import commit, versions
 
@@ -38,5 +38,4 @@ for path in args.chapters:
     print(f"{path}: stored, {seconds:.0f} s")
     if args.times:
         record = {"benchmark": "chapters", "chapter": path.stem, "seconds": round(seconds, 1), "device": device}
-        with TIMES.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record | {"versions": versions(), "commit": commit()}) + "\n")
+        records.append(TIMES, [record | {"versions": versions(), "commit": commit()}])

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,9 +16,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from ..cache import save_whole
 from ..models.masked_lm import MaskedLM
 
 FORMAT = "kmod.edit.1"
@@ -164,12 +162,8 @@ class Edit:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, tensors and metadata, atomically: the file appears whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         about = {"format": FORMAT, "before": self.before, "after": self.after, "made": json.dumps(self.made)}
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kmod-") as folder:
-            save_file({name: xor.contiguous() for name, xor in self.xor.items()}, Path(folder) / "edit", about)
-            os.replace(Path(folder) / "edit", path)
+        save_whole(Path(path), {name: xor.contiguous() for name, xor in self.xor.items()}, about)
 
     @classmethod
     def load(cls, path: str | Path) -> Edit:
