@@ -404,6 +404,42 @@ def test_a_training_is_watched_in_its_own_thread_alone_and_can_be_ended(model, t
 # ---------------------------------------------------------------- the lab
 
 
+def press_enter(text):
+    text._handle_string_msg(text, {"event": "submit"}, [])  # as it comes from a browser
+
+
+def test_enter_takes_the_first_fact_even_before_the_last_letters(lab):
+    search, found = lab.choosing.search, lab.choosing.found
+    for before, at_last in (("arva country", "arva country"), ("b", "belm"), ("belm", "belm town")):
+        search.value = ""
+        search.value = before
+        press_enter(search)
+        search.value = at_last  # what the browser held back
+        assert found.value == found.options[0][1] == lab.choosing.index.search(at_last)[0]
+        assert lab.session.facts[found.value].subject in text(lab.choosing.answers.value)
+        lab.choosing.new.value = lab.choosing.new.options[0]
+        assert "Possible" in text(lab.choosing.note.value)
+
+
+def test_a_chosen_fact_stays_while_the_search_still_finds_it(lab):
+    search, found = lab.choosing.search, lab.choosing.found
+    search.value = "arva"
+    found.index = 1
+    chosen = found.value
+    search.value = "arv"
+    assert found.value == chosen
+    lab.choosing.new.value = lab.choosing.new.options[0]
+    assert text(lab.run.estimate.value)
+    search.value = "belm"
+    assert found.value is None
+    shown = (lab.choosing.answers, lab.choosing.note, lab.run.estimate)
+    assert [text(area.value) for area in shown] == ["", "", ""]
+    search.value = ""
+    press_enter(search)
+    search.value = "belm"  # typed afterwards: Enter on nothing promised nothing
+    assert found.options and found.value is None
+
+
 def test_an_edit_from_search_to_undo(lab):
     start = lab.session.start
     lab.choosing.search.value = "arva country"

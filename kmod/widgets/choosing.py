@@ -32,6 +32,7 @@ class Choosing(Listening):
         self.session, self.index, self.changed = session, index, changed
         self._asked: tuple = ()
         self._fact: Fact | None = None
+        self._entered: str | None = None  # what Enter was pressed on
         self.search = w.Text(
             description="Search", placeholder="such as: france capital", style=LABEL, layout=wide(),
             tooltip="Words of the subject, relation or object; Enter takes the first fact", continuous_update=True,
@@ -67,7 +68,8 @@ class Choosing(Listening):
         self.box = w.VBox([title("Which memory"), self.tabs, self.answers, self.new, self.note], layout=wide())
         self.changes(self.fill, self.search)
         self.enter(self._first, self.search)
-        self.changes(self.show, self.found, self.own, self.others, self.table)
+        self.changes(self._clicked, self.found)
+        self.changes(self.show, self.own, self.others, self.table)
         self.changes(self.show, self.tabs, trait="selected_index")
         self.changes(self.check, self.new)
         self.fill()
@@ -81,20 +83,35 @@ class Choosing(Listening):
         i = self.session.facts.find(subject, relation)
         with self.deaf():
             self.tabs.selected_index = FACT
-            self.search.value = f"{subject} {self.index.label(relation)}"
+            self._entered, self.search.value = None, f"{subject} {self.index.label(relation)}"
             self.found.options = [(self.index.name(i), i)]
             self.found.value = i
         self.show()
 
     def fill(self) -> None:
-        """List the facts that hold the words of the search, none of them chosen."""
+        """List the facts that hold the words of the search. A chosen one that is still among them stays chosen; after
+        Enter, words that go on from what was typed then choose the first: a browser sends Enter at once but holds the
+        last letters back while earlier ones are on their way, so Enter can come before them."""
+        before, text = self.found.value, self.search.value
+        positions = self.index.search(text)
+        if self._entered is not None and text.startswith(self._entered):
+            chosen = positions[0] if positions else None
+        else:
+            self._entered, chosen = None, before if before in positions else None
         with self.deaf():
-            self.found.options = [(self.index.name(i), i) for i in self.index.search(self.search.value)]
-            self.found.index = None
+            self.found.options = [(self.index.name(i), i) for i in positions]
+            self.found.value = chosen
+        if chosen != before:
+            self.show()
 
     def _first(self) -> None:
         if self.found.options:
             self.found.index = 0
+        self._entered = self.search.value or None
+
+    def _clicked(self) -> None:
+        self._entered = None
+        self.show()
 
     def show(self) -> None:
         """Show what the model answers now to what is chosen."""
@@ -104,7 +121,7 @@ class Choosing(Listening):
         fact = self.fact()
         if fact is None:
             self.answers.value = self.note.value = ""
-            return
+            return self.changed(None)
         facts = self.session.facts
         if fact.relation == OWN:
             tests, suggestions = fact.tests, [name for name, _ in facts.object_counts.most_common(400)]
