@@ -51,7 +51,7 @@ test-chapters: $(STAMP)  ## run the chapters, whose tagged cells must reproduce 
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg book
 
 test-book: browser pdf  ## open the built book in a browser; skipping counts as failing
-	KMOD_REQUIRE_BOOK=1 pytest -m book --ignore tests/test_play_browser.py
+	KMOD_REQUIRE_BOOK=1 pytest -n auto -m book --ignore tests/test_play_browser.py
 
 test-play: browser  ## the widget of the first page in a browser; skipping counts as failing
 	KMOD_REQUIRE_BOOK=1 pytest -m book tests/test_play_browser.py
