@@ -755,6 +755,8 @@ def test_the_delta_explorer_shows_the_edit_of_its_slider(model, toy):
     first = explorer.shown.value
     explorer.slider.value = 1
     assert "δ = 0.05" in explorer.shown.value != first
+    explorer.menu.value = 0  # what screen readers find, in place of the slider's nameless handle
+    assert explorer.slider.value == 0 and explorer.shown.value == first
     assert {"method", "delta", "seed", "A_M", "A_FS", "A_FS_before", "A_M_evidences"} <= explorer.records[0].keys()
     with pytest.raises(ValueError, match="ascending"):
         DeltaExplorer(model, change, (2e-3, 1e-3))

@@ -14,7 +14,7 @@ from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 from ..parts import INSIDE, OUTSIDE, layout, plan
 from . import view
-from .controls import area, title, wide
+from .controls import LABEL, area, row, title, wide
 from .lab import nobody_listening
 
 DELTAS = (3e-4, 5e-4, 1e-3, 1.5e-3, 2.5e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)
@@ -45,13 +45,18 @@ class DeltaExplorer(w.VBox):
             for delta, result in zip(self.deltas, self.results, strict=True)
         ]
         with nobody_listening() if view.on_a_page() else nullcontext():
+            radii = [(f"{delta:g}", i) for i, delta in enumerate(self.deltas)]
+            tip = "Radius of the constraint: how far a weight may move"
             self.slider = w.SelectionSlider(
-                description="δ", options=[(f"{delta:g}", i) for i, delta in enumerate(self.deltas)], layout=wide(),
-                tooltip="Radius of the constraint: how far a weight may move",
-            )  # fmt: skip
+                description="δ slider", options=radii, readout=False, style=LABEL, layout=wide(), tooltip=tip
+            )
+            # The handle of an ipywidgets slider has no name of its own: this menu is the way for screen readers.
+            self.menu = w.Dropdown(description="δ", options=radii, style=LABEL, layout=wide(), tooltip=tip)
+            w.link((self.slider, "value"), (self.menu, "value"))
             self.shown = area("300px")
             style = w.HTML(view.STYLE, layout=w.Layout(height="0", margin="0"))
-            super().__init__([style, self.slider, self.shown], layout=w.Layout(width="100%"))
+            parts = [style, row(self.menu, self.slider), self.shown]
+            super().__init__(parts, layout=w.Layout(width="100%"))
         self.slider.observe(lambda _: self._show(), "value")
         self.slider.value = max(range(len(self.deltas)), key=lambda i: self.results[i].A_mean)
         self._show()
