@@ -61,8 +61,8 @@ class Choosing(Listening):
         self.answers = area("200px")
         self.new = w.Combobox(
             description="New object", placeholder="type, or choose a suggestion", style=LABEL, layout=wide(),
-            tooltip="What the model shall answer instead; objects of the same relation are suggested first",
-            continuous_update=True,
+            tooltip="What the model shall answer instead; Enter asks if it can. The relation's own objects come first",
+            continuous_update=False,  # sent whole when the field is left, so before a click on Edit
         )  # fmt: skip
         self.note = area("40px")
         self.box = w.VBox([title("Which memory"), self.tabs, self.answers, self.new, self.note], layout=wide())
@@ -175,7 +175,7 @@ class Choosing(Listening):
         return self.session.change(self.found.value, self.new.value)
 
     def check(self) -> None:
-        """Say at once whether the new object is possible, and why not."""
+        """Say whether the new object is possible, and why not."""
         if self.kind == TABLE:
             return self._show_table()
         if not self.new.value.strip():
