@@ -99,12 +99,16 @@ def verdicts(training: int = 0) -> dict[str, Verdict]:
 
 
 def anew() -> dict[str, str]:
-    """Claim → its verdict, in words, from each other training of the starting states that was run; "" without any."""
+    """Claim → its verdict and seeds, in words, from each other training of the starting states that was run; "" without
+    any."""
     told, facts = (record["settings"] for record in records.read(results())), profile().facts
     trainings = {settings.get("training") for settings in told if settings["facts"] == facts} - {None}
     ledgers = [verdicts(training) for training in sorted(trainings)]
-    again = {name: [ledger[name].verdict for ledger in ledgers] for name in CLAIMS}
-    return {name: ", ".join(f"{MARKS[one]} {one}" for one in found if one != NOT_RUN) for name, found in again.items()}
+    again = {name: [ledger[name] for ledger in ledgers if ledger[name].verdict != NOT_RUN] for name in CLAIMS}
+    return {
+        name: ", ".join(f"{MARKS[one.verdict]} {one.verdict} ({one.seeds} seeds)" for one in found)
+        for name, found in again.items()
+    }
 
 
 def twice(training: int = 1) -> list[tuple[str, Part, Part]]:
@@ -152,13 +156,14 @@ def _box(found: Verdict, again: str) -> str:
 def ledger_table() -> Shown:
     """Every claim of the paper in our words, the verdict of our runs, and what it rests on."""
     e, found, again = html.escape, list(verdicts().values()), anew()
+    settings = {record["id"]: record["settings"] for record in records.read(results())}
     rows = "".join(
         f'<tr><th scope="row">{e(v.claim)}</th><td>{e(v.question)}</td><td>{e(v.text)}</td>'
         f'<td class="kmod-{v.verdict.replace(" ", "-")}">{MARKS[v.verdict]} {e(v.verdict)}'
         + (f'<div class="kmod-anew">anew: {e(again[v.claim])}</div>' if again[v.claim] else "")
         + "</td>"
         f"<td>{'<br>'.join(e(line) for line in (*map(_short, v.parts), v.missing) if line)}</td>"
-        f"<td>{len(v.ids)} runs, {v.seeds} seeds</td></tr>"
+        f"<td>{e(_rests_on(v, settings))}</td></tr>"
         for v in found
     )
     head = "".join(
@@ -166,6 +171,14 @@ def ledger_table() -> Shown:
     )
     markup = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return Shown("\n\n".join(map(str, found)), f'<div class="kmod-table kmod-ledger" tabindex="0">{markup}</div>')
+
+
+def _rests_on(found: Verdict, settings: dict[str, dict]) -> str:
+    """How many runs and seeds, and of what, such as "166 runs, 5 seeds; fae-nano, nano; |M| = 32"."""
+    used = [settings[one] for one in found.ids]
+    models, sizes = (sorted({one[name] for one in used}) for name in ("model", "n"))
+    told = f"{len(used)} runs, {found.seeds} seeds"
+    return f"{told}; {', '.join(models)}; |M| = {', '.join(map(str, sizes))}" if used else told
 
 
 def _short(part: Part) -> str:
@@ -205,22 +218,23 @@ def _last_seconds(benchmark: str, key: str, value: str) -> dict[str, float]:
     """Device → seconds of the last of its records in results/benchmarks whose `key` is `value`."""
     file = results() / "benchmarks" / f"{benchmark}.jsonl"
     found = map(json.loads, file.read_text("utf-8").splitlines() if file.is_file() else [])
-    return {
-        record["device"].replace(" 1 threads", " 1 thread"): record["seconds"]
-        for record in found
-        if record[key] == value
-    }
+    return {_device(record["device"]): record["seconds"] for record in found if record[key] == value}
+
+
+def _device(name: str) -> str:
+    return name.replace(" 1 threads", " 1 thread")
 
 
 def provenance(suite: str) -> str:
-    """One line: how many runs, on what machine, by which code."""
+    """One line: how many runs, of which models, on what machine, by which code."""
     found = [record for rows in table(suite).values() for record in rows]
     if not found:
         return f"{suite}: no records yet"
-    devices = sorted({record["hardware"]["device"] for record in found})
+    models = sorted({record["settings"]["model"] for record in found})
+    devices = sorted({_device(record["hardware"]["device"]) for record in found})
     commits = sorted({str(record["commit"]) for record in found})
     return (
-        f"{suite}, profile {profile().name}: {len(found)} runs, {profile().facts}, {profile().model}; on "
+        f"{suite}, profile {profile().name}: {len(found)} runs on {profile().facts}, of {', '.join(models)}; on "
         f"{', '.join(devices)}; commit {', '.join(commits)}"
     )
 

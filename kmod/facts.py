@@ -12,6 +12,7 @@ the object.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import unicodedata
@@ -191,7 +192,9 @@ class FactBase(Sequence[Fact]):
             )
         if relation not in self.relations:
             raise KeyError(f"unknown relation {relation!r}; known: {', '.join(sorted(self.relations))}")
-        raise KeyError(f"unknown subject {subject!r}; list the subjects with `python -m kmod facts list {relation}`")
+        subjects = list(dict.fromkeys(f.subject for f in self if f.relation == relation))
+        near = ", ".join(difflib.get_close_matches(subject, subjects, 5, 0))
+        raise KeyError(f"unknown subject {subject!r}; the nearest of {len(subjects):,} with a {relation}: {near}")
 
     def subset(self, facts: Iterable[Fact], name: str, note: str) -> FactBase:
         """A base of some of these facts, with the same relations; `note` says which, and why."""

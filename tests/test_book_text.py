@@ -49,6 +49,9 @@ def test_a_verdict_follows_the_records(own):
         assert book.verdicts()["C1"].verdict == verdict
     assert "not reproduced" in repr(book.verdict("C1")) and "kmod-not-reproduced" in book.verdict("C1")._repr_html_()
     assert "✗ not reproduced" in book.ledger_table()._repr_html_()
+    rests_on = book.ledger_table()._repr_html_().split("<td>")
+    assert any("seeds; fae-nano, nano; |M| = 32" in cell for cell in rests_on)  # C7 and C8
+    assert "fae-nano, nano" in book.provenance("rq3_fae") and "of nano;" in book.provenance("rq1_reliability")
 
 
 def test_beside_a_verdict_stands_that_of_another_training(own):
@@ -65,7 +68,7 @@ def test_beside_a_verdict_stands_that_of_another_training(own):
     book._verdicts.cache_clear()
     first, again = book.verdicts(), book.anew()
     assert {name: verdict.verdict for name, verdict in first.items() if verdict.seeds} == {
-        name: words.split(" ", 1)[1] for name, words in again.items() if words
+        name: words.split(" ", 1)[1].split(" (")[0] for name, words in again.items() if words
     }
     both = book.twice(training=9)
     assert {name for name, _, _ in both} == {name for name, words in again.items() if words}

@@ -60,7 +60,7 @@ def heat_map(rows: Iterable[Mapping], what: str = "block", finding: str | None =
     chart = chart.properties(width="container", height=34 * len(labels) + 10, padding=PADDING)
     alone = left_alone(found)
     sub = subtitle(found, "Intervals in the table")
-    sub += "" if alone is None else f". Ā of the model left alone is {pct(alone)}"
+    sub += "" if alone is None else f". Where nothing is learnt and nothing lost, Ā is {pct(alone)}"
     sub += ". Percent; ★ is the highest, the colour runs from the lowest cell to the highest"
     sub += "; empty cells were not run" * (len(found) < len(labels) * len(deltas))
     return titled(chart, finding or _finding(found, what), sub, _description(grids), _numbers(grids, what))

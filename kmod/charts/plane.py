@@ -78,7 +78,7 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
 
 
 def untouched(found: dict, title: str) -> list[alt.Chart]:
-    """A dotted line at Ā of the model that is left alone, on an axis with this title."""
+    """A dotted line at Ā of an edit that changes no answer, on an axis with this title."""
     alone = left_alone(found)
     if alone is None:
         return []
@@ -88,7 +88,7 @@ def untouched(found: dict, title: str) -> list[alt.Chart]:
 
 def untouched_words(found: dict) -> str:
     alone = left_alone(found)
-    return "" if alone is None else f". Dotted: Ā of the model left alone, {pct(alone)}"
+    return "" if alone is None else f". Dotted: Ā where nothing is learnt and nothing lost, {pct(alone)}"
 
 
 def _points(grids: dict) -> list[dict]:
@@ -118,7 +118,9 @@ def _finding(grids: dict, what: str) -> str:
     a, b = told[first.first], told[first.second]
     fair = lead({first.first: a, first.second: b})  # δ chosen on the other seeds
     decided = first.decided and fair.decided and fair.first == first.first
-    reached = f"Ā {pct(first.value)} {at(peaks[first.first])}"
+    reached = f"Ā {pct(first.value)}"
+    if "no limit" not in str(first.first):  # else its name says so
+        reached += f" {at(peaks[first.first])}"
     by = f" by {points(first.by.value)}" if first.by else ""
     if decided:
         return f"{capital(first.first)} trades off best: {reached}, ahead of {first.second}{by}"
