@@ -117,8 +117,8 @@ def around(numbers: Iterable[float], log: bool = False, rate: bool = True) -> Me
 
 
 def left_alone(found: Mapping[tuple, Cell]) -> float | None:
-    """Ā where no new fact is answered and no old one lost: half of A_F∖S before the edit, if all rows have the same to 2
-    points. None where the rows do not say, or differ."""
+    """Ā where no new fact is answered and no old one lost: half of A_F∖S before the edit, if all rows have the same to
+    2 points. None where the rows do not say, or differ."""
     before = [row.get("A_FS_before") for cell in found.values() for row in cell.values()]
     if None in before or max(before) - min(before) > 0.02:
         return None

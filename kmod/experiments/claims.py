@@ -265,7 +265,7 @@ def negative(effect: Mean) -> Mean:
 
 def c6(r: Runs) -> Iterable[Part]:
     """Mixing in unmodified facts (FTA) on top of the constraint gains little."""
-    for block in ("all", r.profile.blocks[0], r.profile.blocks[-1]):
+    for block in ("all", r.profile.blocks[-1], r.profile.blocks[0]):
         both, alone = (r.tuned("A_mean", r.radii(method, block, "Linf")) for method in ("FTA", "FTM"))
         yield Part(f"Ā in ℓ∞, {_where(block)}: FTA − FTM", difference(both, alone), 0.02, below=True)
 
