@@ -18,11 +18,11 @@ from synthetic_runs import PAST, as_claimed, record, runs
 
 from kmod.cli import main
 from kmod.experiments import records, runner, suites
-from kmod.experiments.claims import CLAIMS, Part, claim, decide, ledger
+from kmod.experiments.claims import CLAIMS, Effect, Part, claim, decide, ledger
 from kmod.experiments.cost import Estimate, text
 from kmod.experiments.report import table
 from kmod.experiments.settings import Setting
-from kmod.experiments.statistics import Mean, best, difference, mean
+from kmod.experiments.statistics import best, difference, mean
 from kmod.experiments.suites import PROFILES, SUITES, profile, settings
 
 SMOKE = PROFILES["smoke"]
@@ -241,6 +241,14 @@ def test_where_the_widest_radius_is_best_nothing_is_decided(world):
     found = claim("C2", PAST, wide)
     assert found.verdict == "undecided" and "the best radius of nano RI+FT: FTM, all blocks, Linf" in str(found)
     assert not any(part.open for part in claim("C9", PAST, wide).parts)  # there, no limit at all was run as well
+    first = changed(world, lambda s: s["block"] == 0 and s["delta"] == PAST.radii(0)[-1] and s["n"] == PAST.n, A_FS=1.0)
+    assert [bool(part.open) for part in claim("C6", PAST, first).parts] == [False, False, True]  # block 0 alone
+
+
+def test_grids_are_tighter_where_fewer_facts_change():
+    tightest = {n: min(delta for _, delta in PAST.balls("all", n) if delta) for n in PAST.sizes}
+    assert list(tightest.values()) == [PAST.deltas[i] for i in (0, 1, 2, 2)] and PAST.n == PAST.sizes[1]
+    assert PAST.balls("all") == PAST.balls("all", PAST.n)
 
 
 def test_a_claim_reads_runs_of_the_profile_s_effort_alone(world):
@@ -276,14 +284,14 @@ def test_one_seed_is_shown_without_an_interval():
 @given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0, 0.5)), min_size=1, max_size=4))
 @hypothesis_settings(max_examples=50, deadline=None)
 def test_verdicts_follow_from_the_parts(found):
-    parts = [Part("", Mean(x, x - half, x + half, 3), margin=0.1) for x, half in found]
+    parts = [Part("", Effect(x, x - half, x + half, 3), margin=0.1) for x, half in found]
     holds = ["yes" if x - half > 0.1 else "no" if x + half < 0.1 else "open" for x, half in found]
     want = (
         "reproduced" if set(holds) == {"yes"} else "undecided" if "no" not in holds
         else "mixed" if "yes" in holds else "not reproduced"
     )  # fmt: skip
     assert decide(parts) == want
-    assert decide([*parts, Part("", Mean(1, 1, 1, 2))]) == "not yet run"
+    assert decide([*parts, Part("", Effect(1, 1, 1, 2))]) == "not yet run"
 
 
 def test_the_ledger_and_its_command(world, tmp_path, capsys):

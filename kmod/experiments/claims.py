@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..models.fae import FaEConfig
 from . import records, statistics
 from .settings import Setting
 from .statistics import Mean, best, mean
@@ -26,16 +27,41 @@ NOT_RUN = "not yet run"
 
 
 @dataclass(frozen=True)
+class Effect(Mean):
+    """A mean over seeds; `ends` names the grids that it was chosen from and whose widest radius was the best."""
+
+    ends: tuple[str, ...] = ()
+
+
+class Values(dict):
+    """Seed → value, with the `ends` of the grids that it was chosen from."""
+
+    def __init__(self, values: Mapping[int, float], ends: Iterable[str]):
+        super().__init__(values)
+        self.ends = tuple(ends)
+
+
+def effect(found: Mean, *of: Mapping[int, float]) -> Effect:
+    """`found`, with the ends of the values it was made of."""
+    ends = dict.fromkeys(end for values in of for end in getattr(values, "ends", ()))
+    return Effect(found.value, found.low, found.high, found.n, tuple(ends))
+
+
+@dataclass(frozen=True)
 class Part:
     """One testable piece of a claim: the effect should lie above `margin`, or `below` it; it is a difference, or a
-    `level`. `open` says which grids it was chosen from ended too early."""
+    `level`."""
 
     what: str
-    effect: Mean
+    effect: Effect
     margin: float = 0.0
     below: bool = False
     level: bool = False
-    open: str = ""
+
+    @property
+    def open(self) -> str:
+        """The grids it was chosen from that ended too early, in words."""
+        return ", ".join(self.effect.ends)
 
     @property
     def holds(self) -> bool | None:
@@ -91,8 +117,8 @@ class Verdict:
         return "\n".join(lines + [f"  {part}" for part in self.parts])
 
     def record(self) -> dict:
-        plain = [{k: v for k, v in vars(p).items() if k != "effect"} for p in self.parts]
-        parts = [told | vars(p.effect) | {"holds": p.holds} for told, p in zip(plain, self.parts, strict=True)]
+        told = [{**vars(p), **vars(p.effect), "open": p.open, "holds": p.holds} for p in self.parts]
+        parts = [{k: v for k, v in one.items() if k not in ("effect", "ends")} for one in told]
         return {**{k: v for k, v in vars(self).items() if k != "parts"}, "seeds": self.seeds, "parts": parts}
 
 
@@ -102,13 +128,11 @@ class Missing(LookupError):
 
 @dataclass
 class Runs:
-    """The finished runs of one profile's facts; the ids of those that were looked at, and the grids whose best radius
-    was the widest."""
+    """The finished runs of one profile's facts, and the ids of those that were looked at."""
 
     profile: Profile
     records: Sequence[dict]
     used: dict[str, None] = field(default_factory=dict)
-    ends: dict[str, None] = field(default_factory=dict)
 
     def radii(self, method: str, block=None, constraint=None, **others) -> dict[float | None, dict[int, dict]]:
         """Radius → seed → record, of the profile's model, start and |M| unless `others` say otherwise. Raises Missing
@@ -147,8 +171,9 @@ class Runs:
         found = self.radii(method, block, **others)
         return self.values(metric, found.get(None) or next(iter(found.values())))
 
-    def tuned(self, metric: str, *grids: dict[float | None, dict[int, dict]]) -> dict[int, float]:
+    def tuned(self, metric: str, *grids: dict[float | None, dict[int, dict]]) -> Values:
         """Seed → metric at the cell whose Ā was best on the other seeds, among all the cells of the grids."""
+        ends = []
         cells = [runs for grid in grids for runs in grid.values()]
         seeds = common(cells)
         means = [{seed: value(runs[seed], "A_mean") for seed in seeds} for runs in cells]
@@ -158,9 +183,8 @@ class Runs:
             widest = None if None in grid else max(grid)
             at_end = [seed for seed in seeds if cells[chosen[seed]] is grid[widest]]
             if widest is not None and len(grid) > 1 and len(at_end) > len(seeds) / 2:
-                name = Setting(**grid[widest][seeds[0]]["settings"]).group.label
-                self.ends[name] = None
-        return {seed: value(cells[chosen[seed]][seed], metric) for seed in seeds}
+                ends.append(Setting(**grid[widest][seeds[0]]["settings"]).group.label)
+        return Values({seed: value(cells[chosen[seed]][seed], metric) for seed in seeds}, ends)
 
 
 def value(record: dict, metric: str) -> float:
@@ -176,20 +200,20 @@ def common(cells: Iterable[Mapping[int, object]]) -> list[int]:
     return seeds
 
 
-def difference(a: dict[int, float], b: dict[int, float]) -> Mean:
+def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Effect:
     """The mean of a − b over the seeds that both have. Raises Missing for fewer than three."""
     common([a, b])
-    return statistics.difference(a, b)
+    return effect(statistics.difference(a, b), a, b)
 
 
-def share(values: dict[int, float]) -> Mean:
+def share(values: Mapping[int, float]) -> Effect:
     """The mean of shares; its interval ends at 0 and 1."""
     found = mean(values.values())
-    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+    return effect(replace(found, low=max(0.0, found.low), high=min(1.0, found.high)), values)
 
 
-def minus(a: float, b: dict[int, float]) -> Mean:
-    return mean(a - x for x in b.values())
+def minus(a: float, b: Mapping[int, float]) -> Effect:
+    return effect(mean(a - x for x in b.values()), b)
 
 
 def c1(r: Runs) -> Iterable[Part]:
@@ -238,7 +262,7 @@ def c4(r: Runs) -> Iterable[Part]:
     yield Part("Ā of the best block − all blocks", difference(single, r.tuned("A_mean", r.radii("FTM", "all", "Linf"))))
 
 
-def ends(r: Runs, **others) -> Mean:
+def last_and_first(r: Runs, **others) -> Effect:
     """Ā of the last block minus Ā of the first, each at its best radius."""
     first, last = (r.tuned("A_mean", r.grid(r.profile.blocks[i], **others)) for i in (0, -1))
     return difference(last, first)
@@ -249,18 +273,18 @@ def c5(r: Runs) -> Iterable[Part]:
     facts."""
     few, many = r.profile.sizes[0], r.profile.sizes[-1]
     model = r.profile.pretrained
-    small, large = ends(r, n=few), ends(r, n=many)
+    small, large = last_and_first(r, n=few), last_and_first(r, n=many)
     better, worse = ("last", "first") if small.value > 0 else ("first", "last")
     yield Part(f"at {few} facts: Ā of the {better} block − the {worse}", small if better == "last" else negative(small))
     yield Part(f"at {many} facts: Ā of the {worse} block − the {better}", large if worse == "last" else negative(large))
     if not r.profile.pretrained:
         raise Missing("a pretrained model (--pretrained) for its other half")
-    yield Part("pretrained: Ā of the first block − the last", negative(ends(r, model=model, start="PT")))
-    yield Part("fine-tuned: Ā of the last block − the first", ends(r, model=model, start="PT+FT"))
+    yield Part("pretrained: Ā of the first block − the last", negative(last_and_first(r, model=model, start="PT")))
+    yield Part("fine-tuned: Ā of the last block − the first", last_and_first(r, model=model, start="PT+FT"))
 
 
-def negative(effect: Mean) -> Mean:
-    return Mean(-effect.value, -effect.high, -effect.low, effect.n)
+def negative(found: Effect) -> Effect:
+    return replace(found, value=-found.value, low=-found.high, high=-found.low)
 
 
 def c6(r: Runs) -> Iterable[Part]:
@@ -276,8 +300,14 @@ def fae(r: Runs) -> dict:
 
 def c7(r: Runs) -> Iterable[Part]:
     """FaE: editing the symbolic memory alone is not enough; tuning parameters as well gives a better trade-off."""
-    alone = r.radii("UPDATE", **fae(r))[None]
-    yield Part("A_M of the symbolic edit alone", share(r.values("A_M", alone)), 0.9, below=True, level=True)
+    alone, norm = r.radii("UPDATE", **fae(r))[None], FaEConfig().entity_norm  # records are of the default norm
+    yield Part(
+        f"A_M of the symbolic edit alone (entity norm {norm:g})",
+        share(r.values("A_M", alone)),
+        0.9,
+        below=True,
+        level=True,
+    )
     both = r.tuned("A_mean", r.radii("UPDATE + FTM", "AWT", "Linf", **fae(r)))
     yield Part("Ā of symbolic + AWT − symbolic alone", difference(both, r.values("A_mean", alone)))
 
@@ -322,8 +352,8 @@ def c10(r: Runs) -> Iterable[Part]:
     for n, grid in grids.items():
         whole = r.tuned("A_mean", grid["all"])
         one = r.tuned("A_mean", *(grid[block] for block in grid if block != "all"))
-        gaps[n] = {seed: whole[seed] - one[seed] for seed in whole.keys() & one.keys()}
-    yield Part(f"at {many} facts: Ā of all blocks − one block", mean(gaps[many].values()))
+        gaps[n] = Values({s: whole[s] - one[s] for s in whole.keys() & one.keys()}, (*whole.ends, *one.ends))
+    yield Part(f"at {many} facts: Ā of all blocks − one block", effect(mean(gaps[many].values()), gaps[many]))
     yield Part(f"... and that it is more than at {few}", difference(gaps[many], gaps[few]))
 
 
@@ -359,7 +389,7 @@ def claim(name: str, profile: Profile, found: Sequence[dict]) -> Verdict:
     runs, parts, missing = Runs(profile, found), [], ""
     try:
         for part in test(runs):
-            parts.append(replace(part, open=", ".join(runs.ends)))
+            parts.append(part)
     except Missing as what:
         missing = f"it needs {what}"
     verdict = decide(parts)

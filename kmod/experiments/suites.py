@@ -66,11 +66,11 @@ class Profile:
         radii = self.deltas if block == "all" else self.block_deltas
         return radii[1:-1] if fewer and len(radii) > 2 else radii
 
-    def balls(self, block, n: int = 0) -> list[tuple[str | None, float | None]]:
-        """Constraint and radius, from a tight ball to none, so that a grid holds its optimum. The tightest is left out,
-        and the next where many facts are to be learnt."""
-        radii = self.radii(block)
-        return [("Linf", delta) for delta in radii[2 if n > self.n else 1 :] or radii[-1:]] + [(None, None)]
+    def balls(self, block, n: int | None = None) -> list[tuple[str | None, float | None]]:
+        """Constraint and radius, from a tight ball to none, so that a grid holds its optimum: of the radii all for
+        fewer facts than usual, all but the tightest for as many, and but the two tightest for more."""
+        radii, n = self.radii(block), n or self.n
+        return [("Linf", delta) for delta in radii[(n >= self.n) + (n > self.n) :] or radii[-1:]] + [(None, None)]
 
 
 def rq1_reliability(p: Profile) -> Iterator[Setting]:
