@@ -392,6 +392,15 @@ def test_the_plain_finetune_works_on_a_fae(model, toy, change):
     assert same(before, state(model))
 
 
+@pytest.mark.parametrize("block", ["all", -1])
+def test_a_sweep_of_a_fae_is_its_edits_one_by_one(model, change, block):
+    settings = dict(block=block, steps=3, batch_size=8)
+    runs = [(change, Linf(1e-3), 0), (change, None, 1)]
+    edits = kmod.sweep(model, runs, **settings)
+    for edit, (_, ball, seed) in zip(edits, runs, strict=True):
+        assert edit.after == kmod.finetune(model, change, constraint=ball, seed=seed, **settings).after != edit.before
+
+
 def test_wrong_settings_are_refused(model, change):
     with pytest.raises(ValueError, match="steps must be a number above 0"):
         kmod.finetune_fae(model, change, steps=0)

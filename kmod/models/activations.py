@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ..parts import blocks
-from .masked_lm import MaskedLM
 from .statements import Batch, Examples
 from .upper import Upper, upper
 
@@ -125,6 +124,5 @@ def activations(
     nothing to keep."""
     if block is None or len(blocks(model.net)) != model.net.config.num_hidden_layers:
         return None
-    own_code = own_code or type(model).forward is not MaskedLM.forward  # a FaE is more than its blocks
     above = None if own_code else upper(model, block)
     return Activations(model, examples, block, most_bytes, above) if block or above else None
