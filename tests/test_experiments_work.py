@@ -150,6 +150,21 @@ def test_out_of_memory_while_memorising_halves_the_batch(monkeypatch, capsys):
     assert row["reason"].endswith("could not be made: out of memory even with one statement a batch")
 
 
+def test_out_of_memory_beside_other_states_makes_the_same_state(monkeypatch, capsys):
+    """What else is kept goes first, and a batch that was halved stays so: one state is one model."""
+    bench = memorising(monkeypatch, lambda batch: MemoryError() if bench.made or batch > most else None)
+    most, states = module.BATCH, [replace(SMOKE, training=i).setting("FTM", "all").state for i in (0, 1)]
+    assert [bench.trained(state).batch_size for state in states] == [None, None]
+    assert list(bench.made) == states[1:] and not capsys.readouterr().out
+    found = []
+    for most in (32, module.BATCH):
+        bench.made.clear()
+        found.append(bench.trained(states[0]))
+    small, again = found
+    assert small.batch_size == again.batch_size == 32
+    assert all((small.weights[name] == again.weights[name]).all() for name in small.weights)
+
+
 def test_a_state_that_cannot_be_made_fails_its_runs_and_other_errors_are_not_hidden(monkeypatch):
     bench = memorising(monkeypatch, lambda batch: FloatingPointError("the loss became nan"))
     rows = work(bench, GROUP)

@@ -102,11 +102,12 @@ class Bench:
         self.keep, self.made = keep, OrderedDict()
         self.bases: dict[str, FactBase] = {}
         self.given: dict[State, Trained] = {}
+        self.batches: dict[State, int] = {}  # of states that memory allows less than BATCH
         self.until: float | None = None  # by when (`time.perf_counter`) memorising is to end, or to be kept for later
         code()
 
     def prepared(self, state: State) -> Prepared:
-        """The state, trained if need be, with half the batch as often as memory asks for it.
+        """The state, trained if need be, with half the batch as often as memory that holds nothing else asks for it.
 
         Raises CannotStart, with the reason, if it or its reference cannot be made, and OSError if what it needs cannot
         be had now."""
@@ -115,8 +116,8 @@ class Bench:
         return prepared
 
     def _made(self, state: State) -> Prepared:
-        batch_size, full = BATCH, False
         while state not in self.made:
+            batch_size, full = self.batches.get(state, BATCH), False
             try:
                 self.made[state] = self._prepare(state, batch_size)
             except (FloatingPointError, TypeError, ValueError) as error:
@@ -125,17 +126,24 @@ class Bench:
                 if not out_of_memory(error):
                     raise
                 full = True
-            if full:  # only here is what the exception held on to free
-                self.made.clear()
-                torch.cuda.empty_cache()
+            if full and not self._let_go():  # only here is what the exception held on to free
                 if batch_size == 1:
                     raise CannotStart("out of memory even with one statement a batch")
-                batch_size, full = batch_size // 2, False
-                print(f"out of memory: {state.model} memorises {state.facts} with batches of {batch_size}")
+                self.batches[state] = batch_size // 2
+                print(f"out of memory: {state.model} memorises {state.facts} with batches of {batch_size // 2}")
         while len(self.made) > self.keep:
             self.made.popitem(last=False)
         self.made.move_to_end(state)
         return self.made[state]
+
+    def _let_go(self, but: State | None = None) -> bool:
+        """Free the memory of the kept states, `but` one; whether there were any: then it is too early for a smaller
+        batch, which would make another state."""
+        others = self.made.keys() - {but}
+        for state in others:
+            del self.made[state]
+        torch.cuda.empty_cache()
+        return bool(others)
 
     def trained(self, state: State) -> Trained:
         """The state for other machines; a state that is no reference does without its own. Raises CannotStart."""
