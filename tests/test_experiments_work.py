@@ -11,6 +11,7 @@ import torch
 import kmod
 from kmod.experiments import runner
 from kmod.experiments import work as module
+from kmod.experiments.settings import State
 from kmod.experiments.suites import PROFILES
 from kmod.experiments.work import Bench, Trained, albert, build, thinned, work
 
@@ -156,13 +157,29 @@ def test_out_of_memory_beside_other_states_makes_the_same_state(monkeypatch, cap
     most, states = module.BATCH, [replace(SMOKE, training=i).setting("FTM", "all").state for i in (0, 1)]
     assert [bench.trained(state).batch_size for state in states] == [None, None]
     assert list(bench.made) == states[1:] and not capsys.readouterr().out
-    found = []
-    for most in (32, module.BATCH):
-        bench.made.clear()
-        found.append(bench.trained(states[0]))
-    small, again = found
+    most = 32
+    bench.made.clear()
+    small, most = bench.trained(states[0]), module.BATCH
+    bench.made.clear()
+    again = bench.trained(states[0])
     assert small.batch_size == again.batch_size == 32
     assert all((small.weights[name] == again.weights[name]).all() for name in small.weights)
+
+
+def test_out_of_memory_while_the_reference_is_asked(monkeypatch):
+    bench, ask, small = Bench(), module.score, State(**asdict(LINF.state) | {"training": 1})
+    bench.trained(small)
+    monkeypatch.setattr(module, "score", lambda *args, **others: fail() if small in bench.made else ask(*args))
+
+    def fail():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    bench.prepared(LINF.state)
+    assert list(bench.made) == [LINF.state]
+    monkeypatch.setattr(module, "score", lambda *args, **others: fail())
+    rows = work(Bench(), GROUP)
+    assert {row["status"] for row in rows} == {"failed"}
+    assert all("could not be made: out of memory when nano, RI+FT" in row["reason"] for row in rows)
 
 
 def test_a_state_that_cannot_be_made_fails_its_runs_and_other_errors_are_not_hidden(monkeypatch):

@@ -158,8 +158,16 @@ class Bench:
             given.check()
             return given.known
         prepared = self._made(reference)
-        if prepared.known is None:
-            prepared.known = score(prepared.model, prepared.facts, ["tests"]).known
+        while prepared.known is None:
+            full = False
+            try:
+                prepared.known = score(prepared.model, prepared.facts, ["tests"]).known
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                full = True
+            if full and not self._let_go(but=reference):
+                raise CannotStart(f"out of memory when {reference} was asked what it knows")
         return prepared.known
 
     def _prepare(self, state: State, batch_size: int) -> Prepared:
