@@ -111,7 +111,10 @@ def test_of_a_group_only_the_run_that_diverged_fails(monkeypatch):
 @pytest.mark.parametrize("error", [
     torch.OutOfMemoryError("CUDA out of memory"), MemoryError(),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"),
-], ids=["GPU", "Python", "CPU"])  # fmt: skip
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+], ids=["GPU", "Python", "CPU", "driver", "cuBLAS", "cuDNN"])  # fmt: skip
 def test_out_of_memory_halves_the_runs_at_once_and_then_the_batch(monkeypatch, capsys, error):
     bench, calls = stub(monkeypatch, lambda runs: copy.copy(error) if len(runs) * runs[0].batch_size > 4 else None)
     rows = work(bench, GROUP)

@@ -302,8 +302,9 @@ def work(bench: Bench, runs: Sequence[Setting]) -> list[dict]:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Of a GPU, of Python, or of PyTorch's allocator on a CPU, which has no exception of its own."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    """Of a GPU, of Python, or of what has no exception of its own: the driver, cuBLAS, cuDNN, the allocator of a CPU."""
+    told = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in told)
 
 
 @cache
