@@ -302,7 +302,7 @@ def work(bench: Bench, runs: Sequence[Setting]) -> list[dict]:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Of a GPU, of Python, or of what has no exception of its own: the driver, cuBLAS, cuDNN, the allocator of a CPU."""
+    """Of a GPU, of Python, or of what has no exception of its own: driver, cuBLAS, cuDNN, the allocator of a CPU."""
     told = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in told)
 
@@ -474,6 +474,8 @@ def _update(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -
 
 
 def _descend_fae(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -> list:
+    if runs[0].method == "FTA" or runs[0].constraint == "Fisher":
+        raise ValueError(f"a FaE is tuned by FTM or UPDATE + FTM in an Linf or L2 ball; got {runs[0].label}")
     return [
         editing.finetune_fae(
             prepared.model,
