@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import kmod
+from kmod.cli import main
 from kmod.experiments import runner
 from kmod.experiments import work as module
 from kmod.experiments.settings import State
@@ -55,6 +56,22 @@ def test_methods(bench, run):
     assert row["status"] == "done" and row["metrics"]["A_M"]["facts"] == 4, row
     assert set(row["norms"]) == (set() if run.method == "kNN" else set(row["norms"]) - {""})
     assert bool(row["norms"]) == (run.method != "kNN")
+
+
+@pytest.mark.parametrize("run", [SMOKE.setting("FTA", "all"), SMOKE.setting("FTM", "AWT", "Fisher", 1e-4)],
+                         ids=lambda run: run.label)  # fmt: skip
+def test_a_fae_is_not_recorded_as_what_it_cannot_do(bench, run):
+    (row,) = work(bench, [replace(run, model="fae-nano")])
+    assert row["status"] == "failed" and "a FaE is tuned by FTM or UPDATE + FTM" in row["reason"]
+
+
+@pytest.mark.parametrize("names", [dict(model="fae-nano"), dict(pretrained="fae-nano")])
+def test_a_fae_is_no_model_of_a_suite(tmp_path, capsys, names):
+    option = [part for name, value in names.items() for part in (f"--{name}", value)]
+    assert main(["run", "rq1_reliability", "--profile", "smoke", "--out", str(tmp_path), *option]) == 2
+    told = capsys.readouterr()
+    assert "rq3_fae trains the FaE of it itself" in told.err and len(told.err.splitlines()) == 1
+    assert not told.out and not list(tmp_path.iterdir())
 
 
 def test_every_start_changes_the_same_facts(bench):

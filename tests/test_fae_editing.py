@@ -401,6 +401,11 @@ def test_a_sweep_of_a_fae_is_its_edits_one_by_one(model, change, block):
         assert edit.after == kmod.finetune(model, change, constraint=ball, seed=seed, **settings).after != edit.before
 
 
+def test_knn_on_a_fae_is_refused(model, change):
+    with pytest.raises(ValueError, match="FaE does not answer by its decoder"):
+        kmod.knn(model, change, epsilon=1.0)
+
+
 def test_wrong_settings_are_refused(model, change):
     with pytest.raises(ValueError, match="steps must be a number above 0"):
         kmod.finetune_fae(model, change, steps=0)

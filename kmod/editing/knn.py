@@ -84,7 +84,8 @@ def knn(model: MaskedLM, change: Modification, *, epsilon: float, most: int = 10
         epsilon: ε, in the units of the hidden states; choose it as δ is chosen, by a sweep (`Datastore.at`).
         most: at most this many evidences of a fact, the first ones.
 
-    Raises ValueError for a wrong ε or `most`, or a model whose decoder is not known (see `kmod.models`).
+    Raises ValueError for a wrong ε or `most`, or a model whose decoder is not known (see `kmod.models`) or not what
+    answers, such as a FaE.
     """
     epsilon = check_delta(epsilon)
     check_positive(most=(most, int))
@@ -100,6 +101,8 @@ def knn(model: MaskedLM, change: Modification, *, epsilon: float, most: int = 10
             batch = examples.collate(chosen, model.device)
             with _entering_decoder(model) as caught:
                 model(batch.input_ids, batch.attention_mask, batch.slots)
+            if not caught:
+                raise ValueError(f"{type(model).__name__} does not answer by its decoder, so it has no keys for kNN")
             keys.append(caught[-1].float())
             values.append(batch.targets)
     made = about("kNN", change, epsilon=epsilon, most=most)

@@ -61,7 +61,12 @@ def plan(
     suites: Sequence[str], profile: Profile, out: Path, on: str | Device | None = None, retry: bool = False
 ) -> Plan:
     """What the suites lack in the records under `out`: all cells at one seed before any at the next; with an estimate
-    for this machine, or `on` another (`cost.Estimate`). With `retry`, what failed is lacking, too."""
+    for this machine, or `on` another (`cost.Estimate`). With `retry`, what failed is lacking, too. Raises ValueError if
+    a model of the profile is a FaE."""
+    for model in (profile.model, profile.pretrained or ""):
+        if model.startswith("fae-"):
+            plain = model.removeprefix("fae-")
+            raise ValueError(f"suites name the plain model: {plain}, not {model}; rq3_fae trains the FaE of it itself")
     found = {record["id"]: record for record in records.read(out) if not retry or record["status"] != "failed"}
     estimate = Estimate(of(profile, found.values()), on)
     wanted: dict[Setting, str] = {}
