@@ -17,7 +17,7 @@ from .facts import FactBase, Modification
 from .models.activations import Activations, activations
 from .models.masked_lm import MaskedLM
 from .models.statements import Examples
-from .parts import block_indices, plan
+from .parts import block_indices, blocks, plan
 
 KINDS = ("tests", "evidences")
 
@@ -247,5 +247,8 @@ def _still_valid(model: MaskedLM, before: Scores, edit) -> dict[str, Activations
     changed = getattr(edit, "xor", None)  # None: no edit of weights
     if not before.kept or not changed or edit.before != before.model:
         return {}
-    lowest = plan(model.net, component=list(changed)).lowest
+    parameters = dict(model.net.named_parameters())
+    touched = [name for name in changed if name in parameters]
+    # What is no parameter is a row of a fact memory, which lies above all blocks.
+    lowest = plan(model.net, component=touched).lowest if touched else len(blocks(model.net))
     return {kind: kept for kind, kept in before.kept.items() if lowest is not None and kept.block <= lowest}

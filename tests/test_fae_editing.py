@@ -281,6 +281,18 @@ def test_update_changes_answers_without_a_gradient(model, toy, change):
     assert len(result.answers) == 4 and all(len(answer.after) == 5 for answer in result.answers)
 
 
+@pytest.mark.parametrize("keep", [0, 1, -1])
+def test_an_edit_of_a_fae_is_judged_from_kept_states_as_it_is_whole(model, toy, change, keep):
+    before = kmod.score(model, toy, keep=keep)
+    edits = [kmod.update_facts(model, change), kmod.finetune(model, change, block=-1, steps=3, lr=0.05)]
+    edits += [kmod.finetune_fae(model, change, where=where, steps=3, lr=0.05) for where in ("AWT", 2)]
+    for edit in edits:
+        whole = kmod.evaluate(model, toy, change, edit=edit)
+        assert kmod.evaluate(model, toy, change, edit=edit, before=before).record() == whole.record()
+        assert whole.A_M_evidences.value != kmod.evaluate(model, toy, change).A_M_evidences.value
+    assert bool(before.kept) == (keep != 0)  # nothing enters the first block but the embeddings
+
+
 def test_add_writes_a_row_that_is_found(model, toy):
     fact = next(f for f in toy_facts() if (f.subject, f.relation) == HELD)
     used = int((model.net.fact_memory.subjects >= 0).sum())
