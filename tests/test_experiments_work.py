@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import kmod
+from kmod import Fact, FactBase
 from kmod.cli import main
 from kmod.experiments import runner
 from kmod.experiments import work as module
@@ -72,6 +73,18 @@ def test_a_fae_is_no_model_of_a_suite(tmp_path, capsys, names):
     told = capsys.readouterr()
     assert "rq3_fae trains the FaE of it itself" in told.err and len(told.err.splitlines()) == 1
     assert not told.out and not list(tmp_path.iterdir())
+
+
+def test_a_fae_has_room_for_what_is_kept_out_of_it(monkeypatch):
+    """Five objects a row are more than there is room for by default."""
+    towns = [(who, town) for who, some in (("Ann", "ABCDE"), ("Bob", "ABCD"), ("Cy", "BCDE")) for town in some]
+    people = FactBase([Fact(w, "knows", t, (f"{w} knows [MASK].",), (f"[MASK] knows {w}.",)) for w, t in towns])
+    monkeypatch.setattr(module, "load_facts", lambda name: people)
+    for seed in range(6):
+        state = State(facts="people", model="fae-nano", start="RI", epochs=1, without=3, seed=seed)
+        prepared = Bench()._prepare(state, 128)
+        assert len(prepared.held) == 3 and len(prepared.facts) == 10
+        assert kmod.add_facts(prepared.model, prepared.held).xor
 
 
 def test_every_start_changes_the_same_facts(bench):

@@ -485,6 +485,18 @@ def test_held_out_facts_are_of_names_seen_elsewhere(atlas):
         hold_out(atlas, len(atlas))
 
 
+def test_only_facts_with_tests_are_held_out(toy):
+    from kmod.experiments.added import hold_out
+
+    facts = [
+        kmod.Fact(f.subject, f.relation, f.object, toy.evidences(f), toy.tests(f) if i % 3 else ())
+        for i, f in enumerate(toy)
+    ]
+    bare = {name: kmod.Relation(name, name) for name in toy.relations}
+    kept, held = hold_out(FactBase(facts, bare, untested=True), 5)
+    assert len(held) == 5 and all(held.tests(fact) for fact in held) and not all(kept.tests(fact) for fact in kept)
+
+
 def test_add_is_measured_with_and_without(model, toy):
     from kmod.experiments.added import rates
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import numpy as np
 
 from ..editing import add_facts
 from ..evaluation import score
-from ..facts import FactBase, normal
+from ..facts import Fact, FactBase, normal
 from ..models.masked_lm import MaskedLM
 
 
 def hold_out(facts: FactBase, n: int, seed: int = 0) -> tuple[FactBase, FactBase]:
-    """`facts` without n drawn facts, and those: of their subjects, objects and relations each stands in others as well.
+    """`facts` without n drawn facts, and those: they have tests, and of their subjects, objects and relations each
+    stands in others as well.
 
     Raises ValueError if fewer than `n` facts can be spared.
     """
@@ -25,7 +27,7 @@ def hold_out(facts: FactBase, n: int, seed: int = 0) -> tuple[FactBase, FactBase
     for i in np.random.default_rng(seed).permutation(len(facts)).tolist():
         if len(held) == n:
             break
-        if subjects[parts[i][0]] > 1 and all(left[part] > 1 for part in parts[i]):
+        if subjects[parts[i][0]] > 1 and all(left[part] > 1 for part in parts[i]) and facts.tests(facts[i]):
             held.append(i)
             left.subtract(parts[i])
             subjects[parts[i][0]] -= 1
@@ -34,9 +36,14 @@ def hold_out(facts: FactBase, n: int, seed: int = 0) -> tuple[FactBase, FactBase
     out = set(held)
     kept = [fact for i, fact in enumerate(facts) if i not in out]
     return (
-        FactBase(kept, facts.relations, f"{facts.name} without {n} ({seed})"),
-        FactBase([facts[i] for i in held], facts.relations, f"{n} of {facts.name} ({seed})"),
+        facts.subset(kept, f"{facts.name} without {n} ({seed})", f"without {n} facts, drawn by seed {seed}"),
+        facts.subset([facts[i] for i in held], f"{n} of {facts.name} ({seed})", f"{n} facts, drawn by seed {seed}"),
     )
+
+
+def widest(facts: Iterable[Fact]) -> int:
+    """The most objects that a subject has in a relation."""
+    return max(Counter((normal(fact.subject), fact.relation) for fact in facts).values())
 
 
 def rates(model: MaskedLM, held: FactBase, rest: FactBase) -> dict[str, dict]:

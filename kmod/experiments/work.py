@@ -31,7 +31,7 @@ from ..sources import load_facts, writable
 from ..sources.sets import checksums
 from ..training_fae import train_fae
 from ..versions import commit, versions
-from .added import hold_out, rates
+from .added import hold_out, rates, widest
 from .records import SCHEMA
 from .settings import FOLDERS, Setting, State
 
@@ -188,7 +188,8 @@ class Bench:
 
             spare = 0.25 + (state.without / len(facts))
             start = plain if plain in PRESETS else model
-            model = build_fae(start, facts, seed=state.training, spare=spare).to(model.device)
+            room = {"tail_width": max(4, widest([*facts, *held]))} if held else {}  # for those added later
+            model = build_fae(start, facts, seed=state.training, spare=spare, **room).to(model.device)
         training = {"epochs": state.epochs, "least_steps": state.least_steps, "seed": state.training}
         training |= {"batch_size": batch_size}
         if given:
