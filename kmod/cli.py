@@ -288,6 +288,8 @@ def _edit(args) -> None:
             raise ValueError(f'--block is a number or "all", got {args.block!r}') from None
     if args.merge and (args.merge.is_file() or args.merge.resolve() == Path(args.model).resolve()):
         raise ValueError(f"--merge needs a folder of its own, got {args.merge}")
+    if args.out.is_dir():
+        raise ValueError(f"--out needs a file, got the folder {args.out}")
     _need_folder(args.out.parent)
     facts, model = load_facts(args.facts), load_model(args.model)
     change = facts.modify_to(args.set) if args.set else facts.modify(args.random, args.seed, known(model, facts))

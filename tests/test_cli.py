@@ -43,6 +43,7 @@ def test_facts(capsys):
             ["edit", "--model", "nowhere", "--set", "France", "P36", "Rome", "--out", "x", "--block", "last"],
             "--block is",
         ),
+        (["edit", "--model", "nowhere", "--set", "France", "P36", "Rome", "--out", "."], "--out needs a file"),
         (["evaluate", "--model", "nowhere"], "no model 'nowhere'"),
     ],
 )
