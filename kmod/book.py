@@ -218,10 +218,11 @@ def _last_seconds(benchmark: str, key: str, value: str) -> dict[str, float]:
     """Device → seconds of the last of its records in results/benchmarks whose `key` is `value`."""
     file = results() / "benchmarks" / f"{benchmark}.jsonl"
     found = map(json.loads, file.read_text("utf-8").splitlines() if file.is_file() else [])
-    return {_device(record["device"]): record["seconds"] for record in found if record[key] == value}
+    return {device(record["device"]): record["seconds"] for record in found if record[key] == value}
 
 
-def _device(name: str) -> str:
+def device(name: str) -> str:
+    """A device as records name it, to be read."""
     return name.replace(" 1 threads", " 1 thread")
 
 
@@ -231,7 +232,7 @@ def provenance(suite: str) -> str:
     if not found:
         return f"{suite}: no records yet"
     models = sorted({record["settings"]["model"] for record in found})
-    devices = sorted({_device(record["hardware"]["device"]) for record in found})
+    devices = sorted({device(record["hardware"]["device"]) for record in found})
     commits = sorted({str(record["commit"]) for record in found})
     return (
         f"{suite}, profile {profile().name}: {len(found)} runs on {profile().facts}, of {', '.join(models)}; on "
