@@ -158,17 +158,15 @@ def ledger_table() -> Shown:
     e, found, again = html.escape, list(verdicts().values()), anew()
     settings = {record["id"]: record["settings"] for record in records.read(results())}
     rows = "".join(
-        f'<tr><th scope="row">{e(v.claim)}</th><td>{e(v.question)}</td><td>{e(v.text)}</td>'
+        f'<tr><th scope="row">{e(v.claim)}<div class="kmod-quiet">{e(v.question)}</div></th><td>{e(v.text)}</td>'
         f'<td class="kmod-{v.verdict.replace(" ", "-")}">{MARKS[v.verdict]} {e(v.verdict)}'
-        + (f'<div class="kmod-anew">anew: {e(again[v.claim])}</div>' if again[v.claim] else "")
+        + (f'<div class="kmod-quiet">anew: {e(again[v.claim])}</div>' if again[v.claim] else "")
         + "</td>"
-        f"<td>{'<br>'.join(e(line) for line in (*map(_short, v.parts), v.missing) if line)}</td>"
-        f"<td>{e(_rests_on(v, settings))}</td></tr>"
+        f"<td>{'<br>'.join(e(line) for line in (*map(_short, v.parts), v.missing) if line)}"
+        f'<div class="kmod-quiet">from {e(_rests_on(v, settings))}</div></td></tr>'
         for v in found
     )
-    head = "".join(
-        f'<th scope="col">{name}</th>' for name in ("claim", "question", "in words", "verdict", "effect", "from")
-    )
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "in words", "verdict", "effect"))
     markup = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return Shown("\n\n".join(map(str, found)), f'<div class="kmod-table kmod-ledger" tabindex="0">{markup}</div>')
 

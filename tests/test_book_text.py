@@ -49,7 +49,7 @@ def test_a_verdict_follows_the_records(own):
         assert book.verdicts()["C1"].verdict == verdict
     assert "not reproduced" in repr(book.verdict("C1")) and "kmod-not-reproduced" in book.verdict("C1")._repr_html_()
     assert "✗ not reproduced" in book.ledger_table()._repr_html_()
-    rests_on = book.ledger_table()._repr_html_().split("<td>")
+    rests_on = book.ledger_table()._repr_html_().split("from ")
     assert any("seeds; fae-nano, nano; |M| = 32" in cell for cell in rests_on)  # C7 and C8
     assert "fae-nano, nano" in book.provenance("rq3_fae") and "of nano;" in book.provenance("rq1_reliability")
 
