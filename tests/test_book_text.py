@@ -4,12 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from kmod import book
 from kmod.experiments import paper
 
-RESULTS = Path(__file__).parents[1] / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
 
 
 @pytest.fixture
@@ -144,3 +146,13 @@ def test_run_times_are_those_measured(own):
     )
     assert "python -m kmod run cost" in told and "On a Colab T4 it was not measured" in told
     assert "7 s on CPU, 3 s on Tesla T4 (measured). No GPU" in book.run_time("rq2").data
+
+
+@pytest.mark.parametrize("name", ["first_edit", "rq1", "trex", "rq2", "rq3", "rq4", "rq5", "cost", "edit_lab"])
+def test_a_chapter_has_all_its_parts(name):
+    chapter = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4)
+    told = "\n".join(cell.source for cell in chapter.cells)
+    for part in ("## Limits", "## Exercises", "{dropdown} Answer"):
+        assert part in told, f"{name} has no {part}"
+    takeaway = max(told.find("{admonition} Takeaway"), told.find("book.takeaway("))
+    assert 0 < takeaway < told.index("## Limits") < told.index("## Exercises")
