@@ -265,6 +265,16 @@ def test_a_claim_reads_runs_of_the_profile_s_training_alone(name, world):
     assert claim(name, replace(PAST, training=2), again).parts == claim(name, PAST, world).parts
 
 
+def test_one_seed_that_changes_other_facts_is_not_paired(world):
+    drawn = [row | {"change": f"{row['settings']['n']} {row['settings']['seed']}"} for row in world]
+    assert claim("C2", PAST, drawn).parts == claim("C2", PAST, world).parts
+    for row in drawn:
+        if row["settings"]["method"] == "FTA":
+            row["change"] += " drawn elsewhere"
+    found = claim("C2", PAST, drawn)
+    assert found.verdict == "undecided" and "seed 0 that change the same facts" in found.missing
+
+
 def test_seeds_that_do_not_meet_give_no_verdict(world):
     """Three seeds of each side are not enough if they are not the same three."""
     apart = []

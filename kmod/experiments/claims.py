@@ -133,6 +133,7 @@ class Runs:
     profile: Profile
     records: Sequence[dict]
     used: dict[str, None] = field(default_factory=dict)
+    drawn: dict[tuple, str | None] = field(default_factory=dict)
 
     def radii(self, method: str, block=None, constraint=None, **others) -> dict[float | None, dict[int, dict]]:
         """Radius → seed → record, of the profile's model, start and |M| unless `others` say otherwise. Raises Missing
@@ -159,8 +160,15 @@ class Runs:
         return self.radii("FTM", block, "Linf", **others) | {None: self.radii("FTM", block, **others)[None]}
 
     def note(self, cells: Iterable[Mapping[int, dict]], seeds: Iterable[int]) -> None:
-        """These records were looked at."""
-        self.used |= {runs[seed]["id"]: None for runs in cells for seed in seeds}
+        """These records were looked at. Raises Missing where one seed stands for several sets of modified facts: records
+        from machines that memorised different models cannot be paired."""
+        for runs in cells:
+            for seed in seeds:
+                told, change = runs[seed]["settings"], runs[seed].get("change")
+                of = told["model"].removeprefix("fae-"), told["n"], seed
+                if self.drawn.setdefault(of, change) != change:
+                    raise Missing(f"runs of {of[0]}, |M| = {of[1]}, seed {seed} that change the same facts")
+                self.used[runs[seed]["id"]] = None
 
     def values(self, metric: str, runs: Mapping[int, dict]) -> dict[int, float]:
         self.note([runs], runs)
