@@ -160,8 +160,8 @@ class Runs:
         return self.radii("FTM", block, "Linf", **others) | {None: self.radii("FTM", block, **others)[None]}
 
     def note(self, cells: Iterable[Mapping[int, dict]], seeds: Iterable[int]) -> None:
-        """These records were looked at. Raises Missing where one seed stands for several sets of modified facts: records
-        from machines that memorised different models cannot be paired."""
+        """These records were looked at. Raises Missing where one seed stands for several sets of modified facts: runs
+        on models that were memorised on different machines cannot be paired."""
         for runs in cells:
             for seed in seeds:
                 told, change = runs[seed]["settings"], runs[seed].get("change")
