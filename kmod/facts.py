@@ -284,7 +284,7 @@ class FactBase(Sequence[Fact]):
                 name = str(np.random.default_rng([seed, i]).choice(names, p=weights / weights.sum()))
             taken.add(normal(name))
             new.append(name)
-        return Modification(self, tuple(chosen), tuple(new), seed)
+        return Modification(self, tuple(chosen), tuple(new), int(seed))
 
     def modify_to(self, changes: Iterable[tuple[str, str, str]]) -> Modification:
         """A modification chosen by hand: triples (subject, relation, new object).

@@ -441,6 +441,20 @@ def test_save_and_load(model, change, tmp_path):
     assert (tmp_path / "sub" / "an.edit").stat().st_size < 1.1 * sum(4 * x.numel() for x in edit.xor.values()) + 8192
 
 
+def test_numbers_of_numpy_are_saved_as_pythons(model, facts, tmp_path):
+    change = facts.modify(np.int64(3), np.int64(1))
+    numbers = dict(steps=np.int64(2), batch_size=np.int32(8), lr=np.float32(1e-3))
+    edits = [kmod.finetune(model, change, seed=np.int64(3), block=np.int64(-1), **numbers)]
+    edits += kmod.sweep(model, [(change, Linf(np.float32(1e-3)), np.int64(3))], **numbers)
+    edits += [kmod.editing.lora(model, change, rank=np.int64(2), seed=np.int64(3), **numbers)]
+    for edit in edits:
+        edit.save(tmp_path / "an.edit")
+        made = Edit.load(tmp_path / "an.edit").made
+        assert made == edit.made and (made["seed"], made["steps"], made["change_seed"]) == (3, 2, 1)
+    with pytest.raises(TypeError, match="not "):
+        Edit({}, "", "", {"facts": {1}}).save(tmp_path / "an.edit")
+
+
 def test_an_edit_in_a_new_process_gives_the_same_predictions(model, change, facts, tmp_path):
     edit = kmod.finetune(model, change, constraint=Linf(5e-3), **QUICK)
     model.save(tmp_path / "model")

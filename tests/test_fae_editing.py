@@ -413,14 +413,22 @@ def test_a_sweep_of_a_fae_is_its_edits_one_by_one(model, change, block):
         assert edit.after == kmod.finetune(model, change, constraint=ball, seed=seed, **settings).after != edit.before
 
 
+def test_numbers_of_numpy_are_saved_as_pythons(model, change, tmp_path):
+    numbers = dict(where=np.int64(1), steps=np.int64(2), batch_size=np.int64(8), seed=np.int64(3))
+    kmod.finetune_fae(model, change, **numbers).save(tmp_path / "an.edit")
+    made = Edit.load(tmp_path / "an.edit").made
+    assert (made["where"], made["steps"], made["batch_size"], made["seed"]) == (1, 2, 8, 3)
+
+
 def test_knn_on_a_fae_is_refused(model, change):
     with pytest.raises(ValueError, match="FaE does not answer by its decoder"):
         kmod.knn(model, change, epsilon=1.0)
 
 
 def test_wrong_settings_are_refused(model, change):
-    with pytest.raises(ValueError, match="steps must be a number above 0"):
-        kmod.finetune_fae(model, change, steps=0)
+    for wrong in (dict(steps=0), dict(steps=True), dict(lr=float("inf")), dict(lr="1"), dict(batch_size=1.5)):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a number above 0"):
+            kmod.finetune_fae(model, change, **wrong)
     with pytest.raises(TypeError, match="constraint must be a constraint"):
         kmod.finetune_fae(model, change, constraint=1e-3)
     with pytest.raises(ValueError, match="no part 'head'"):

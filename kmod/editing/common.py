@@ -167,7 +167,7 @@ def check_constraint(constraint: Constraint | None, origin: dict[str, Tensor]) -
 
 def check_training(steps: int, batch_size: int, lr: float, stop: Stop | None) -> None:
     """Raise TypeError or ValueError, by name, for settings that the training loop cannot take."""
-    check_positive(steps=(steps, int), batch_size=(batch_size, int), lr=(lr, numbers.Real))
+    check_positive(steps=(steps, numbers.Integral), batch_size=(batch_size, numbers.Integral), lr=(lr, numbers.Real))
     if stop is not None and not isinstance(stop, Stop):
         raise TypeError(f"stop must be such as kmod.Stop(recall=1.0, in_a_row=3), or None; got {stop!r}")
 

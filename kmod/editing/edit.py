@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -36,6 +37,13 @@ class WrongModelError(ValueError):
 
 def _bits(tensor: Tensor) -> Tensor:
     return tensor.view(_BITS[tensor.element_size()])
+
+
+def _plain(value: object) -> object:
+    """A number of NumPy's as one of Python's, for JSON. Raises TypeError for anything else."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"an edit's record holds what JSON can hold, not {value!r}")
 
 
 def _tensors(model: MaskedLM) -> dict[str, Tensor]:
@@ -162,7 +170,12 @@ class Edit:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, tensors and metadata, atomically: the file appears whole or not at all."""
-        about = {"format": FORMAT, "before": self.before, "after": self.after, "made": json.dumps(self.made)}
+        about = {
+            "format": FORMAT,
+            "before": self.before,
+            "after": self.after,
+            "made": json.dumps(self.made, default=_plain),
+        }
         save_whole(Path(path), {name: xor.contiguous() for name, xor in self.xor.items()}, about)
 
     @classmethod

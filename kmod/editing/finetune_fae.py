@@ -14,6 +14,7 @@ from ..facts import Modification
 from ..parts import block_indices, blocks, select
 from ..training import fit
 from ..versions import versions
+from .common import check_constraint, check_training
 from .edit import Edit
 from .symbolic import update_facts
 
@@ -68,15 +69,10 @@ def finetune_fae(
 
     Raises ValueError for a wrong part, number, or an object that is no entity of the memory, before any training.
     """
-    for name, value, kind in (("steps", steps, int), ("batch_size", batch_size, int), ("lr", lr, (int, float))):
-        if isinstance(value, bool) or not isinstance(value, kind) or not value > 0:
-            raise ValueError(f"{name} must be a number above 0, got {value!r}")
-    if constraint is not None and not (hasattr(constraint, "project_") and hasattr(constraint, "delta")):
-        raise TypeError(f"constraint must be a constraint such as kmod.Linf(2e-3), or None; got {constraint!r}")
+    check_training(steps, batch_size, lr, None)
     current = dict(model.net.named_parameters())
     origin = {name: current[name].detach() for name in fae_parts(model, where)}
-    if constraint is not None:
-        constraint.check(origin)
+    check_constraint(constraint, origin)
     update = update_facts(model, change) if symbolic else None
     params = {name: theta.clone().requires_grad_() for name, theta in origin.items()}
     new = dict(params)

@@ -8,6 +8,7 @@ for M alone by Zhu et al. 2020 (arXiv 2012.00363).
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ def knn(model: MaskedLM, change: Modification, *, epsilon: float, most: int = 10
     answers, such as a FaE.
     """
     epsilon = check_delta(epsilon)
-    check_positive(most=(most, int))
+    check_positive(most=(most, numbers.Integral))
     base = change.base
     kept = FactBase(
         [Fact(f.subject, f.relation, f.object, base.evidences(f)[:most], base.tests(f)) for f in change.modified],

@@ -49,7 +49,7 @@ def lora(
     any training, and ImportError, saying what to install, without peft.
     """
     alpha = rank if alpha is None else alpha
-    check_positive(rank=(rank, int), alpha=(alpha, numbers.Real))
+    check_positive(rank=(rank, numbers.Integral), alpha=(alpha, numbers.Real))
     check_training(steps, batch_size, lr, stop)
     what = plan(model.net, block, component)
     linear = {name for name, module in model.net.named_modules() if isinstance(module, nn.Linear)}

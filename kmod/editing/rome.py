@@ -64,7 +64,10 @@ def rome(
     them over depths, and a subject that its evidence does not hold.
     """
     check_positive(
-        keep=(keep, numbers.Real), steps=(steps, int), lr=(lr, numbers.Real), evidences=(evidences, int)
+        keep=(keep, numbers.Real),
+        steps=(steps, numbers.Integral),
+        lr=(lr, numbers.Real),
+        evidences=(evidences, numbers.Integral),
     )  # fmt: skip
     name, lowest = second_matrix(model, block)
     if position not in POSITIONS:
