@@ -57,7 +57,8 @@ def memorise(
 
     With `cache`, the weights are kept under `cache_dir()`, named by the hash of the model, the facts, the settings and
     the versions; the same call then loads them. A long training is kept every few minutes as well: interrupted, even
-    killed, the same call goes on from there, to the same weights.
+    killed, the same call goes on from there, to the same weights (to the bit on a CPU; on a GPU some kernels, such as
+    attention's backward, add in no fixed order).
 
     Args:
         within: seconds (with `cache` only). A training that takes longer is kept, and the same call goes on with it.
