@@ -68,7 +68,8 @@ class Activations:
         if (self.used + len(states)) * states.shape[-1] * states.element_size() > self.most_bytes:
             return False
         if self.store is None or self.used + len(states) > len(self.store):
-            room = min(int(self.examples.starts[-1]), 2 * (self.used + len(states)))
+            most = self.most_bytes // (states.shape[-1] * states.element_size())
+            room = min(int(self.examples.starts[-1]), 2 * (self.used + len(states)), most)
             grown = states.new_empty(room, states.shape[-1])
             if self.store is not None:
                 grown[: self.used] = self.store[: self.used]
