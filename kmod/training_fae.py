@@ -70,10 +70,9 @@ class FaELearnt:
             "link_top": "linked right, at the top",
         }
         lines = [f"{'':30}{'evidences':>10}{'unseen phrasings':>18}"]
-        lines += [
-            f"{label:30}{100 * self.evidences[name]:>8.1f} %{100 * self.tests[name]:>16.1f} %"
-            for name, label in names.items()
-        ]
+        for name, label in names.items():  # facts without tests have no shares of them
+            unseen = f"{100 * self.tests[name]:>16.1f} %" if name in self.tests else f"{'–':>18}"
+            lines.append(f"{label:30}{100 * self.evidences[name]:>8.1f} %{unseen}")
         where = "kept on disk; training took" if self.cached else "trained in"
         return "\n".join([*lines, f"{self.steps:,} steps, {where} {self.seconds:.0f} s"])
 
@@ -112,7 +111,8 @@ def train_fae(
         text: more statements with mentions (`models.fae.annotations`), mixed into the whole sentences.
         cache: keep the weights under `cache_dir()`, named by the hash of the model, the facts, the settings and the
             versions; the same call then loads them. A long training is kept every few minutes as well: interrupted,
-            even killed, the same call goes on from there, to the same weights.
+            even killed, the same call goes on from there, to the same weights (to the bit on a CPU; on a GPU some
+            kernels, such as attention's backward, add in no fixed order).
         within: seconds (with `cache` only). A training that takes longer is kept, and the same call goes on with it.
 
     Raises ValueError for settings out of range, and for facts without evidences, before any training, and TimeoutError

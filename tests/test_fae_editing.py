@@ -238,6 +238,18 @@ def test_only_whole_sentences_have_tokens_masked(model, toy):
     assert not any((old[chosen] == s).any() for s in special)
 
 
+def test_facts_without_tests_are_trained_on_and_reported(toy):
+    facts = [kmod.Fact(f.subject, f.relation, f.object, toy.evidences(f)) for f in toy]
+    bare = FactBase(facts, {name: kmod.Relation(name, name) for name in toy.relations}, untested=True)
+    report = train_fae(build_fae(tiny_bert(toy), bare, entity_size=16), bare, **SETTINGS | {"least_steps": 2})
+    assert report.tests == {} and str(report).count("–") == len(report.evidences)
+
+
+def test_a_fae_may_start_without_facts(toy):
+    empty = build_fae(tiny_bert(toy), FactBase([]), names=Names.of(toy), entity_size=16)
+    assert empty.net.config.tail_width == 4 and (empty.net.fact_memory.subjects < 0).all()
+
+
 @pytest.mark.parametrize("wrong", [dict(epochs=0), dict(batch_size=0), dict(hide=1.5), dict(sentences=-1), dict(lr=0)])
 def test_wrong_training_settings_are_refused(model, toy, wrong):
     before = state(model)

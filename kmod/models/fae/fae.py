@@ -238,7 +238,7 @@ def build_fae(
         "entities": len(names.entities),
         "relations": len(names.relations),
         "fact_capacity": len(pairs) + max(64, round(spare * len(pairs))),
-        "tail_width": max(4, *pairs.values()),
+        "tail_width": max([4, *pairs.values()]),
     } | settings
     with torch.random.fork_rng():
         torch.manual_seed(seed)
