@@ -12,10 +12,12 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm.auto import tqdm
 
 from .cache import cache_dir
@@ -206,7 +208,7 @@ def fit_fae(
         checkpoint.load(params, optimizers, history)
     done, started = history.steps, time.perf_counter() - history.seconds
     bar = tqdm(total=steps, initial=done, desc=progress, leave=False, disable=silent(progress))
-    with evaluating(model), kept_if_interrupted(checkpoint, params, optimizers, history), bar:
+    with _gradients_dropped(net), evaluating(model), kept_if_interrupted(checkpoint, params, optimizers, history), bar:
         if done and after:
             after(history)
         for step, chosen in zip(range(steps), batches, strict=False):
@@ -245,10 +247,18 @@ def fit_fae(
                 stop(history)
             if checkpoint:
                 checkpoint.keep(params, optimizers, history)
-    net.zero_grad()
     if not all(p.isfinite().all() for p in net.parameters()):
         raise FloatingPointError(f"the last step left weights that are not finite: lower the learning rate ({lr})")
     return history
+
+
+@contextmanager
+def _gradients_dropped(net: nn.Module) -> Iterator[None]:
+    """However it ends, no gradients stay: they are as large as the model."""
+    try:
+        yield
+    finally:
+        net.zero_grad()
 
 
 def _batches(

@@ -131,6 +131,19 @@ def test_training_is_a_function_of_its_seed(toy):
     assert same(first, trained(0)) and not same(first, trained(1))
 
 
+def test_an_interrupted_training_leaves_no_gradients(toy):
+    def interrupt(history):
+        raise KeyboardInterrupt
+
+    model = build_fae(tiny_bert(toy), toy, entity_size=16)
+    with pytest.raises(KeyboardInterrupt):
+        fit_fae(
+            model, model.examples(toy, "evidences"), model.sentences(toy), steps=4, batch_size=8, lr=1e-3,
+            losses=Losses(), after=interrupt,
+        )  # fmt: skip
+    assert all(p.grad is None for p in model.net.parameters())
+
+
 def test_each_loss_falls_and_a_zero_weight_leaves_its_part_alone(toy):
     model = build_fae(tiny_bert(toy), toy, entity_size=16)
     before = state(model)
