@@ -13,7 +13,7 @@ run := HF_HUB_OFFLINE=1 TQDM_DISABLE=1 KMOD_CHARTS=book
 # A process a core, of one thread each: what is tested is too small to be split among threads.
 split := $(run) OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
 
-.PHONY: help book check-book links pdf test test-library test-slow test-chapters test-book test-play test-lab test-alone lint format notebooks browser clean
+.PHONY: help book trainings check-book links pdf test test-library test-slow test-chapters test-book test-play test-lab test-alone lint format notebooks browser clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -26,8 +26,14 @@ $(STAMP): requirements.txt pyproject.toml
 # From a clean slate, since Sphinx reads a chapter again (and runs it) only when its own file has changed.
 book: $(STAMP)  ## build the book: _build/html/index.html
 	rm -rf $(HTML) _build/.doctrees
+	@test -d $(KMOD_CACHE)/memorised || $(MAKE) --no-print-directory trainings
 	$(run) jupyter-book build . --path-output . -W -n --keep-going
 	@$(MAKE) --no-print-directory check-book
+
+# Sphinx runs one chapter after the other. What these train is kept under KMOD_CACHE, so two of them go at a time before.
+trainings: $(STAMP)  ## train what the chapters train, two at a time, and keep it
+	printf '%s\n' cost rq3 memorise rq4 | \
+	    $(run) OMP_NUM_THREADS=1 xargs -P 2 -I CHAPTER jupyter execute book/CHAPTER.ipynb
 
 check-book: $(STAMP)
 	python book/_ext/check_build.py $(HTML)
