@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import kmod
+from kmod.experiments import records
 from kmod.flops import device_name
 from kmod.versions import commit, versions
 
@@ -85,9 +86,7 @@ def main():
             )
             record = {"block": where, "delta": ball.delta if ball else None, "seed": seed, "seconds_an_edit": seconds}
             if args.out:
-                args.out.parent.mkdir(parents=True, exist_ok=True)
-                with args.out.open("a") as file:
-                    file.write(json.dumps(shared | record | result) + "\n")
+                records.append(args.out, [shared | record | result])
 
 
 if __name__ == "__main__":
