@@ -26,10 +26,10 @@ import torch
 
 import kmod
 import kmod.training
-from kmod.flops import device_name, wait
 from kmod.models.activations import activations
 from kmod.parts import plan
 from kmod.training import fit
+from kmod.training.flops import device_name, wait
 from kmod.versions import commit, versions
 
 VOCABULARY = 30_522

@@ -15,8 +15,8 @@ from pathlib import Path
 import kmod
 from kmod.experiments import records
 from kmod.experiments.suites import PROFILES
-from kmod.flops import device_name
-from kmod.models.fae import build_fae
+from kmod.fae import build_fae
+from kmod.training.flops import device_name
 from kmod.versions import commit, versions
 
 RATES = ("A_M", "A_FS", "A_FS_before")

@@ -22,10 +22,10 @@ from types import SimpleNamespace
 
 import torch
 
-from kmod.models.fae.losses import step_losses
-from kmod.models.fae.memory import spans_of
-from kmod.models.fae.sampling import sample_memory
-from kmod.models.fae.statements import MentionBatch, Mentions
+from kmod.fae.losses import step_losses
+from kmod.fae.memory import spans_of
+from kmod.fae.sampling import sample_memory
+from kmod.fae.statements import MentionBatch, Mentions
 from kmod.models.presets import build_net
 from kmod.versions import versions
 
@@ -34,7 +34,7 @@ VOCABULARY, TOKENS, RELATIONS = 30_522, 16, 40
 
 def build(n, preset, device):
     """A FaE with N random entities of width 256 and 1.5 N random facts."""
-    from kmod.models.fae import FaEForMaskedLM
+    from kmod.fae import FaEForMaskedLM
 
     torch.manual_seed(0)
     facts = n * 3 // 2

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 import kmod
-from kmod.flops import device_name
 from kmod.models.statements import encode
 from kmod.models.vocabulary import statements_with_objects, words_of
+from kmod.training.flops import device_name
 from kmod.versions import commit, versions
 
 PHRASINGS = Path(__file__).with_name("new_phrasings.toml")

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import kmod
-from kmod.flops import device_name
+from kmod.training.flops import device_name
 from kmod.versions import commit, versions
 
 

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 import kmod
-from kmod.flops import device_name, flops_a_token, matmul_flops
 from kmod.models.masked_lm import MaskedLM
 from kmod.models.presets import PRESETS, build_net
-from kmod.pretrain import pretrain
+from kmod.pretraining.pretrain import pretrain
 from kmod.training import fit
+from kmod.training.flops import device_name, flops_a_token, matmul_flops
 from kmod.versions import commit, versions
 
 VOCABULARY = 30_522

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import kmod
 from kmod.experiments import records
-from kmod.flops import device_name
+from kmod.training.flops import device_name
 from kmod.versions import commit, versions
 
 MODIFIED = 32

@@ -17,11 +17,9 @@ from .editing import (
     Datastore,
     Edit,
     WrongModelError,
-    add_facts,
     choose,
     ewc,
     finetune,
-    finetune_fae,
     kl,
     knn,
     layernorm_tuning,
@@ -30,35 +28,39 @@ from .editing import (
     retrain,
     rome,
     sweep,
-    update_facts,
 )
 from .evaluation import Evaluation, Rate, evaluate, known, score
 from .facts import Fact, FactBase, Modification, Relation
-from .fisher import fisher_diagonal
-from .memorise import memorise
 from .models import MaskedLM, load_model
 from .parts import plan
 from .sources import load_edits, load_facts, modification_set, single_token, writable
-from .training import Stop
+from .training.fisher import fisher_diagonal
+from .training.history import Stop
+from .training.memorise import memorise
 
 __version__ = "0.1.0"
 
-_LATER = {  # imported when first asked for: what needs transformers takes seconds to import
+_LATER = {  # name → its module, imported when first asked for: transformers and ipywidgets take seconds to import
     "EditLab": "widgets",
-    "FaE": "models.fae",
-    "build_fae": "models.fae",
-    "explain": "models.fae",
-    "train_fae": "training_fae",
+    "FaE": "fae",
+    "add_facts": "fae.symbolic",
+    "build_fae": "fae",
+    "explain": "fae",
+    "finetune_fae": "fae.finetune",
+    "pretrain": "pretraining",
+    "train_fae": "fae.training",
+    "update_facts": "fae.symbolic",
+    "widgets": "",
 }
 
 
 def __getattr__(name: str):
     from importlib import import_module
 
-    if name == "widgets":
-        return import_module(".widgets", __name__)
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not _LATER[name]:
+        return import_module(f".{name}", __name__)
     return getattr(import_module(f".{_LATER[name]}", __name__), name)
 
 
@@ -100,6 +102,7 @@ __all__ = [
     "memorise",
     "modification_set",
     "plan",
+    "pretrain",
     "retrain",
     "rome",
     "score",

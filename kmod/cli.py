@@ -167,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _facts(args) -> None:
     from . import load_facts
-    from .facts import normal
+    from .names import normal
 
     if args.verb in ("count", "sets"):
         return {"count": _count, "sets": _sets}[args.verb](args)
@@ -244,10 +244,10 @@ def _memorise(args) -> None:
 
 def _pretrain(args) -> None:
     from . import load_facts, load_model
-    from .corpus import read_text
     from .models import PRESETS
-    from .models.vectors import warm_start
-    from .pretrain import CHECKPOINT, pretrain
+    from .pretraining.corpus import read_text
+    from .pretraining.pretrain import CHECKPOINT, pretrain
+    from .pretraining.vectors import warm_start
 
     _need_folder(args.out)
     facts = {name: load_facts(name) for name in (args.words_of, args.without_facts, args.with_facts) if name}

@@ -15,13 +15,14 @@ small steps that bound is the Fisher form. Parameters and their origin are dicti
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from .checks import check_delta
 
 Tensors = Mapping[str, Tensor]
 
@@ -39,17 +40,6 @@ class Constraint(Protocol):
 
     def norm(self, params: Tensors, origin: Tensors) -> float:
         """The size of `params − origin` in the constraint's own norm: at most `delta` inside the ball."""
-
-
-def check_delta(delta: float) -> float:
-    """δ as a float. Raises TypeError for a string or boolean, ValueError for a negative or NaN: a constraint that is
-    silently skipped is the oldest fault of this method's baselines."""
-    if isinstance(delta, bool) or not isinstance(delta, numbers.Real):
-        raise TypeError(f"delta must be a number, got {delta!r} ({type(delta).__name__})")
-    delta = float(delta)
-    if math.isnan(delta) or delta < 0:
-        raise ValueError(f"delta must be zero or more, got {delta}")
-    return delta
 
 
 @dataclass(frozen=True)
@@ -150,3 +140,8 @@ def _pull_back(params: Tensors, origin: Tensors, delta: float, norm: float) -> N
             theta.copy_(origin[name])
         else:
             torch.add(origin[name], theta - origin[name], alpha=delta / norm, out=theta)
+
+
+CONSTRAINTS: dict[str, type[_Ball]] = {"Linf": Linf, "L2": L2, "L2PerTensor": L2PerTensor, "Fisher": Fisher}
+"""The registry of constraints: suites, lab and command line take what there is from here. To add one, write its class
+above and its entry here; if it needs statistics of the model, its function in `editing.balls`."""

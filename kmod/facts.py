@@ -15,12 +15,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from .names import normal
 
 SUBJECT, OBJECT, MASK = "[X]", "[Y]", "[MASK]"
 
@@ -29,11 +30,6 @@ def _one_of_each(text: str, slots: Sequence[str], what: str) -> None:
     wrong = [f"{slot} {text.count(slot)} times" for slot in slots if text.count(slot) != 1]
     if wrong:
         raise ValueError(f"{what} {text!r} needs {' and '.join(slots)} exactly once; it has {', '.join(wrong)}")
-
-
-def normal(name: str) -> str:
-    """A name as it is compared: without case and surrounding space, accents composed (NFC)."""
-    return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 @dataclass(frozen=True, slots=True)

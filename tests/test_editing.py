@@ -158,7 +158,7 @@ def test_kept_activations_give_the_edit_of_the_whole_model(model, change, facts,
     """Entering the edited block from kept hidden states = running every block at every step."""
     settings = dict(block=block, mix=mix, constraint=Linf(5e-3), steps=20, batch_size=32)
     fast = kmod.finetune(model, change, **settings)
-    monkeypatch.setattr(kmod.training, "activations", lambda *_, **__: None)
+    monkeypatch.setattr(kmod.training.loop, "activations", lambda *_, **__: None)
     slow = kmod.finetune(model, change, **settings)
     assert not any("forward" in vars(module) for module in model.modules())
     a, b = (torch.cat([d.flatten() for d in edit.difference(model).values()]) for edit in (fast, slow))
@@ -269,7 +269,7 @@ def test_head_edits_pass_over_all_blocks(model, change, facts, monkeypatch):
     """Kept activations for what lies above the last block: the same training as running every block."""
     settings = dict(component="head", constraint=Linf(5e-3), **QUICK)
     fast = kmod.finetune(model, change, **settings)
-    monkeypatch.setattr(kmod.training, "activations", lambda *_, **__: None)
+    monkeypatch.setattr(kmod.training.loop, "activations", lambda *_, **__: None)
     slow = kmod.finetune(model, change, **settings)
     a, b = (torch.cat([d.flatten() for d in edit.difference(model).values()]) for edit in (fast, slow))
     assert ((a - b).abs() > 1e-4).float().mean() < 0.02

@@ -14,7 +14,7 @@ from kmod.experiments import records
 SUITE = """
 import sys
 from dataclasses import replace
-from kmod.experiments import runner, work
+from kmod.experiments import groups, runner
 from kmod.experiments.suites import PROFILES
 
 small = replace(PROFILES["smoke"], seeds=(0, 1), deltas=(2e-3, 4e-3), block_deltas=(5e-3, 1e-2), steps=3)

@@ -11,11 +11,12 @@ import torch
 import kmod
 from kmod import Fact, FactBase
 from kmod.cli import main
-from kmod.experiments import runner
-from kmod.experiments import work as module
+from kmod.experiments import groups, runner
+from kmod.experiments import starts as module
+from kmod.experiments.groups import thinned, work
 from kmod.experiments.settings import State
+from kmod.experiments.starts import Bench, Trained, build
 from kmod.experiments.suites import PROFILES
-from kmod.experiments.work import Bench, Trained, albert, build, thinned, work
 
 SMOKE = PROFILES["smoke"]
 LINF = SMOKE.setting("FTM", "all", "Linf", 4e-3)
@@ -124,7 +125,7 @@ def stub(monkeypatch, problem):
             raise problem(runs)  # a new one: what is raised holds the frames it went through
         return [{"metrics": {"A_mean": run.delta}, "seconds": {"edit": 1.0}} for run in runs]
 
-    monkeypatch.setattr(module, "_results", results)
+    monkeypatch.setattr(groups, "_results", results)
     return SimpleNamespace(prepared=lambda state: Tensors(), made={"state": 1}), calls
 
 
@@ -298,10 +299,11 @@ def test_curves_are_thinned_to_their_ends():
 
 
 def test_albert_shares_one_block_at_nanos_shape(facts):
-    shared, plain = albert(facts), kmod.load_model("nano", facts)
+    shared, plain = build("albert-nano", "RI", facts), kmod.load_model("nano", facts)
     assert shared.net.config.num_hidden_layers == plain.net.config.num_hidden_layers
     assert shared.net.config.hidden_size == plain.net.config.hidden_size
-    assert len(kmod.parts.blocks(shared.net)) == 1 and shared.fingerprint() == albert(facts).fingerprint()
+    again = build("albert-nano", "RI", facts)
+    assert len(kmod.parts.blocks(shared.net)) == 1 and shared.fingerprint() == again.fingerprint()
     assert kmod.finetune(shared, facts.modify(2), steps=1, batch_size=4).xor
     with pytest.raises(ValueError, match="nano has no pretrained weights"):
         build("nano", "PT", facts)

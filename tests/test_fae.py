@@ -1,8 +1,6 @@
 """FaE as a model: the equations against slow, plain references; mentions; saving; what it refuses."""
 
 import copy
-import itertools
-import json
 import math
 
 import numpy as np
@@ -14,13 +12,12 @@ from torch.func import functional_call
 
 import kmod
 from kmod import Fact, FactBase, Relation
-from kmod.models.fae import FaEConfig, FaEForMaskedLM, Names, Rows, build_fae
-from kmod.models.fae.annotations import fewrel_statements, trex_statements, usable
-from kmod.models.fae.config import ENTITY_SIZE
-from kmod.models.fae.losses import Losses, bio, step_losses
-from kmod.models.fae.memory import largest
-from kmod.models.fae.sampling import sample_memory
-from kmod.models.fae.statements import Statement, encode_mentions, masked_statement, place, whole_statement
+from kmod.fae import FaEConfig, FaEForMaskedLM, Names, Rows, build_fae
+from kmod.fae.config import ENTITY_SIZE
+from kmod.fae.losses import Losses, bio, step_losses
+from kmod.fae.memory import largest
+from kmod.fae.sampling import sample_memory
+from kmod.fae.statements import Statement, encode_mentions, masked_statement, place, whole_statement
 
 TOWNS = "Arva Belm Cort Dune Esk Fyre Gant Holm Iver Jura Kell Lorn Mesa Nara Osby Pell".split()
 LANDS = "Upper Tam,Low Rill,Quor,Sedd".split(",")
@@ -382,66 +379,6 @@ def test_a_statement_longer_than_the_model_is_refused_before_it_is_read(fae):
     for ask in (fae.detect, fae.read, fae.answers, lambda statements: kmod.explain(fae, statements[-1])):
         with pytest.raises(ValueError, match=r"^65 tokens are more than this model's 64: 'in in .*\[MASK\]\.'$"):
             ask(["Esk lies in [MASK].", f"in {fits}"])
-
-
-def test_annotated_sentences_are_read(tmp_path):
-    """T-REx's and FewRel's formats; what overlaps, is inside a word or too long is passed over."""
-    names = Names(("Esk", "Low Rill", "Rill"), ("P17",))
-    evidence = {"sub_surface": "Esk", "obj_surface": "the Low Rill", "masked_sentence": "In [MASK] lies Esk."}
-    none = {"sub_surface": "", "obj_surface": "Rill", "masked_sentence": "Of [MASK]."}
-    inside = {"sub_surface": "Esk", "obj_surface": "Rill", "masked_sentence": "Esk has [MASK]ish ways."}
-    fact = {"sub_label": "Esk", "obj_label": "Low Rill", "evidences": [evidence, none, inside, evidence]}
-    (tmp_path / "trex.jsonl").write_text(json.dumps(fact) + "\n")
-    row = {
-        "tokens": "Esk , in Low Rill , is old".split(),
-        "head": ["esk", "Q1", [[0]]],
-        "tail": ["low rill", "Q2", [[3, 4]]],
-    }
-    row["tail"][2].append([4])  # overlaps
-    (tmp_path / "fewrel.jsonl").write_text(json.dumps(row) + "\n")
-    trex = list(trex_statements(tmp_path / "trex.jsonl", names, most_per_fact=3))
-    fewrel = list(fewrel_statements(tmp_path / "fewrel.jsonl", names))
-
-    def read(statement):
-        return [(statement.text[a:b], e) for a, b, e in statement.mentions]
-
-    assert [read(s) for s in trex] == [[("the Low Rill", 1), ("Esk", 0)], [("Rill", 1)], [("Esk", 0), ("Rill", 1)]]
-    assert [read(s) for s in fewrel] == [[("Esk", 0), ("Low Rill", 1)]]
-    base = FactBase([Fact("Esk", "r", "Rill", (s.text + " [MASK]",), ("[MASK]",)) for s in trex + fewrel])
-    tokenizer = tiny_bert(base).tokenizer
-    good = usable([*trex, *fewrel], tokenizer, 64)
-    assert [read(s) for s in good] == [read(trex[0]), read(trex[1]), [("Esk", 0)], read(fewrel[0])]
-    assert len(encode_mentions(tokenizer, good, range(4), 64).spans) == 6
-    assert usable([*trex, *fewrel], tokenizer, 6) == [good[1]]
-
-
-def test_annotations_of_real_text(data):
-    """T-REx and FewRel: each mention reads as its name, and all can be tokenised."""
-    kept = []
-    for fact in kmod.models.fae.annotations._lines(data / "trex_facts.jsonl.gz"):
-        kept.append(fact)
-        if len(kept) == 60:
-            break
-    names = Names.of(Fact(f["sub_label"], f["relation"], f["obj_label"], ("[MASK]",), ("[MASK].",)) for f in kept)
-    trex = list(itertools.islice(trex_statements(data / "trex_facts.jsonl.gz", names, 2), 80))
-    fewrel = list(itertools.islice(fewrel_statements(data / "fewrel_val_wiki.jsonl.gz", names), 200))
-    linked = sum(e >= 0 for s in trex for *_, e in s.mentions)
-    assert len(trex) == 80 and linked > 100 and all("[MASK]" not in s.text for s in trex)
-    assert all(len(s.mentions) >= 2 for s in fewrel)
-    base = FactBase(
-        [
-            Fact(f"s{i}", "r", f"o{i}", (s.text.replace("[", "(") + " [MASK]",), ("[MASK]?",))
-            for i, s in enumerate(trex + fewrel)
-        ],
-    )
-    tokenizer = tiny_bert(base).tokenizer
-    good = usable(trex + fewrel, tokenizer, 200)
-    assert len(good) > 0.9 * len(trex + fewrel)
-    examples = encode_mentions(tokenizer, good, range(len(good)), 200)
-    assert len(examples.spans) == sum(len(s.mentions) for s in good)
-
-
-# ---------------------------------------------------------------- as a model among others
 
 
 def test_saves_and_loads_as_a_hugging_face_model(fae, toy, tmp_path):

@@ -10,11 +10,11 @@ from test_fae import LANDS, tiny_bert, toy_facts
 
 import kmod
 from kmod import Edit, FactBase, Linf, WrongModelError
-from kmod.checkpoint import Checkpoint
-from kmod.editing.finetune_fae import PLACES, fae_parts, proportional
-from kmod.models.fae import Names, build_fae
-from kmod.models.fae.losses import Losses, examine, mask_tokens, step_losses
-from kmod.training_fae import fit_fae, train_fae
+from kmod.fae import Names, build_fae
+from kmod.fae.finetune import PLACES, fae_parts, proportional
+from kmod.fae.losses import Losses, examine, mask_tokens, step_losses
+from kmod.fae.training import fit_fae, train_fae
+from kmod.training.checkpoint import Checkpoint
 
 SETTINGS = dict(epochs=1, batch_size=24, lr=5e-3, progress=False)
 HELD = ("Arva", "P190")  # its town and its twin's are in other facts
@@ -103,7 +103,7 @@ def test_interrupted_training_goes_on_to_the_same_weights(toy, tmp_path, monkeyp
     (kept,) = (tmp_path / "fae").iterdir()
     assert kept.suffix == ".partial"
     with monkeypatch.context() as patch:  # in the middle of the validation after 10 steps, which is then done first
-        patch.setattr("kmod.training_fae.examine", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("kmod.fae.training.examine", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train()
     seen = []
@@ -283,7 +283,7 @@ def test_update_is_an_edit_like_any_other(model, change, tmp_path):
     with edit(model):
         after = state(model)
         for fact, new in zip(change.originals, change.objects, strict=True):
-            row = kmod.models.fae.Rows.of(model.names, model.net.fact_memory).find(fact.subject, fact.relation)
+            row = kmod.fae.Rows.of(model.names, model.net.fact_memory).find(fact.subject, fact.relation)
             assert model.names.entity(new) in after["fact_memory.tails"][row]
             assert model.names.entity(fact.object) not in after["fact_memory.tails"][row]
     assert same(before, state(model))
@@ -505,7 +505,7 @@ def test_the_chart_of_an_explanation(model, toy):
 
 
 def test_held_out_facts_are_of_names_seen_elsewhere(atlas):
-    from kmod.experiments.added import hold_out
+    from kmod.fae.added import hold_out
 
     kept, held = hold_out(atlas, 60, seed=1)
     normal = kmod.facts.normal
@@ -519,7 +519,7 @@ def test_held_out_facts_are_of_names_seen_elsewhere(atlas):
 
 
 def test_only_facts_with_tests_are_held_out(toy):
-    from kmod.experiments.added import hold_out
+    from kmod.fae.added import hold_out
 
     facts = [
         kmod.Fact(f.subject, f.relation, f.object, toy.evidences(f), toy.tests(f) if i % 3 else ())
@@ -531,7 +531,7 @@ def test_only_facts_with_tests_are_held_out(toy):
 
 
 def test_add_is_measured_with_and_without(model, toy):
-    from kmod.experiments.added import rates
+    from kmod.fae.added import rates
 
     whole = toy_facts()
     held = FactBase([f for f in whole if (f.subject, f.relation) == HELD], whole.relations, "held")

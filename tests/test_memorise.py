@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import kmod
-from kmod import checkpoint as checkpoints
 from kmod.progress import watching
+from kmod.training import checkpoint as checkpoints
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import kmod
-from kmod.experiments import play, play_edits
+from kmod import play
+from kmod.play import edits as play_edits
 
 PLAY = Path(__file__).parents[1] / "book" / "_static" / "play"
 CHOICES = (("Friends", "P449", ("HBO", "CBS")), ("Keith Moon", "P1303", ("piano",)))
@@ -87,7 +88,7 @@ def test_what_is_done_is_not_done_again(made, model, facts, monkeypatch):
         raise AssertionError("an edit was made again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("kmod.experiments.play_edits.finetune", refuse)
+        patch.setattr("kmod.play.edits.finetune", refuse)
         assert play.make(out, model, facts, CHOICES, DELTAS, progress=False) == index
         assert {path: path.read_bytes() for path in out.iterdir()} == before
 
@@ -137,7 +138,7 @@ def test_a_widget_names_what_there_is(made, wrong, known):
 
 
 def test_a_widget_without_the_edits_says_so(monkeypatch):
-    from kmod.experiments import play_widget
+    from kmod.play import widget as play_widget
 
     monkeypatch.setattr(play_widget, "_found", lambda: None)
     assert "not of this installation" in play.widget()._repr_html_()

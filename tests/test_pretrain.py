@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertModel
 
 import kmod
-from kmod.corpus import read_text
 from kmod.models import MaskedLM
 from kmod.models.presets import build_net
-from kmod.models.vectors import warm_start, word_vectors
 from kmod.models.vocabulary import build_tokenizer, read_tokenizer, train_tokenizer
-from kmod.pretrain import CHECKPOINT, pretrain
-from kmod.sources.packed import MASKED, PackedText
-from kmod.sources.text import documents, with_facts, without
+from kmod.pretraining.corpus import read_text
+from kmod.pretraining.packed import MASKED, PackedText
+from kmod.pretraining.pretrain import CHECKPOINT, pretrain
+from kmod.pretraining.text import documents, with_facts, without
+from kmod.pretraining.vectors import warm_start, word_vectors
 
 pytest.importorskip("accelerate")
 TINY = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
@@ -109,7 +109,7 @@ torch.set_num_threads(1)
 from transformers import BertConfig, BertForMaskedLM
 from kmod.models import MaskedLM
 from kmod.models.vocabulary import read_tokenizer
-from kmod.pretrain import pretrain
+from kmod.pretraining.pretrain import pretrain
 folder, out = sys.argv[1:]
 tokenizer = read_tokenizer(folder)
 torch.manual_seed(0)

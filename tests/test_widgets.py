@@ -16,16 +16,16 @@ from test_fae import tiny_bert, toy_facts
 
 import kmod
 from kmod import Fact, FactBase, Relation, WrongModelError
-from kmod.editing.finetune_fae import fae_parts
+from kmod.fae.finetune import fae_parts
+from kmod.lab.index import OWN, FactIndex, joined, own_statement, plain
+from kmod.lab.measure import Sample, measure
+from kmod.lab.paste import read_changes
+from kmod.lab.settings import CONSTRAINTS, METHODS, METHODS_FAE, methods_for
+from kmod.lab.work import _seconds_in_a_thread
 from kmod.progress import watching
 from kmod.widgets import BlockChooser, DeltaExplorer, EditLab, Session, Settings, view
 from kmod.widgets.choosing import STATEMENT, TABLE
 from kmod.widgets.controls import SettingControls
-from kmod.widgets.index import OWN, FactIndex, joined, own_statement, plain
-from kmod.widgets.measure import Sample, measure
-from kmod.widgets.paste import read_changes
-from kmod.widgets.settings import CONSTRAINTS, METHODS, METHODS_FAE, methods_for
-from kmod.widgets.work import _seconds_in_a_thread
 
 QUICK = Settings(delta=2e-2, steps=8)
 
@@ -515,7 +515,7 @@ def test_a_crash_in_the_loop_leaves_the_model_and_a_lab_that_works(lab, error, m
 
 
 def test_a_crash_while_measuring_or_applying_leaves_the_model(lab, monkeypatch):
-    monkeypatch.setattr("kmod.widgets.work.measure", lambda *_: 1 / 0)
+    monkeypatch.setattr("kmod.lab.work.measure", lambda *_: 1 / 0)
     assert edited(lab) is None and "ZeroDivisionError" in lab.run.status.value
     monkeypatch.undo()
     toggle = kmod.Edit._toggle
@@ -554,7 +554,7 @@ def test_the_estimate_is_new_when_an_edit_has_ended(lab, monkeypatch):
 def test_an_estimate_that_fails_says_why_and_stops_nothing(lab, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         _seconds_in_a_thread(lambda: 1 / 0)
-    monkeypatch.setattr("kmod.widgets.work.fit", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("kmod.lab.work.fit", lambda *_, **__: 1 / 0)
     lab.pick("Arva", "P17")
     lab.choosing.new.value = "Quor"
     assert "no estimate: ZeroDivisionError" in lab.run.estimate.value

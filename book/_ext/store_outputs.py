@@ -16,7 +16,7 @@ import torch
 from nbclient import NotebookClient
 
 from kmod.experiments import records
-from kmod.flops import device_name
+from kmod.training.flops import device_name
 from kmod.versions import commit, versions
 
 BOOK = Path(__file__).parents[1]

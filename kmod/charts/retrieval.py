@@ -10,7 +10,7 @@ from .page import titled
 from .theme import PADDING
 
 if TYPE_CHECKING:
-    from ..models.fae import Explanation
+    from ..fae import Explanation
 
 
 def retrieval_chart(explanation: Explanation) -> alt.Chart:

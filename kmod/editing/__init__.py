@@ -8,7 +8,6 @@ from .choose import choose
 from .edit import Edit, WrongModelError
 from .ewc import ewc
 from .finetune import finetune
-from .finetune_fae import finetune_fae
 from .kl import kl
 from .knn import Datastore, knn
 from .layernorm import layernorm_tuning
@@ -17,17 +16,14 @@ from .loss_constrained import loss_constrained
 from .retrain import retrain
 from .rome import rome
 from .sweep import sweep
-from .symbolic import add_facts, update_facts
 
 __all__ = [
     "Datastore",
     "Edit",
     "WrongModelError",
-    "add_facts",
     "choose",
     "ewc",
     "finetune",
-    "finetune_fae",
     "kl",
     "knn",
     "layernorm_tuning",
@@ -36,5 +32,4 @@ __all__ = [
     "retrain",
     "rome",
     "sweep",
-    "update_facts",
 ]

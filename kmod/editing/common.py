@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from ..checks import check_positive
 from ..constraints import Constraint, Linf
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 from ..models.statements import Examples
 from ..parts import Block, Plan, plan
-from ..training import Forward, History, Stop, fit, random_batches
+from ..training.history import History, Stop
+from ..training.loop import Forward, fit, random_batches
 from ..versions import versions
 from .edit import Edit
 
@@ -170,16 +171,3 @@ def check_training(steps: int, batch_size: int, lr: float, stop: Stop | None) ->
     check_positive(steps=(steps, numbers.Integral), batch_size=(batch_size, numbers.Integral), lr=(lr, numbers.Real))
     if stop is not None and not isinstance(stop, Stop):
         raise TypeError(f"stop must be such as kmod.Stop(recall=1.0, in_a_row=3), or None; got {stop!r}")
-
-
-def check_positive(**values: tuple[object, type]) -> None:
-    """Raise ValueError for a setting that is not a finite number above 0 of its kind; name=(value, kind)."""
-    for name, (value, kind) in values.items():
-        if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a number above 0, got {value!r}")
-
-
-def check_weight(name: str, value: float) -> None:
-    """Raise ValueError unless `value` is a finite number, zero or more."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be a number, zero or more, got {value!r}")

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..cache import save_whole
+from ..files import save_whole
 from ..models.masked_lm import MaskedLM
 
 FORMAT = "kmod.edit.1"

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..checks import check_weight
 from ..constraints import Fisher, Tensors
 from ..facts import Modification
-from ..fisher import fisher_diagonal
 from ..models.masked_lm import MaskedLM
-from .common import Trained, check_weight, tune
+from ..training.fisher import fisher_diagonal
+from .common import Trained, tune
 from .edit import Edit
 
 

@@ -14,7 +14,7 @@ from ..constraints import Constraint
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 from ..parts import Block
-from ..training import Stop
+from ..training.history import Stop
 from .common import tune
 from .edit import Edit
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div
 
+from ..checks import check_weight
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
-from .common import Trained, check_weight, tune
+from .common import Trained, tune
 from .edit import Edit
 
 

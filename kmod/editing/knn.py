@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..constraints import check_delta
+from ..checks import check_delta, check_positive
 from ..facts import Fact, FactBase, Modification
 from ..models.masked_lm import MaskedLM, evaluating
-from .common import about, check_positive
+from .common import about
 from .edit import WrongModelError
 
 

@@ -14,11 +14,13 @@ import numbers
 import torch
 from torch import nn
 
+from ..checks import check_positive
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 from ..parts import Block, plan
-from ..training import Stop, fit
-from .common import about, check_positive, check_training
+from ..training.history import Stop
+from ..training.loop import fit
+from .common import about, check_training
 from .edit import Edit
 
 

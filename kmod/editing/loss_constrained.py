@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..constraints import check_delta
+from ..checks import check_delta, check_positive
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
-from ..training import Forward
-from .common import Trained, check_positive, tune
+from ..training.loop import Forward
+from .common import Trained, tune
 from .edit import Edit
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import copy
 
 from ..facts import Modification
-from ..memorise import memorise
 from ..models.masked_lm import MaskedLM
+from ..training.memorise import memorise
 from .common import about
 from .edit import Edit
 

@@ -25,13 +25,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
+from ..checks import check_positive
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM, evaluating
 from ..models.statements import Batch, Examples
 from ..parts import block_indices, blocks, select
 from ..progress import report, silent
-from ..training import Forward, History
-from .common import about, check_positive, unmodified
+from ..training.history import History
+from ..training.loop import Forward
+from .common import about, unmodified
 from .edit import Edit
 
 POSITIONS = ("subject", "mask")

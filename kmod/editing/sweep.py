@@ -26,7 +26,8 @@ from ..models.statements import Examples
 from ..models.upper import upper
 from ..parts import Block, Plan, plan
 from ..progress import silent
-from ..training import History, random_batches
+from ..training.history import History
+from ..training.loop import random_batches
 from .common import check_constraint, check_training, described, unmodified
 from .edit import Edit
 from .finetune import finetune

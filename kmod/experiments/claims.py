@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..models.fae import FaEConfig
+from ..fae import FaEConfig
 from . import records, statistics
 from .settings import Setting
 from .statistics import Mean, best, mean

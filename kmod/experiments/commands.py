@@ -119,8 +119,8 @@ def _report(args) -> None:
 
 def _status(args) -> None:
     from .cost import here
+    from .machine import tensor_cores
     from .runner import plan
-    from .work import tensor_cores
 
     tensor_cores()
     profile = _profile(args)
@@ -160,10 +160,10 @@ def _merge(args) -> None:
 
 
 def _play(args) -> None:
-    from ..memorise import memorise
     from ..models import load_model
+    from ..play.make import make
     from ..sources import load_facts, writable
-    from .play import make
+    from ..training.memorise import memorise
 
     facts = load_facts("atlas")
     model = load_model("nano", facts)

@@ -12,9 +12,9 @@ from functools import cache
 
 import torch
 
-from ..flops import device_name, matmul_flops
 from ..models import PRESETS
 from ..sources import load_facts
+from ..training.flops import device_name, matmul_flops
 from .settings import FOLDERS, Setting, State
 
 SHAPES = {"bert-base-uncased": "base", "bert-large-uncased": "large", "albert-base-v2": "base", "nano-wiki": "nano"}

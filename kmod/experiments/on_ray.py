@@ -14,9 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from .cost import Device, here
+from .groups import work
+from .machine import tensor_cores
 from .runner import Group
 from .settings import FOLDERS, Setting, State
-from .work import Bench, CannotStart, Trained, tensor_cores, work
+from .starts import Bench, CannotStart, Trained
 
 RETRIES = 5  # of a task whose node was lost
 A_TASK = {"GPU": {"num_gpus": 1}, "CPU": {"num_cpus": 1}}  # what it asks for, by what the cluster has

@@ -19,9 +19,11 @@ from tqdm.auto import tqdm
 
 from . import records
 from .cost import Device, Estimate, here, text
+from .groups import work
+from .machine import tensor_cores
 from .settings import Setting, State
+from .starts import Bench, kept
 from .suites import Profile, settings
-from .work import Bench, kept, tensor_cores, work
 
 KEPT = 5.0  # seconds to load a starting state that is kept on disk
 Group = tuple[str, list[Setting]]

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..constraints import L2, Constraint, Fisher, Linf
+from ..constraints import CONSTRAINTS
 from ..models.presets import PRESETS
 
 STARTS = {
@@ -18,7 +18,6 @@ STARTS = {
 }
 FOLDERS: dict[str, Path] = {}
 """Models in folders of this machine, by the name that settings and records know them by: the folder's own."""
-BALLS = {"Linf": Linf, "L2": L2, "Fisher": Fisher}
 
 
 def named(model: str) -> str:
@@ -91,6 +90,7 @@ class Setting:
         seed: draws S, the new objects and the batches.
         steps, batch_size, lr: of the fine-tuning.
         training: the seed that the starting state was trained from; None is 0, whatever `seed` is.
+        options: settings of the method's own (`kmod.editing.methods`), as (name, value) pairs.
     """
 
     facts: str
@@ -108,9 +108,13 @@ class Setting:
     batch_size: int | None = None
     lr: float | None = None
     training: int | None = None
+    options: tuple[tuple[str, object], ...] | None = None
 
     def __post_init__(self):
-        for name, value, known in (("start", self.start, STARTS), ("constraint", self.constraint, {**BALLS, None: 0})):
+        for name, value, known in (
+            ("start", self.start, STARTS),
+            ("constraint", self.constraint, {**CONSTRAINTS, None: 0}),
+        ):
             if value not in known:
                 raise ValueError(f"unknown {name} {value!r}; known: {', '.join(map(str, known))}")
 
@@ -147,9 +151,3 @@ class Setting:
         limit += f" {self.delta:g}" if self.delta is not None else ""
         training = f" (training {self.training})" if self.training else ""
         return f"{self.model} {self.start}{training}: {self.method}{where}{limit}, |M| = {self.n}"
-
-    def ball(self, fisher=None) -> Constraint | None:
-        """The constraint itself; `fisher` gives the diagonal where it is needed."""
-        if self.constraint is None:
-            return None
-        return Fisher(self.delta, fisher()) if self.constraint == "Fisher" else BALLS[self.constraint](self.delta)

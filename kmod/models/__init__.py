@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+from importlib import import_module
 from pathlib import Path
 
 from ..facts import FactBase
@@ -25,7 +27,11 @@ PACKAGED = {  # pretrained models that come in packages: name → folder
     "minilm": _minilm,
 }
 
-__all__ = ["PACKAGED", "PRESETS", "MaskedLM", "build_tokenizer", "evaluating", "load_model"]
+FAMILIES = {"fae": "kmod.fae"}
+"""Families with a wing of their own: the `model_type` of a config → the package that has their `build` and `load`,
+imported only when such a model is asked for."""
+
+__all__ = ["FAMILIES", "PACKAGED", "PRESETS", "MaskedLM", "build_tokenizer", "evaluating", "load_model"]
 
 
 def load_model(
@@ -63,14 +69,11 @@ def load_model(
             raise ValueError(f"the preset {name!r} needs facts to build its vocabulary: load_model({name!r}, facts)")
         tokenizer = tokenizer or build_tokenizer(facts, vocab_size)
         return MaskedLM(build_net(name, len(tokenizer), seed), tokenizer).to(device)
-    if (Path(name) / "entities.json").is_file():
-        from .fae import FaE
-
-        return FaE.load(name).to(device)
-    if str(name).startswith("fae-") and facts is not None and not Path(name).is_dir():
-        from .fae import build_fae
-
-        return build_fae(str(name).removeprefix("fae-"), facts, seed=seed, vocab_size=vocab_size).to(device)
+    for family, module in FAMILIES.items():
+        if str(name).startswith(f"{family}-") and facts is not None and not Path(name).is_dir():
+            return import_module(module).build(str(name).removeprefix(f"{family}-"), facts, seed, vocab_size).to(device)
+        if _model_type(name) == family:
+            return import_module(module).load(name).to(device)
     known = f"presets: {', '.join(PRESETS)}; {', '.join(PACKAGED)}; or a folder with config.json; or a Hugging Face id"
     if name in PACKAGED and not Path(name).is_dir():
         name = PACKAGED[name]()
@@ -93,3 +96,11 @@ def load_model(
             + ("" if new_head else "; new_head=True starts a masked-LM head from random weights")
         )
     return MaskedLM(net.eval(), tokenizer).to(device)
+
+
+def _model_type(folder: str | Path) -> str | None:
+    """The `model_type` in a folder's config.json; None for what is no such folder."""
+    try:
+        return json.loads((Path(folder) / "config.json").read_text("utf-8")).get("model_type")
+    except (OSError, ValueError):
+        return None

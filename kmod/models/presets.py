@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:  # imported where it is used: `import kmod` stays quick
-    from transformers import BertForMaskedLM
+    from transformers import AlbertForMaskedLM, BertForMaskedLM
 
 PRESETS = {  # name: (blocks, width, attention heads)
     "nano": (4, 128, 2),
@@ -40,3 +40,24 @@ def build_net(preset: str, vocab_size: int, seed: int) -> BertForMaskedLM:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return BertForMaskedLM(config).eval()
+
+
+def build_albert(preset: str, vocab_size: int, pad_token_id: int, seed: int) -> AlbertForMaskedLM:
+    """The same depth and width with one set of weights for all blocks, as in ALBERT (Lan et al. 2020)."""
+    from transformers import AlbertConfig, AlbertForMaskedLM
+
+    depth, width, heads = PRESETS[preset]
+    config = AlbertConfig(
+        vocab_size=vocab_size,
+        embedding_size=width,
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=512,
+        initializer_range=0.02 * (768 / width) ** 0.5,
+        pad_token_id=pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return AlbertForMaskedLM(config).eval()

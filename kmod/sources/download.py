@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from ..cache import cache_dir
+from ..files import cache_dir
 
 CHUNK = 1 << 20
 

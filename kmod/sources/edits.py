@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..facts import FactBase, Modification, normal
+from ..facts import FactBase, Modification
+from ..names import normal
 from ._read import local_folder
 from .counterfact import counterfact, records
 from .zsre import EDITS, edit_rows, stand_in

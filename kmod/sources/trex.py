@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
-from ..facts import MASK, Fact, FactBase, Relation, fill, normal
+from ..facts import MASK, Fact, FactBase, Relation, fill
+from ..names import normal
 from ._read import draw, find, json_lines, local_folder, need, usable
 
 URL = "https://dl.fbaipublicfiles.com/LAMA/data.zip"

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..facts import MASK, SUBJECT, Fact, FactBase, Relation, normal
+from ..facts import MASK, SUBJECT, Fact, FactBase, Relation
+from ..names import normal
 from ._read import draw, find, json_lines, local_folder, need, usable
 
 URL = "https://dl.fbaipublicfiles.com/KILT/structured_zeroshot-train-kilt.jsonl"

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import ipywidgets as w
 
 from ..facts import Fact, Modification
+from ..lab.index import OWN, FactIndex, own_statement
+from ..lab.measure import top
+from ..lab.paste import read_changes
+from ..lab.session import Session
 from . import view
 from .controls import LABEL, Listening, area, reason, title, wide
-from .index import OWN, FactIndex, own_statement
-from .measure import top
-from .paste import read_changes
-from .session import Session
 
 FACT, STATEMENT, TABLE = range(3)
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 import ipywidgets as w
 
+from ..lab.settings import CONSTRAINTS, Settings, methods_for
 from ..models.masked_lm import MaskedLM
 from ..parts import blocks
-from .settings import CONSTRAINTS, Settings, methods_for
 
 LABEL = {"description_width": "88px"}
 

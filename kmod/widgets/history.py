@@ -7,9 +7,9 @@ from pathlib import Path
 
 import ipywidgets as w
 
+from ..lab.session import Session, Step
 from . import view
 from .controls import LABEL, Listening, area, beside, button, title, wide
-from .session import Session, Step
 
 
 class History(Listening):

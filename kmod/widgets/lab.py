@@ -21,15 +21,15 @@ import comm
 import ipywidgets as w
 
 from ..facts import FactBase, Modification
+from ..lab.index import FactIndex
+from ..lab.session import Session, Step
+from ..lab.work import Stopped, Work
 from ..models.masked_lm import MaskedLM
-from ..training import History as Training
+from ..training.history import History as Training
 from . import view
 from .choosing import Choosing
 from .controls import Listening, RunControls, SettingControls, reason, row
 from .history import History
-from .index import FactIndex
-from .session import Session, Step
-from .work import Stopped, Work
 
 EVERY = 0.1  # seconds between two drawings of the curve
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..evaluation import Rate
-from .measure import Moved, Ranked, Report
-from .session import Step
+from ..lab.measure import Moved, Ranked, Report
+from ..lab.session import Step
 
 INK = ("#0072B2", "#D55E00")  # told apart by the colour-blind, on light and dark
 LARGEST_LINK = 16_000_000  # bytes of a file that goes into a page as a link of its own

@@ -1,0 +1,37 @@
+"""A constraint by name, with the statistics of the model that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..constraints import CONSTRAINTS, Constraint
+from ..facts import Modification
+from ..models.masked_lm import MaskedLM
+from ..training.fisher import fisher_diagonal
+
+STATISTICS: dict[str, Callable] = {"Fisher": fisher_diagonal}
+"""Constraint → the function of (model, modification, block=, component=, evidences=, seed=) that gives its second
+argument."""
+
+
+def make_ball(
+    name: str | None, delta: float, model: MaskedLM, change: Modification, statistics: dict | None = None, **settings
+) -> Constraint | None:
+    """The constraint called `name` of radius `delta`, or None for None.
+
+    Args:
+        statistics: a dictionary in which what was computed for one radius is kept for the next.
+        settings: those of the function in `STATISTICS`.
+
+    Raises ValueError that lists the constraints for an unknown name.
+    """
+    if name is None:
+        return None
+    if name not in CONSTRAINTS:
+        raise ValueError(f"no constraint {name!r}; known: {', '.join(CONSTRAINTS)}")
+    if name not in STATISTICS:
+        return CONSTRAINTS[name](delta)
+    kept = {} if statistics is None else statistics
+    if name not in kept:
+        kept[name] = STATISTICS[name](model, change, **settings)
+    return CONSTRAINTS[name](delta, kept[name])

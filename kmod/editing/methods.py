@@ -1,0 +1,153 @@
+"""The registry of methods: suites, lab, command line and docs take what there is from here.
+
+A method is a function of (model, modification, settings) that returns an `Edit`. To add one, write its file beside this
+one and its line in `METHODS` below. Families of models with methods of their own register them with `register`.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+from ..models.masked_lm import MaskedLM
+from .ewc import ewc
+from .finetune import finetune
+from .kl import kl
+from .knn import knn
+from .layernorm import layernorm_tuning
+from .lora import lora
+from .loss_constrained import loss_constrained
+from .retrain import retrain
+from .rome import POSITIONS, rome
+
+COMMON = ("block", "where", "constraint", "steps", "batch_size", "lr", "seed")
+"""Settings that several methods take. `where` is a block or part of a FaE."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting of one method alone: its default and the values it may have, a range or a list of `choices`."""
+
+    default: float | str | None
+    low: float = 0.0
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+    whole: bool = False
+
+    def check(self, name: str, value: object) -> None:
+        """Raise ValueError, by name, for a value that is not allowed."""
+        if self.choices:
+            if value not in self.choices:
+                raise ValueError(f"{name} must be one of {', '.join(self.choices)}, got {value!r}")
+            return
+        kind = numbers.Integral if self.whole else numbers.Real
+        if isinstance(value, bool) or not isinstance(value, kind) or not self.low <= value <= self.high:
+            what = "whole number" if self.whole else "number"
+            raise ValueError(f"{name} must be a {what} from {self.low:g} to {self.high:g}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to edit.
+
+    Args:
+        function: of (model, modification, **settings), gives an `Edit` (or, for kNN, a `Datastore`).
+        takes: which of `COMMON` the function takes.
+        options: settings of its own.
+        dial: the setting that a suite varies as the radius: "constraint" for δ of a ball, or the name of an option;
+            None if it has none.
+        fixed: arguments that tell this method from others of the same function.
+        cost: time of a step relative to plain fine-tuning, for estimates.
+        package: a package that must be installed.
+        from_start: the function needs the model as it was before it memorised (`start=`), and how it memorised.
+    """
+
+    function: Callable
+    takes: frozenset[str]
+    options: Mapping[str, Option] = field(default_factory=dict)
+    dial: str | None = None
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    cost: float = 1.0
+    package: str | None = None
+    from_start: bool = False
+
+    @property
+    def available(self) -> bool:
+        """Whether the package it needs is installed."""
+        return self.package is None or find_spec(self.package) is not None
+
+    @property
+    def descends(self) -> bool:
+        """Whether it takes optimiser steps on the evidences of the modified facts."""
+        return "steps" in self.takes
+
+    def check(self, options: Mapping[str, object]) -> None:
+        """Raise ValueError, by name, for an option that the method does not have or a value that is not allowed."""
+        for name, value in options.items():
+            if name not in self.options:
+                known = ", ".join(self.options) or "none"
+                raise ValueError(f"{self.function.__name__} has no option {name!r}; it has: {known}")
+            self.options[name].check(name, value)
+
+
+def method(function: Callable, takes: str, **others) -> Method:
+    """A `Method`, with `takes` as words."""
+    return Method(function, frozenset(takes.split()), **others)
+
+
+TUNING = "block constraint steps batch_size lr seed"
+METHODS: dict[str, Method] = {
+    "FTM": method(finetune, TUNING, dial="constraint"),
+    "FTA": method(finetune, TUNING, dial="constraint", fixed={"mix": True}, cost=1.3),
+    "loss-constrained": method(
+        loss_constrained, TUNING, dial="delta",
+        options={"delta": Option(0.01), "multiplier_rate": Option(1.0, low=1e-6)}, cost=3,
+    ),
+    "KL": method(kl, TUNING, dial="constraint", options={"weight": Option(1.0)}, cost=3),
+    "EWC": method(
+        ewc, TUNING, dial="constraint", options={"weight": Option(1e7), "evidences": Option(1000, 1, whole=True)},
+        cost=1.2,
+    ),
+    "LayerNorm tuning": method(layernorm_tuning, TUNING, dial="constraint"),
+    "LoRA": method(
+        lora, "block steps batch_size lr seed", package="peft", cost=1.5,
+        options={"rank": Option(8, 1, whole=True), "alpha": Option(None, low=1e-6)},
+    ),
+    "ROME": method(
+        rome, "block steps lr seed", cost=1.2,
+        options={
+            "position": Option("subject", choices=POSITIONS),
+            "keep": Option(1000.0, low=1e-6),
+            "evidences": Option(1000, 1, whole=True),
+        },
+    ),
+    "kNN": method(knn, "", dial="epsilon", options={"epsilon": Option(4.0), "most": Option(10, 1, whole=True)}),
+    "retrain": method(retrain, "", from_start=True),
+}  # fmt: skip
+"""Name → method, for a plain masked LM."""
+
+_OF: dict[type, dict[str, Method]] = {MaskedLM: METHODS}
+
+
+def register(family: type, methods: dict[str, Method]) -> None:
+    """Models of class `family` are edited by `methods` in place of those of its parent class."""
+    _OF[family] = methods
+
+
+def methods_for(model: MaskedLM | type) -> dict[str, Method]:
+    """Name → method, for a model or its class."""
+    family = model if isinstance(model, type) else type(model)
+    return next(_OF[parent] for parent in family.__mro__ if parent in _OF)
+
+
+def find(model: MaskedLM | type, name: str) -> Method:
+    """The method called `name`. Raises ValueError that lists those there are, or says what to install."""
+    known = methods_for(model)
+    if name not in known:
+        raise ValueError(f"no method {name!r}; known: {', '.join(known)}")
+    if not known[name].available:
+        raise ValueError(f"{name} needs {known[name].package}: pip install 'kmod[baselines]'")
+    return known[name]

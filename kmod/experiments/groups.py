@@ -1,0 +1,149 @@
+"""One group of runs: edit, judge, and write down what happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+
+from ..evaluation import Rate, evaluate
+from ..fae.added import rates
+from ..models import MaskedLM
+from ..parts import layout
+from ..sources.sets import checksums
+from ..training.flops import wait
+from ..versions import versions
+from .machine import code, hardware, out_of_memory, peak, reset_peak
+from .methods import edits
+from .records import SCHEMA
+from .settings import Setting
+from .starts import Bench, CannotStart, Prepared
+
+
+def work(bench: Bench, runs: Sequence[Setting]) -> list[dict]:
+    """The records of runs that differ in their radius alone. Out of memory, fewer are done at once, and then with half
+    the batch, which the record says; what diverges or cannot be done is "failed", with the reason, and what cannot be
+    had now (a model of a hub that does not answer) "skipped": that is no record to keep."""
+    started, reason, full = time.perf_counter(), "", False
+    try:
+        prepared = bench.prepared(runs[0].state)
+    except (CannotStart, OSError) as error:
+        status = "skipped" if isinstance(error, OSError) else "failed"
+        failed = {"status": status, "reason": f"its starting state could not be made: {error}"}
+        return [_record(run, failed | {"seconds": {}}) for run in runs]
+    shared = time.perf_counter() - started
+    try:
+        results = _results(prepared, runs)
+    except (FloatingPointError, ValueError) as error:
+        reason = str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        full, reason = True, "out of memory even with one statement a batch"
+    # Only here is what the exception held on to free.
+    if full:
+        del prepared
+        bench.made.clear()
+        torch.cuda.empty_cache()
+        if len(runs) > 1:
+            half = len(runs) // 2
+            return work(bench, runs[:half]) + work(bench, runs[half:])
+        if (runs[0].batch_size or 1) > 1:
+            smaller = replace(runs[0], batch_size=runs[0].batch_size // 2)
+            print(f"out of memory: {runs[0].label} goes on with batches of {smaller.batch_size}")
+            (record,) = work(bench, [smaller])
+            return [{"batch_size": smaller.batch_size} | record | {"id": runs[0].id, "settings": asdict(runs[0])}]
+    elif reason and len(runs) > 1:  # which one it was is found one by one
+        return [record for run in runs for record in work(bench, [run])]
+    if reason:
+        results = [{"status": "failed", "reason": reason}]
+    for result in results:
+        result["seconds"] = {"prepare": round(shared / len(runs), 3)} | result.get("seconds", {})
+    return [_record(run, result) for run, result in zip(runs, results, strict=True)]
+
+
+def _record(run: Setting, result: dict) -> dict:
+    return {
+        "schema": SCHEMA,
+        "id": run.id,
+        "settings": asdict(run),
+        "status": "done",
+        "metrics": {},
+        **result,
+        "hardware": hardware(),
+        "versions": versions(),
+        "commit": code() and code().rstrip("+"),
+        "dirty": bool(code()) and code().endswith("+"),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _results(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
+    run = runs[0]
+    reset_peak(prepared.model.device)
+    if run.method == "ADD":
+        return [{"metrics": rates(prepared.model, prepared.held, prepared.facts)} | _of(prepared)]
+    change = prepared.facts.modify(run.n, run.seed, prepared.known)
+    started = time.perf_counter()
+    made = edits(prepared, change, runs)
+    wait(prepared.model.device)
+    editing_seconds = (time.perf_counter() - started) / len(runs)
+    out = []
+    for edit in made:
+        started = time.perf_counter()
+        found = evaluate(prepared.model, prepared.facts, change, edit=edit, before=prepared.before(edit), answers=False)
+        metrics = {name: asdict(value) for name, value in vars(found).items() if isinstance(value, Rate)}
+        seconds = {"edit": round(editing_seconds, 3), "evaluate": round(time.perf_counter() - started, 3)}
+        out.append(
+            {
+                "metrics": metrics | {"A_mean": found.A_mean},
+                "curve": thinned(edit.made.get("curve", [])),
+                "stopped": edit.made.get("stopped"),
+                "delta_used": edit.made.get("norm"),
+                "norms": norms(prepared.model, edit),
+                "change": checksums(change)["M"][:16],
+                "seconds": seconds,
+            }
+            | _of(prepared)
+        )
+    return out
+
+
+def _of(prepared: Prepared) -> dict:
+    """What was edited, and the peak of memory so far."""
+    smaller = {"start_batch_size": prepared.batch_size} if prepared.batch_size else {}
+    return smaller | {
+        "facts": prepared.facts.fingerprint()[:16],
+        "model": prepared.model.fingerprint()[:16],
+        "peak_bytes": peak(prepared.model.device),
+    }
+
+
+def thinned(curve: Sequence[float], most: int = 20) -> list[list[float]]:
+    """At most `most` points [step, loss] of a curve, the first and the last among them."""
+    steps = np.unique(np.linspace(0, len(curve) - 1, min(most, len(curve))).round().astype(int)) if curve else []
+    return [[int(step), float(f"{curve[step]:.4g}")] for step in steps]
+
+
+def norms(model: MaskedLM, edit) -> dict[str, dict[str, float]]:
+    """How far the edit moved the parameters: {"block 0, attention": {"linf", "l2"}, ...}; nothing for a datastore."""
+    if not getattr(edit, "xor", None):
+        return {}
+    where, parts = layout(model.net), {}
+    for name, moved in edit.difference(model).items():
+        if not moved.is_floating_point() or name not in where:
+            continue
+        block, component = where[name]
+        linf, square = parts.get((block, component), (0.0, 0.0))
+        square += float(moved.double().square().sum())
+        parts[block, component] = max(linf, float(moved.abs().max())), square
+    return {
+        (f"block {block}, " if block is not None else "") + component: {
+            "linf": float(f"{linf:.4g}"), "l2": float(f"{square ** 0.5:.4g}")
+        }
+        for (block, component), (linf, square) in parts.items()
+    }  # fmt: skip

@@ -1,0 +1,63 @@
+"""The machine that runs are done on: its hardware, the code, memory and when it runs out."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from ..training.flops import device_name
+from ..versions import commit
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Of a GPU, of Python, or of what has no exception of its own: driver, cuBLAS, cuDNN, the allocator of a CPU."""
+    told = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in told)
+
+
+@cache
+def code() -> str | None:
+    """The commit that this process began with: who commits while it runs changes the files and not what runs."""
+    return commit()
+
+
+def tensor_cores() -> None:
+    """Let a GPU multiply float32 matrices by its tensor cores (TF32, ten bits of mantissa): several times quicker."""
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+
+
+def hardware() -> dict:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return {
+        "device": device_name(device),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.system(),
+        "matmul": torch.get_float32_matmul_precision(),
+    }
+
+
+def reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif Path("/proc/self/clear_refs").exists():  # Linux: the peak counts from here on
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak(device: torch.device) -> int:
+    """Peak memory in bytes: of the device, or of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)

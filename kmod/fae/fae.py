@@ -1,0 +1,247 @@
+"""FaE behind kmod's small interface: `memorise`'s sibling trains it, and score, evaluate, finetune and Edit work on it.
+
+Two things differ from a plain masked LM. A statement's object is one [MASK] however long it is, and the answer is an
+entity of the memory: accuracy is P@1 over the entities, not over the vocabulary. And the model is told, or detects,
+where the mentions stand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..facts import MASK, Fact, FactBase
+from ..models.masked_lm import MaskedLM, evaluating
+from ..models.presets import build_net
+from ..models.statements import statements_of
+from ..models.vocabulary import build_tokenizer
+from .config import ENTITY_SIZE
+from .entities import Names, Rows, tensors
+from .memory import spans_of
+from .model import FaEForMaskedLM
+from .statements import MentionExamples, Mentions, Statement, encode_mentions, masked_statement, whole_statement
+
+NAMES = "entities.json"
+
+
+class FaE(MaskedLM):
+    """A `FaEForMaskedLM` with its tokeniser and the names of its entities and relations."""
+
+    def __init__(self, net: FaEForMaskedLM, tokenizer, names: Names):
+        super().__init__(net, tokenizer)
+        for kind, have in (("entities", names.entities), ("relations", names.relations)):
+            if len(have) != getattr(net.config, kind):
+                raise ValueError(f"{len(have):,} names for a memory of {getattr(net.config, kind):,} {kind}")
+        self.names = names
+        self._longest = max(len(re.findall(r"\w+|[^\w\s]", name)) for name in names.entities)  # in words
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Mentions) -> Tensor:
+        """Logits (K, N) over the entities for the K asked mentions of a (B, T) batch."""
+        net = self.net
+        memory = net.memory()
+        hidden = net.encode(input_ids, attention_mask, slots.spans, memory, net.config.entity_top).hidden
+        return net.answer(spans_of(hidden, slots.spans[slots.asked]), memory, net.config.fact_top)[0]
+
+    def examples(
+        self, base: FactBase, kind: str, facts: Iterable[Fact] | None = None, only: Sequence[int] | None = None
+    ) -> MentionExamples:
+        """The tokenised "evidences" or "tests" of `facts` (of all of `base` if None; `only` those at these positions),
+        with the mentions of subject and object. Raises ValueError for an object that is no entity of the memory."""
+        facts = list(base if facts is None else facts)
+        rows = Rows.of(self.names, self.net.fact_memory)
+        about = []
+        for fact in facts:
+            subject, answer = self.names.find(fact.subject), self.names.entity(fact.object)
+            about.append((subject, answer, self.supporting(fact, rows)))
+        texts, _, owner = statements_of(base, facts, kind, only)
+        statements = [masked_statement(text, facts[i].subject, *about[i]) for text, i in zip(texts, owner, strict=True)]
+        return encode_mentions(self.tokenizer, statements, owner, self.limit)
+
+    def supporting(self, fact: Fact, rows: Rows | None = None) -> list[int]:
+        """The rows of the fact memory about `fact`'s subject that hold its object, in whatever relation: what distant
+        supervision takes for the facts that a sentence with both states."""
+        rows = rows or Rows.of(self.names, self.net.fact_memory)
+        subject, answer = self.names.find(fact.subject), self.names.find(fact.object)
+        if subject < 0 or answer < 0:
+            return []
+        found = [rows.at.get((subject, r), -1) for r in range(len(self.names.relations))]
+        return [row for row in found if row >= 0 and answer in rows.tails[row]]
+
+    def sentences(self, base: FactBase) -> MentionExamples:
+        """The evidences with their objects in place, mentions of subject and object marked: what the token and linking
+        losses are trained on."""
+        facts = list(base)
+        texts, objects, owner = statements_of(base, facts, "evidences")
+        statements = [
+            whole_statement(
+                text, facts[i].subject, self.names.find(facts[i].subject), name, self.names.entity(facts[i].object)
+            )
+            for text, name, i in zip(texts, objects, owner, strict=True)
+        ]
+        return encode_mentions(self.tokenizer, statements, owner, self.limit)
+
+    @torch.no_grad()
+    def detect(self, statements: Sequence[str], batch_size: int = 256) -> list[Statement]:
+        """The statements with the mentions that the model itself finds in them; a [MASK] is always one.
+
+        Raises ValueError unless every statement has exactly one [MASK] and is no longer than the model's `limit`.
+        """
+        for text in statements:
+            if text.count(MASK) != 1:
+                raise ValueError(f"a statement needs {MASK} exactly once: {text!r}")
+        found = []
+        with evaluating(self):
+            for i in range(0, len(statements), batch_size):
+                texts = list(statements[i : i + batch_size])
+                batch = self.tokenizer(texts, return_offsets_mapping=True, return_tensors="pt", padding=True)
+                for text, tokens in zip(texts, batch["attention_mask"].sum(1).tolist(), strict=True):
+                    if tokens > self.limit:  # more than there are positions: on a GPU, an error that ends the process
+                        raise ValueError(f"{tokens} tokens are more than this model's {self.limit}: {text!r}")
+                inputs = (batch["input_ids"].to(self.device), batch["attention_mask"].to(self.device))
+                tags = self.net(*inputs, tokens=torch.zeros_like(inputs[0], dtype=torch.bool)).detection.argmax(-1)
+                for text, ids, offsets, row in zip(
+                    texts, batch["input_ids"].tolist(), batch["offset_mapping"].tolist(), tags.tolist(), strict=True
+                ):
+                    found.append(Statement(text, self._mentions(ids, offsets, row), 0))
+        return found
+
+    def _mentions(self, ids: list[int], offsets: list[list[int]], tags: list[int]) -> tuple[tuple[int, int, int], ...]:
+        spans: list[list[int]] = []
+        running = False
+        for token, (start, stop), tag in zip(ids, offsets, tags, strict=True):
+            masked = token == self.tokenizer.mask_token_id
+            if start == stop or (tag == 0 and not masked):  # a special token, or outside
+                running = False
+            elif running and tag == 2 and not masked:
+                spans[-1][1] = stop
+            else:
+                spans.append([start, stop])
+                running = not masked
+        return tuple((start, stop, -1) for start, stop in spans)
+
+    def read(self, statements: Sequence[str]) -> list[Statement]:
+        """The statements with their mentions: the longest names of entities that stand in them, or, where there is
+        none, what the model detects. Raises ValueError as `detect` does."""
+        found = self.detect(statements)
+        for i, text in enumerate(statements):
+            words = [word.span() for word in re.finditer(rf"{re.escape(MASK)}|\w+|[^\w\s]", text)]
+            mentions, at = [], 0
+            while at < len(words):
+                for stop in range(min(len(words), at + self._longest), at, -1):
+                    start, end = words[at][0], words[stop - 1][1]
+                    if text[start:end] == MASK or self.names.find(text[start:end]) >= 0:
+                        mentions.append((start, end, self.names.find(text[start:end])))
+                        at = stop
+                        break
+                else:
+                    at += 1
+            if len(mentions) > 1:
+                found[i] = Statement(text, tuple(mentions), 0)
+        return found
+
+    def answers(
+        self, statements: Sequence[str], objects: Sequence[str] = (), k: int = 5
+    ) -> list[list[tuple[str, float]]]:
+        """The k most probable entities for each statement, as (name, probability), best first. Mentions are
+        those that `read` finds; `objects` is not needed, as the object is one mask."""
+        examples = encode_mentions(self.tokenizer, self.read(statements), range(len(statements)), self.limit)
+        found: list[list[tuple[str, float]]] = [[] for _ in statements]
+        for positions, logits, _ in self.logits(examples):
+            top, ids = logits.float().softmax(-1).topk(min(k, logits.shape[-1]))
+            for position, values, entities in zip(positions.tolist(), top.tolist(), ids.tolist(), strict=True):
+                found[position] = [(self.names.entities[e], p) for e, p in zip(entities, values, strict=True)]
+        return found
+
+    def written(self, name: str) -> str:
+        """`name` as this model gives it in its answers. Raises ValueError if it is no entity of the memory."""
+        return self.names.entities[self.names.entity(name)]
+
+    def fingerprint(self, instead: Mapping[str, Tensor] | None = None) -> str:
+        """SHA-256 over that of the weights, buffers and vocabulary (`MaskedLM.fingerprint`) and the names."""
+        names = json.dumps([list(self.names.entities), list(self.names.relations)])
+        return hashlib.sha256((super().fingerprint(instead) + names).encode()).hexdigest()
+
+    def set_facts(self, facts: Iterable[Fact]) -> None:
+        """Write the fact memory anew, **in place**: a row for each subject and relation of `facts`.
+
+        Raises ValueError, before anything is written, for a name that the model does not have, a fact that repeats, or
+        more facts than there is room for.
+        """
+        buffers = tensors(self.net.fact_memory)
+        rows = Rows.empty(self.names, *buffers["tails"].shape)
+        for fact in facts:
+            rows.add(fact.subject, fact.relation, fact.object)
+        for name, buffer in buffers.items():
+            buffer.copy_(getattr(rows, name))
+
+    def save(self, folder: str | Path) -> None:
+        """Write a Hugging Face folder (config, safetensors, tokeniser) with the names in entities.json."""
+        super().save(folder)
+        names = {"entities": list(self.names.entities), "relations": list(self.names.relations)}
+        (Path(folder) / NAMES).write_text(json.dumps(names, ensure_ascii=False), "utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> FaE:
+        """Read a folder that `save` wrote. Raises OSError if it is none."""
+        from transformers import AutoTokenizer
+
+        if not (Path(folder) / NAMES).is_file():
+            raise OSError(f"{folder} holds no FaE ({NAMES} is missing)")
+        names = json.loads((Path(folder) / NAMES).read_text("utf-8"))
+        net = FaEForMaskedLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return cls(net.eval(), tokenizer, Names(tuple(names["entities"]), tuple(names["relations"])))
+
+
+def build_fae(
+    start: str | MaskedLM,
+    facts: FactBase,
+    *,
+    seed: int = 0,
+    vocab_size: int = 16_384,
+    names: Names | None = None,
+    spare: float = 0.25,
+    **settings,
+) -> FaE:
+    """A FaE with a row in its fact memory for each subject and relation of `facts`, and weights yet to be trained.
+
+    Args:
+        start: nano, mini or base (random weights from `seed`, a vocabulary built from `facts`); or a plain BERT as
+            `load_model` gives it, whose weights, not changed, are the start.
+        names: the entities and relations; those of `facts`, if None. With more of them, facts about them can be added.
+        spare: free rows of the fact memory, as a share of the used ones (64 at the least).
+        settings: of `FaEConfig`.
+
+    Raises ValueError for an unknown preset or an entity of `facts` that `names` lacks.
+    """
+    if isinstance(start, str) and start not in ENTITY_SIZE:
+        raise ValueError(f"no preset {start!r} of FaE; known: {', '.join(ENTITY_SIZE)}")
+    if isinstance(start, str):
+        tokenizer = build_tokenizer(facts, vocab_size)
+        bert = build_net(start, len(tokenizer), seed)
+        settings = {"entity_size": ENTITY_SIZE[start]} | settings
+    else:
+        tokenizer, bert = start.tokenizer, start.net
+        settings = {"entity_size": max(64, bert.config.hidden_size // 3)} | settings
+    names = names or Names.of(facts)
+    pairs: dict[tuple[str, str], int] = {}
+    for fact in facts:
+        pair = names.entity(fact.subject), fact.relation
+        pairs[pair] = pairs.get(pair, 0) + 1
+    settings = {
+        "entities": len(names.entities),
+        "relations": len(names.relations),
+        "fact_capacity": len(pairs) + max(64, round(spare * len(pairs))),
+        "tail_width": max([4, *pairs.values()]),
+    } | settings
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = FaE(FaEForMaskedLM.from_bert(bert, **settings).eval(), tokenizer, names)
+    model.set_facts(facts)
+    return model

@@ -1,0 +1,112 @@
+"""Constrained fine-tuning of the parts of a FaE that the paper compares, alone or on top of the symbolic edit.
+
+AWT, the additional weights, are all that stands outside the Transformer blocks. Source: Zhu et al. 2020 (arXiv
+2012.00363), the experiment on Facts as Experts.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+from ..constraints import Constraint
+from ..editing.common import check_constraint, check_training
+from ..editing.edit import Edit
+from ..facts import Modification
+from ..parts import block_indices, blocks, select
+from ..training.loop import fit
+from ..versions import versions
+from .fae import FaE
+from .symbolic import update_facts
+
+PLACES = ("AWT", "block 3 + AWT", "block 7 + AWT", "all")
+
+
+def fae_parts(model: FaE, where: str | int) -> list[str]:
+    """Full parameter names of a part: "AWT" (all outside the blocks), "block 3 + AWT" and "block 7 + AWT" (blocks of a
+    12-block model, or those as far up in a smaller one: block 3 is the last below the entity memory), a number b (that
+    block and AWT), or "all". Raises ValueError that lists them."""
+    prefixes = tuple(f"{name}." for name, _ in blocks(model.net))
+    awt = [name for name, _ in model.net.named_parameters() if not name.startswith(prefixes)]
+    if where == "AWT":
+        return awt
+    if where == "all":
+        return [name for name, _ in model.net.named_parameters()]
+    if where in PLACES:
+        where = proportional(int(where.split()[1]), len(prefixes))
+    elif isinstance(where, str):
+        raise ValueError(f"no part {where!r} of a FaE; known: {', '.join(PLACES)}, or a block's number for it and AWT")
+    chosen = set(select(model.net, block_indices(model.net, where))) | set(awt)
+    return [name for name, _ in model.net.named_parameters() if name in chosen]
+
+
+def proportional(block: int, depth: int) -> int:
+    """The block that stands as far up among `depth` blocks as `block` does among BERT-Base's 12."""
+    return max(0, round((block + 1) * depth / 12) - 1)
+
+
+def finetune_fae(
+    model: FaE,
+    change: Modification,
+    *,
+    where: str | int = "AWT",
+    symbolic: bool = True,
+    constraint: Constraint | None = None,
+    steps: int = 60,
+    batch_size: int = 64,
+    lr: float = 1e-3,
+    seed: int = 0,
+    progress: bool = False,
+) -> Edit:
+    """Fine-tune part of a FaE on the modified facts and return the edit; `model` is not changed.
+
+    Args:
+        where: the part (`fae_parts`).
+        symbolic: first put the new objects into the fact memory (`update_facts`); the edit holds both changes.
+        constraint, steps, batch_size, lr, seed: as for `kmod.finetune`.
+
+    Raises ValueError for a wrong part, number, or an object that is no entity of the memory, before any training.
+    """
+    check_training(steps, batch_size, lr, None)
+    current = dict(model.net.named_parameters())
+    origin = {name: current[name].detach() for name in fae_parts(model, where)}
+    check_constraint(constraint, origin)
+    update = update_facts(model, change) if symbolic else None
+    params = {name: theta.clone().requires_grad_() for name, theta in origin.items()}
+    new = dict(params)
+    with update(model) if update else nullcontext():
+        history = fit(
+            model,
+            model.examples(change.base, "evidences", change.modified),
+            params,
+            steps=steps,
+            batch_size=batch_size,
+            lr=lr,
+            seed=seed,
+            project=(lambda: constraint.project_(params, origin)) if constraint is not None else None,
+            progress=f"editing {len(change)} facts" if progress else None,
+        )
+        buffers = dict(model.net.named_buffers())
+        new |= {name: buffers[name].clone() for name in update.xor} if update else {}
+    made = {
+        "method": "UPDATE + FTM" if symbolic else "FTM",
+        "facts": [
+            [f.subject, f.relation, f.object, new] for f, new in zip(change.originals, change.objects, strict=True)
+        ],
+        "base": change.base.name,
+        "base_fingerprint": change.base.fingerprint(),
+        "indices": list(change.indices),
+        "change_seed": change.seed,
+        "where": where,
+        "constraint": repr(constraint) if constraint is not None else None,
+        "delta": constraint.delta if constraint is not None else None,
+        "norm": constraint.norm(params, origin) if constraint is not None else None,
+        "steps": history.steps,
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+        "loss": history.loss[-1],
+        "curve": [float(f"{loss:.4g}") for loss in history.loss],
+        "seconds": round(history.seconds, 3),
+        "versions": versions(),
+    }
+    return Edit.between(model, new, made)

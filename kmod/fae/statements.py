@@ -1,0 +1,197 @@
+"""Statements with their mentions: which tokens name an entity, and which; the object is one [MASK], however long.
+
+Mentions come from the fact base itself (the subject of an evidence stands in it literally), or, in text, from
+annotations (`annotations`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..facts import MASK
+from ..models.statements import Batch, Examples
+
+
+class Mentions(NamedTuple):
+    """Where the mentions of a batch stand: what FaE takes in the place of the slots of a plain masked LM."""
+
+    spans: Tensor  # (M, 3): statement, first token, last token
+    asked: Tensor  # (K,) positions in `spans` of the masked mentions to answer
+
+
+@dataclass(frozen=True, eq=False)
+class MentionBatch(Batch):
+    """A `Batch` whose `slots` are `Mentions`, and whose `targets` (K,) are entities."""
+
+    linked: Tensor  # (M,) entity of each mention, −1 if unknown
+    support: Tensor  # (P, 2): position in `asked`, a row of the fact memory that states the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A text with its mentions: (first character, one past the last, entity or −1), which do not overlap.
+
+    `asked` is the entity that [MASK] stands for, −1 if nothing is asked; `rows` are the rows of the fact memory that
+    state it.
+    """
+
+    text: str
+    mentions: tuple[tuple[int, int, int], ...]
+    asked: int = -1
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class MentionExamples(Examples):
+    """N tokenised statements with mentions. `targets` are entities: one a statement that asks, none otherwise."""
+
+    spans: np.ndarray  # (total mentions, 2): first and last token within the statement
+    linked: np.ndarray  # (total mentions,)
+    span_starts: np.ndarray  # (N + 1,)
+    asked: np.ndarray  # (N,): which of its mentions is asked for, −1 if none
+    rows: np.ndarray  # (total rows,)
+    row_starts: np.ndarray  # (N + 1,)
+
+    def joined(self, other: MentionExamples) -> MentionExamples:
+        def end_to_end(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+            return np.concatenate([a, a[-1] + b[1:]])
+
+        return MentionExamples(
+            np.concatenate([self.ids, other.ids]),
+            end_to_end(self.starts, other.starts),
+            np.concatenate([self.targets, other.targets]),
+            end_to_end(self.target_starts, other.target_starts),
+            np.concatenate([self.owner, other.owner]),
+            self.mask_id,
+            self.pad_id,
+            np.concatenate([self.spans, other.spans]),
+            np.concatenate([self.linked, other.linked]),
+            end_to_end(self.span_starts, other.span_starts),
+            np.concatenate([self.asked, other.asked]),
+            np.concatenate([self.rows, other.rows]),
+            end_to_end(self.row_starts, other.row_starts),
+        )
+
+    def collate(self, chosen: np.ndarray, device: torch.device | str = "cpu") -> MentionBatch:
+        batch = super().collate(chosen, device)
+        counts = self.span_starts[chosen + 1] - self.span_starts[chosen]
+        each = _ranges(self.span_starts[chosen], counts)
+        spans = np.column_stack([np.repeat(np.arange(len(chosen)), counts), self.spans[each]])
+        asks = self.asked[chosen] >= 0
+        asked = (np.cumsum(counts) - counts + self.asked[chosen])[asks]
+        support = self.row_starts[chosen + 1] - self.row_starts[chosen]
+        pairs = np.column_stack(
+            [np.repeat(np.cumsum(asks) - 1, support), self.rows[_ranges(self.row_starts[chosen], support)]]
+        )
+
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array.astype(np.int64)).to(device)
+
+        return MentionBatch(
+            batch.input_ids,
+            batch.attention_mask,
+            Mentions(tensor(spans), tensor(asked)),
+            batch.targets,
+            batch.rows,
+            tensor(self.linked[each]),
+            tensor(pairs),
+        )
+
+
+def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """starts[0], starts[0] + 1, …, counts[0] of them, then those from starts[1], …"""
+    offsets = np.repeat(starts - (np.cumsum(counts) - counts), counts)
+    return np.arange(counts.sum()) + offsets
+
+
+def encode_mentions(tokenizer, statements: Sequence[Statement], owner: Sequence[int], limit: int) -> MentionExamples:
+    """Tokenise statements and find the tokens of their mentions.
+
+    Raises ValueError, naming the statement, if it is longer than `limit` tokens, holds a mask that is not asked for, or
+    has a mention without a token of its own.
+    """
+    if tokenizer.mask_token != MASK:
+        raise ValueError(f"FaE needs BERT's tokeniser, whose mask is {MASK}; this one's is {tokenizer.mask_token}")
+    texts = [statement.text for statement in statements]
+    encoded = tokenizer(texts, return_offsets_mapping=True) if texts else {"input_ids": [], "offset_mapping": []}
+    spans, linked, asked = [], [], []
+    for statement, ids, offsets in zip(statements, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        if len(ids) > limit:
+            raise ValueError(f"{len(ids)} tokens are more than this model's {limit}: {statement.text!r}")
+        if ids.count(tokenizer.mask_token_id) != statement.text.count(MASK):
+            raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {statement.text!r}")
+        wanted, taken = -1, set()
+        for i, (start, stop, entity) in enumerate(statement.mentions):
+            inside = [t for t, (a, b) in enumerate(offsets) if a < stop and b > start and b > a]
+            if not inside or not taken.isdisjoint(inside):
+                raise ValueError(
+                    f"the mention {statement.text[start:stop]!r} has no token of its own: {statement.text!r}"
+                )
+            taken.update(inside)
+            spans.append((inside[0], inside[-1]))
+            linked.append(entity)
+            if statement.asked >= 0 and statement.text[start:stop] == MASK:
+                wanted = i
+        asked.append(wanted)
+    starts = [
+        np.cumsum([0, *counts], dtype=np.int64)
+        for counts in (
+            map(len, encoded["input_ids"]),
+            (int(a >= 0) for a in asked),
+            (len(s.mentions) for s in statements),
+            (len(s.rows) for s in statements),
+        )
+    ]
+    return MentionExamples(
+        np.fromiter((t for ids in encoded["input_ids"] for t in ids), np.int32),
+        starts[0],
+        np.array([s.asked for s, a in zip(statements, asked, strict=True) if a >= 0], np.int64),
+        starts[1],
+        np.asarray(owner, dtype=np.int64),
+        tokenizer.mask_token_id,
+        tokenizer.pad_token_id,
+        np.array(spans, np.int64).reshape(-1, 2),
+        np.array(linked, np.int64),
+        starts[2],
+        np.array(asked, np.int64),
+        np.array([row for s in statements for row in s.rows], np.int64),
+        starts[3],
+    )
+
+
+def place(text: str, name: str) -> tuple[int, int] | None:
+    """The characters of `name` in `text`, as whole words and without regard to case, outside [MASK]; None if absent."""
+    mask = text.find(MASK)
+    for found in re.finditer(rf"(?<!\w){re.escape(name.strip())}(?!\w)", text, re.IGNORECASE) if name.strip() else ():
+        if mask < 0 or found.end() <= mask or found.start() >= mask + len(MASK):
+            return found.span()
+    return None
+
+
+def masked_statement(text: str, subject: str, entity: int, answer: int, rows: Sequence[int] = ()) -> Statement:
+    """A statement of a fact: its subject is a mention if it stands in the text, and its [MASK] asks for `answer`.
+
+    Distant supervision: rows support the answer only if the subject is mentioned.
+    """
+    mask = text.index(MASK)
+    mentions = [(mask, mask + len(MASK), answer)]
+    if found := place(text, subject):
+        mentions.append((*found, entity))
+    return Statement(text, tuple(sorted(mentions)), answer, tuple(rows) if found else ())
+
+
+def whole_statement(text: str, subject: str, entity: int, object: str, answer: int) -> Statement:
+    """The same with its object in place: nothing is asked."""
+    mask = text.index(MASK)
+    mentions = [(mask, mask + len(object), answer)]
+    if found := place(text, subject):
+        shift = len(object) - len(MASK) if found[0] > mask else 0
+        mentions.append((found[0] + shift, found[1] + shift, entity))
+    return Statement(text.replace(MASK, object), tuple(sorted(mentions)))

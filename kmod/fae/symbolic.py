@@ -1,0 +1,70 @@
+"""ADD and UPDATE: change the fact memory of a FaE, with no gradient step.
+
+A row's tail entities are integers in buffers of the model, so that the result is an `Edit` like any other: applied and
+undone to the bit, saved, stacked under a fine-tuning edit. Source: Verga et al. 2020 (arXiv 2007.00849); in "Modifying
+Memories in Transformer Models" this is the symbolic part of editing FaE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..editing.edit import Edit
+from ..facts import Fact, Modification
+from ..versions import versions
+from .entities import Rows, tensors
+from .fae import FaE
+
+
+def add_facts(model: FaE, facts: Iterable[Fact | tuple[str, str, str]]) -> Edit:
+    """ADD: write facts (subject, relation, object) to the fact memory. `model` is not changed.
+
+    A subject and relation that has a row gets one more tail entity, any other a free row. Raises ValueError, naming the
+    fact, for an entity or relation that the model does not have, a fact already there, or no room; TypeError if `model`
+    has no fact memory.
+    """
+    rows, added = _rows(model), []
+    for fact in facts:
+        subject, relation, object = _triple(fact)
+        rows.add(subject, relation, object)
+        added.append([subject, relation, None, object])
+    return _edit(model, rows, "ADD", added)
+
+
+def update_facts(model: FaE, change: Modification | Iterable[tuple[str, str, str, str]]) -> Edit:
+    """UPDATE: put the new objects of `change` (or of tuples subject, relation, old, new) in the place of the old ones.
+    `model` is not changed.
+
+    Raises ValueError, naming the fact, for an entity or relation that the model does not have, an old object that its
+    row does not hold, or a new one that it does; TypeError if `model` has no fact memory.
+    """
+    rows, updated = _rows(model), []
+    if isinstance(change, Modification):
+        change = [
+            (f.subject, f.relation, f.object, new) for f, new in zip(change.originals, change.objects, strict=True)
+        ]
+    for subject, relation, old, new in change:
+        rows.update(subject, relation, old, new)
+        updated.append([subject, relation, old, new])
+    return _edit(model, rows, "UPDATE", updated)
+
+
+def _rows(model: FaE) -> Rows:
+    if not isinstance(model, FaE):
+        raise TypeError(f"only a FaE has a fact memory to edit, not a {type(model).__name__}")
+    return Rows.of(model.names, model.net.fact_memory)
+
+
+def _triple(fact: Fact | tuple[str, str, str]) -> tuple[str, str, str]:
+    return (fact.subject, fact.relation, fact.object) if isinstance(fact, Fact) else tuple(fact)
+
+
+def _edit(model: FaE, rows: Rows, method: str, facts: list) -> Edit:
+    if not facts:
+        raise ValueError(f"nothing to {method}: name at least one fact")
+    new = {
+        f"fact_memory.{name}": getattr(rows, name).to(buffer.device)
+        for name, buffer in tensors(model.net.fact_memory).items()
+        if not getattr(rows, name).equal(buffer.cpu())
+    }
+    return Edit.between(model, new, {"method": method, "facts": facts, "versions": versions()})

@@ -1,0 +1,135 @@
+"""Finding facts: by typing, by nearness to a fact; and a statement of one's own as a fact."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..facts import MASK, OBJECT, SUBJECT, Fact, FactBase, Relation
+from ..models.masked_lm import MaskedLM
+from ..names import normal
+
+OWN, OWN_LABEL = "own", "a statement of one's own"  # the relation of such a fact
+
+
+def plain(text: str) -> str:
+    """A text as it is searched: without case and accents."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).casefold()
+
+
+class FactIndex:
+    """Facts by words, and by subject, relation and object. Built once, in one pass over the base."""
+
+    def __init__(self, facts: FactBase):
+        self.facts = facts
+        self._short, self._by_plain = "", {}
+        self.lines: list[str] = []  # subject, relation, object, ready to be searched
+        self.subjects: dict[str, list[int]] = {}
+        self.relations: dict[str, list[int]] = {}
+        self.objects: dict[str, list[int]] = {}
+        labels = {id: plain(f"{relation.label} {id}") for id, relation in facts.relations.items()}
+        for i, fact in enumerate(facts):
+            label = labels.get(fact.relation) or plain(fact.relation)
+            self.lines.append(f"{plain(fact.subject)}\t{label}\t{plain(fact.object)}")
+            self.subjects.setdefault(normal(fact.subject), []).append(i)
+            self.relations.setdefault(fact.relation, []).append(i)
+            self.objects.setdefault(normal(fact.object), []).append(i)
+
+    def search(self, query: str, most: int = 50) -> list[int]:
+        """Positions of facts that hold every word of `query`, those whose subject begins with it first, then those
+        with the words nearest to the front. Without words, the first facts."""
+        words = plain(query).split()
+        if not words:
+            return list(range(min(most, len(self.lines))))
+        longest = max(words, key=len)  # fails soonest
+        found = [i for i, line in enumerate(self.lines) if longest in line]
+        found = [i for i in found if all(word in self.lines[i] for word in words)]
+        start = " ".join(words)
+
+        def rank(i: int) -> tuple:
+            line = self.lines[i]
+            return not line.startswith(start), not f" {line}".count(f" {words[0]}"), line.find(words[0]), len(line), i
+
+        return sorted(found, key=rank)[:most]
+
+    def label(self, relation: str) -> str:
+        """A relation in words: "capital" for P36."""
+        known = self.facts.relations.get(relation)
+        return known.label if known else relation
+
+    def name(self, i: int) -> str:
+        """A fact in one line, for a list to choose from."""
+        fact = self.facts[i]
+        return f"{fact.subject} · {self.label(fact.relation)} · {fact.object}"
+
+    def suggestions(self, fact: Fact, most: int = 400) -> list[str]:
+        """Objects that could replace that of `fact`: those of its relation, then others, the frequent ones first."""
+        counts = self.facts.object_counts
+        same = {self.facts[i].object for i in self.relations.get(fact.relation, ())}
+        ordered = sorted(same, key=lambda name: (-counts[name], name))
+        ordered += [name for name, _ in counts.most_common(most + len(same)) if name not in same]
+        return [name for name in ordered if normal(name) != normal(fact.object)][:most]
+
+    def neighbours(self, fact: Fact, avoid: Sequence[int] = (), each: int = 4, seed: int = 0) -> dict[str, list[int]]:
+        """Facts near `fact` that an edit of it might hurt, at most `each` of a kind, drawn from `seed`, none of
+        `avoid`, no fact twice."""
+        subject, object = normal(fact.subject), normal(fact.object)
+        rng, taken = np.random.default_rng([seed, *subject.encode()]), set(avoid)
+        kinds = {
+            "same subject": [j for j in self.subjects.get(subject, ()) if self.facts[j].relation != fact.relation],
+            "same old object": [j for j in self.objects.get(object, ()) if normal(self.facts[j].subject) != subject],
+            "same relation": [
+                j for j in self.relations.get(fact.relation, ()) if normal(self.facts[j].subject) != subject
+            ],
+        }
+        found = {}
+        for kind, candidates in kinds.items():
+            left = [j for j in candidates if j not in taken]
+            found[kind] = sorted(rng.choice(left, min(each, len(left)), replace=False).tolist()) if left else []
+            taken.update(found[kind])
+        return found
+
+    def subject_in(self, statement: str) -> str:
+        """What a statement is about: the longest name of a known subject in it, else its words beside the [MASK]."""
+        words = plain(statement.replace(MASK, "\n")).split(" ")
+        for size in range(min(len(words), 8), 0, -1):
+            for at in range(len(words) - size + 1):
+                name = " ".join(words[at : at + size]).strip(".,;:!?\"'()")
+                if name in self._plain_subjects:
+                    return self._plain_subjects[name]
+        return statement.replace(MASK, " ").strip(" .,;:!?") or "it"
+
+    def short_object(self, model: MaskedLM) -> str:
+        """A frequent object of one word piece: a statement about it has one slot to fill."""
+        if not self._short:
+            names = [name for name, _ in self.facts.object_counts.most_common(2000)]
+            short = (n for n in names if len(model.tokenizer(f" {n}", add_special_tokens=False)["input_ids"]) == 1)
+            self._short = next(short, names[0])
+        return self._short
+
+    @property
+    def _plain_subjects(self) -> dict[str, str]:
+        if not self._by_plain:
+            self._by_plain = {plain(name): self.facts[at[0]].subject for name, at in self.subjects.items()}
+        return self._by_plain
+
+
+def own_statement(statement: str, old: str, tests: Sequence[str], subject: str) -> Fact:
+    """A statement of one's own as a fact, learnt from it alone and examined by `tests`.
+
+    Raises ValueError for a statement without exactly one [MASK].
+    """
+    for text in (statement, *tests):
+        if text.count(MASK) != 1 or SUBJECT in text or OBJECT in text:
+            raise ValueError(f"a statement needs {MASK} exactly once, and neither {SUBJECT} nor {OBJECT}: {text!r}")
+    if statement in tests:
+        raise ValueError(f"another phrasing is the statement itself: {statement!r}")
+    return Fact(subject, OWN, old, (statement,), tuple(tests))
+
+
+def joined(facts: FactBase, own: Fact) -> FactBase:
+    """`facts` and a statement of one's own at the end. The recipe of an edit holds this line too."""
+    relations = {**facts.relations, OWN: Relation(OWN, OWN_LABEL)}
+    return FactBase([*facts, own], relations, f"{facts.name} and a statement", untested=True)

@@ -1,0 +1,7 @@
+"""Pretraining on text, for models whose past is ours to know."""
+
+from .corpus import read_text
+from .pretrain import Pretrained, pretrain
+from .vectors import warm_start
+
+__all__ = ["Pretrained", "pretrain", "read_text", "warm_start"]
