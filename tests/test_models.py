@@ -1,6 +1,7 @@
 """One small interface over any masked LM: the fast path, the tokeniser, what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -182,6 +183,22 @@ def test_loading_from_a_folder_and_what_is_refused(model, facts, tmp_path):
         kmod.load_model(tmp_path / "empty")
     with pytest.raises(OSError, match="presets: nano, mini, small, medium, base, large"):
         kmod.load_model("nanoo", facts)
+
+
+def test_a_preset_is_a_preset_whatever_the_working_folder_holds(model, facts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("nano", "nano-wiki", "fae-nano"):
+        model.save(name)
+        with pytest.warns(UserWarning, match=f"for the folder of that name say ./{name}$"):
+            assert kmod.load_model(name, facts, device="cpu").fingerprint() != model.fingerprint()
+        for folder in (f"./{name}", tmp_path / name, Path(name)):
+            assert kmod.load_model(folder, facts, device="cpu").fingerprint() == model.fingerprint()
+
+
+def test_albert_presets_share_one_block(facts):
+    model = kmod.load_model("albert-nano", facts, device="cpu")
+    assert type(model.net).__name__ == "AlbertForMaskedLM" and len(kmod.parts.blocks(model.net)) == 1
+    assert model.net.config.num_hidden_layers == 4
 
 
 def test_unknown_models_list_the_packaged_ones():

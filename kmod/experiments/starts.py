@@ -17,8 +17,8 @@ from ..facts import FactBase
 from ..fae.added import hold_out, widest
 from ..fae.training import train_fae
 from ..files import cache_dir
-from ..models import PRESETS, MaskedLM, build_tokenizer, load_model
-from ..models.presets import build_albert
+from ..models import PRESETS, MaskedLM, load_model
+from ..models.presets import is_preset
 from ..parts import blocks, plan
 from ..sources import load_facts, writable
 from ..training.memorise import memorise
@@ -215,23 +215,13 @@ def build(name: str, start: str, facts: FactBase, seed: int = 0) -> MaskedLM:
     is, or, for a start of random weights, its shape and vocabulary alone. Random weights come from `seed`. Raises
     ValueError for a preset that is asked to be pretrained."""
     random = start.startswith("RI")
-    if name in PRESETS or name.removeprefix("albert-") in PRESETS:
+    if is_preset(name):
         if not random:
             raise ValueError(f"{name} has no pretrained weights; name a pretrained model instead (--pretrained)")
-        return (
-            load_model(name, facts, seed=seed)
-            if name in PRESETS
-            else _albert(facts, name.removeprefix("albert-"), seed)
-        )
+        return load_model(name, facts, seed=seed)
     model = load_model(FOLDERS.get(name, name))
     if random:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = MaskedLM(type(model.net)(model.net.config).eval(), model.tokenizer).to(model.device)
     return model
-
-
-def _albert(facts: FactBase, preset: str, seed: int) -> MaskedLM:
-    tokenizer = build_tokenizer(facts)
-    net = build_albert(preset, len(tokenizer), tokenizer.pad_token_id, seed)
-    return MaskedLM(net, tokenizer).to("cuda" if torch.cuda.is_available() else "cpu")

