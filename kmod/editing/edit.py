@@ -20,15 +20,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..files import save_whole
+from ..models.fingerprint import format_of
 from ..models.masked_lm import MaskedLM
 
-FORMAT = "kmod.edit.1"
-_BITS = {
-    1: torch.uint8,
-    2: torch.int16,
-    4: torch.int32,
-    8: torch.int64,
-}  # bytes an element → integer type of that width
+FORMAT = "kmod.edit."  # and that of the fingerprints: 1 in files written before fingerprints became cheap, else 2
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes an element → type of that width
 
 
 class WrongModelError(ValueError):
@@ -84,7 +80,7 @@ class Edit:
                 raise ValueError(f"{name} must be {tuple(current[name].shape)}, {current[name].dtype}")
         with torch.no_grad():
             xor = {name: (_bits(current[name].detach()) ^ _bits(value.detach())).cpu() for name, value in new.items()}
-        return cls(xor, model.fingerprint(), model.fingerprint(new), made)
+        return cls(xor, *model.fingerprints(new), made)
 
     def __repr__(self) -> str:
         touched = sum(x.numel() for x in self.xor.values())
@@ -107,8 +103,17 @@ class Edit:
                 _bits(parameters[name].data).bitwise_xor_(self.xor[name].to(parameters[name].device))
             raise
 
+    def _fingerprint(self, model: MaskedLM) -> str:
+        return model.fingerprint(format=format_of(self.before))
+
+    @torch.no_grad()
+    def _toggled(self, model: MaskedLM) -> dict[str, Tensor]:
+        """The touched tensors of the model's other state: with the edit if it is without, and the reverse."""
+        current = {name: tensor.detach() for name, tensor in _tensors(model).items()}
+        return {n: (_bits(current[n]) ^ x.to(current[n].device)).view(current[n].dtype) for n, x in self.xor.items()}
+
     def _require(self, model: MaskedLM, state: str, verb: str) -> None:
-        now = model.fingerprint()
+        now = self._fingerprint(model)
         if now == state:
             self._require_fit(model)
             return
@@ -131,7 +136,7 @@ class Edit:
 
     def applied(self, model: MaskedLM) -> bool:
         """Whether `model` is exactly the edited one. Raises WrongModelError if it is neither that nor the original."""
-        now = model.fingerprint()
+        now = self._fingerprint(model)
         if now not in (self.before, self.after):
             self._require(model, self.before, "tell")
         return now == self.after
@@ -160,18 +165,21 @@ class Edit:
     def difference(self, model: MaskedLM) -> dict[str, Tensor]:
         """θ − θ₀ of each touched parameter, as floats. `model` may be with or without the edit."""
         sign = -1 if self.applied(model) else 1
-        parameters = _tensors(model)
-        out = {}
-        for name, xor in self.xor.items():
-            here = parameters[name].detach()
-            other = (_bits(here) ^ xor.to(here.device)).view(here.dtype)
-            out[name] = sign * (other - here)
-        return out
+        current = _tensors(model)
+        return {name: sign * (other - current[name].detach()) for name, other in self._toggled(model).items()}
+
+    def renewed(self, model: MaskedLM) -> Edit:
+        """This edit with fingerprints of the present format, if it is from a file of the first one. Raises
+        WrongModelError unless `model` is as `apply` needs it."""
+        if format_of(self.before) == 2:
+            return self
+        self._require(model, self.before, "renew")
+        return Edit(self.xor, *model.fingerprints(self._toggled(model)), self.made)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, tensors and metadata, atomically: the file appears whole or not at all."""
         about = {
-            "format": FORMAT,
+            "format": f"{FORMAT}{format_of(self.before)}",
             "before": self.before,
             "after": self.after,
             "made": json.dumps(self.made, default=_plain),
@@ -186,8 +194,8 @@ class Edit:
         try:
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
-                if about.get("format") != FORMAT:
-                    raise ValueError(f"{path} is a safetensors file but not an edit ({FORMAT})")
+                if about.get("format") not in (f"{FORMAT}1", f"{FORMAT}2"):
+                    raise ValueError(f"{path} is a safetensors file but not an edit ({FORMAT}1 or {FORMAT}2)")
                 if missing := {"before", "after", "made"} - about.keys():
                     raise ValueError(f"{path} is not a whole edit: it lacks {', '.join(sorted(missing))}")
                 xor = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)

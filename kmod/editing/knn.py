@@ -55,7 +55,7 @@ class Datastore:
 
         Raises WrongModelError for another model than the one the keys were made with.
         """
-        if model.fingerprint() != self.before:
+        if not model.matches(self.before):
             raise WrongModelError("the datastore was made with another model; its distances mean nothing to this one")
 
         def forward(input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:

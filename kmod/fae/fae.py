@@ -7,16 +7,16 @@ where the mentions stand.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..facts import MASK, Fact, FactBase
+from ..models.fingerprint import Texts
 from ..models.masked_lm import MaskedLM, evaluating
 from ..models.presets import build_net
 from ..models.statements import statements_of
@@ -168,10 +168,10 @@ class FaE(MaskedLM):
         """`name` as this model gives it in its answers. Raises ValueError if it is no entity of the memory."""
         return self.names.entities[self.names.entity(name)]
 
-    def fingerprint(self, instead: Mapping[str, Tensor] | None = None) -> str:
-        """SHA-256 over that of the weights, buffers and vocabulary (`MaskedLM.fingerprint`) and the names."""
-        names = json.dumps([list(self.names.entities), list(self.names.relations)])
-        return hashlib.sha256((super().fingerprint(instead) + names).encode()).hexdigest()
+    def _texts(self) -> Texts:
+        names = self.names
+        lists = lambda: json.dumps([list(names.entities), list(names.relations)])  # noqa: E731
+        return {**super()._texts(), "names": ((names,), lists)}
 
     def set_facts(self, facts: Iterable[Fact]) -> None:
         """Write the fact memory anew, **in place**: a row for each subject and relation of `facts`.

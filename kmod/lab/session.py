@@ -74,7 +74,7 @@ class Session:
 
     def check(self) -> None:
         """Raise WrongModelError if something else than this session has changed the model."""
-        if self.model.fingerprint() != self.state:
+        if not self.model.matches(self.state):
             raise WrongModelError(
                 "the model was changed outside of this lab: undo that, or open a new lab on the model as it is now"
             )
@@ -186,9 +186,10 @@ class Session:
         Raises FileNotFoundError, ValueError for what is no edit, WrongModelError for one made for another model."""
         edit, change = Edit.load(path), None
         self.check()
-        if edit.before != self.state:
+        if not self.model.matches(edit.before):
             edit.applied(self.model)  # raises, unless it is applied
             raise WrongModelError("this edit is applied already")
+        edit = edit.renewed(self.model)
         made = edit.made
         if "indices" in made and made.get("base_fingerprint") == self.facts.fingerprint():
             change = Modification(self.facts, tuple(made["indices"]), tuple(new for *_, new in made["facts"]))
@@ -203,7 +204,7 @@ class Session:
             "",
             f"# model and facts ({self.facts.name}) as the session began; torch {torch.__version__}, "
             f"{torch.get_num_threads()} threads on {self.model.device.type}",
-            f'assert model.fingerprint() == "{self.start}"',
+            f'assert model.matches("{self.start}")',
             f'assert facts.fingerprint() == "{self.facts.fingerprint()}"',
         ]
         for each in [*self.below(step), step]:

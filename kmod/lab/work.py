@@ -116,7 +116,7 @@ class Work:
         model = self.session.model
         if self._copy is None:
             self._copy = copy.deepcopy(model)
-        elif self._copy.fingerprint() != self.session.state:
+        elif not self._copy.matches(self.session.state):
             with torch.no_grad():
                 for name, tensor in _tensors(self._copy).items():
                     tensor.copy_(_tensors(model)[name])

@@ -7,7 +7,6 @@ slots are the same.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..facts import Fact, FactBase
+from .fingerprint import SHORT, Digests, Texts, combined, digests, first_format, format_of
 from .statements import Examples, encode, statements_of
 
 HEADS = (  # the modules that lead from the last hidden states to the logits, in order; by family
@@ -43,7 +43,7 @@ class MaskedLM(nn.Module):
         for role in ("mask_token", "pad_token"):
             if getattr(tokenizer, role, None) is None:
                 raise ValueError(f"the tokeniser has no {role}: {type(net).__name__} is not a masked language model")
-        self.net, self.tokenizer = net, tokenizer
+        self.net, self.tokenizer, self._digests = net, tokenizer, Digests()
         names = next((names for names in HEADS if all(hasattr(net, name) for name in names)), None)
         self.head = names if names and net.base_model is not net else None
 
@@ -137,24 +137,43 @@ class MaskedLM(nn.Module):
         """`name` as this model's vocabulary writes it back: "Brasília" is "brasilia" in an uncased one."""
         return self.tokenizer.decode(self.tokenizer(name, add_special_tokens=False)["input_ids"]).strip()
 
-    def fingerprint(self, instead: Mapping[str, Tensor] | None = None) -> str:
-        """SHA-256 over the names, types, shapes and bytes of all parameters and buffers, and the vocabulary.
+    def fingerprint(self, *, format: int = 2) -> str:
+        """A hash over the names, types, shapes and bytes of all parameters and buffers, and the vocabulary.
 
-        With `instead`, that of the model which has these tensors in place of its parameters and buffers of those names.
+        `format` 1 is that of kmod's first edit files. Of format 2 only the tensors that may have changed since the last
+        call are hashed.
         """
-        instead = instead or {}
-        swap = {id(t): instead[name] for name, t in self.net.state_dict(keep_vars=True).items() if name in instead}
-        seen: set[int] = set()
-        digest = hashlib.sha256()
+        tensors = self._tensors()
+        if format == 1:
+            return first_format(tensors, self._texts())
+        return combined(tensors, self._digests.tensors(tensors), self._digests.texts(self._texts()))
+
+    def matches(self, fingerprint: str) -> bool:
+        """Whether `fingerprint`, of either format, is that of this model; its first 16 characters, as records keep
+        them, are enough."""
+        return len(fingerprint) >= SHORT and self.fingerprint(format=format_of(fingerprint)).startswith(fingerprint)
+
+    def fingerprints(self, new: Mapping[str, Tensor]) -> tuple[str, str]:
+        """The fingerprint of the model, and that of the model with the tensors `new` in place of its parameters and
+        buffers of those names. The second costs the hashing of `new` alone."""
+        tensors, texts = self._tensors(), self._digests.texts(self._texts())
+        before = self._digests.tensors(tensors)
+        first_names, every = {id(t): name for name, t in tensors.items()}, self.net.state_dict(keep_vars=True)
+        names = [first_names[id(every[name])] for name in new]
+        after = before | dict(zip(names, digests(list(new.values())), strict=True))
+        return combined(tensors, before, texts), combined(tensors, after, texts)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The parameters and saved buffers; a tied tensor once, under its first name."""
+        unique: dict[int, tuple[str, Tensor]] = {}
         for name, tensor in self.net.state_dict(keep_vars=True).items():
-            if id(tensor) in seen:  # another name of a tied tensor
-                continue
-            seen.add(id(tensor))
-            tensor = swap.get(id(tensor), tensor)
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        digest.update(repr(sorted(self.tokenizer.get_vocab().items())).encode())
-        return digest.hexdigest()
+            unique.setdefault(id(tensor), (name, tensor))
+        return dict(unique.values())
+
+    def _texts(self) -> Texts:
+        """What the fingerprint covers besides the tensors."""
+        tokenizer = self.tokenizer
+        return {"vocabulary": ((tokenizer, len(tokenizer)), lambda: repr(sorted(tokenizer.get_vocab().items())))}
 
     def save(self, folder: str | Path) -> None:
         """Write a plain Hugging Face folder (config, safetensors, tokeniser) that transformers loads by itself.
