@@ -23,7 +23,6 @@ from torch.nn.functional import pad
 PREFIX = "2:"
 SHORT = 16  # characters of a fingerprint that records keep
 COLUMNS = 16_381  # int64 in a row; a prime, so that no row of a matrix falls on another; few enough for the cache
-STEP = 0x5851F42D4C957F2D  # odd, so that multiplying loses nothing
 KEPT = 2  # states of a tensor whose digests are kept: without an edit and with it
 
 Texts = Mapping[str, tuple[tuple, Callable[[], str]]]
@@ -97,13 +96,13 @@ def checksum(tensor: Tensor) -> Tensor:
     words = data.view(torch.int64)
     rows = len(words) // COLUMNS
     table, rest = words[: rows * COLUMNS].view(rows, COLUMNS), words[rows * COLUMNS :]
-    if words.is_cpu or not rows:
-        folded = words.new_zeros(min(len(words), COLUMNS))
-        for row in table.unbind():
-            torch.add(row, folded, alpha=STEP, out=folded)  # row + STEP · folded
-    else:
-        folded = table.sum(0)
-    torch.add(rest, folded[: len(rest)], alpha=STEP, out=folded[: len(rest)])
+    folded = words.new_zeros(min(len(words), COLUMNS))
+    if words.is_cpu:
+        for row in table.unbind():  # twice as fast as a sum
+            folded.bitwise_xor_(row)
+    elif rows:
+        folded += table.sum(0)
+    folded[: len(rest)].bitwise_xor_(rest)
     return folded.bitwise_xor_(folded >> 29).mul_(_weights(words.device)[: len(folded)]).sum()
 
 

@@ -1,0 +1,83 @@
+"""What fingerprints cost beside an edit: every hashing in the life of one run.
+
+    python benchmarks/fingerprints.py --preset base --out results/benchmarks/fingerprints.jsonl
+
+The run is that of a suite: load, score, edit the last block (32 facts of 8 evidences, 60 steps of 64 statements),
+evaluate with the edit applied and undone, measure its size, record which model it was. Weights are random and the
+vocabulary is padded to the 30,522 entries of BERT: time does not depend on what a model knows.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from unittest import mock
+
+import kmod
+from kmod.models import MaskedLM
+from kmod.training.flops import device_name, wait
+from kmod.versions import commit, versions
+
+VOCABULARY = 30_522
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="base", choices=kmod.models.PRESETS)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--out", type=Path, help="append the record to this file, as a line of JSON")
+    args = parser.parse_args()
+
+    atlas = kmod.load_facts("atlas").sample(64)
+    facts = kmod.FactBase([kmod.Fact(f.subject, f.relation, f.object, atlas.evidences(f)[:8], atlas.tests(f)[:1])
+                           for f in atlas], atlas.relations)  # fmt: skip
+    seconds = []
+
+    def timed(name):
+        function = getattr(MaskedLM, name)
+
+        def call(model, *arguments, **settings):
+            wait(model.device)
+            started = time.perf_counter()
+            result = function(model, *arguments, **settings)
+            seconds.append(time.perf_counter() - started)
+            return result
+
+        return mock.patch.object(MaskedLM, name, call)
+
+    model = kmod.load_model(args.preset, facts)
+    model.net.resize_token_embeddings(VOCABULARY)
+    change = facts.modify(32, seed=0)
+    with timed("fingerprint"), timed("fingerprints"):
+        before = kmod.score(model, facts, ["tests"], keep=-1)
+        started = time.perf_counter()
+        edit = kmod.finetune(model, change, block=-1, constraint=kmod.Linf(1e-3), steps=args.steps, batch_size=64)
+        wait(model.device)
+        editing = time.perf_counter() - started
+        kmod.evaluate(model, facts, change, edit=edit, before=before, answers=False)
+        edit.difference(model)
+        model.fingerprint()
+    record = {
+        "benchmark": "fingerprints",
+        "preset": args.preset,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "steps": args.steps,
+        "edit_seconds": editing,
+        "hashing_seconds": seconds,
+        "share": sum(seconds) / editing,
+        "device": device_name(model.device),
+        "cores": os.cpu_count(),
+        "versions": versions(),
+        "commit": commit(),
+    }
+    each = ", ".join(f"{1000 * s:.0f}" for s in seconds)
+    print(f"an edit takes {editing:.1f} s; {len(seconds)} fingerprints: {each} ms, {100 * record['share']:.2f} % of it")
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        with args.out.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+if __name__ == "__main__":
+    main()
