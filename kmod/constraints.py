@@ -15,7 +15,7 @@ small steps that bound is the Fisher form. Parameters and their origin are dicti
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -58,17 +58,28 @@ class Linf(_Ball):
     """|θᵢ − θ₀ᵢ| ≤ delta for every touched parameter. delta = 0 changes nothing; delta = ∞ is no constraint.
 
     The bounds θ₀ ± δ are rounded once to the parameters' precision, so that the difference is at most δ up to half a
-    unit in the last place of θ₀, and projecting twice is the same as once.
+    unit in the last place of θ₀ (in 16 bits, where that unit is large, they are rounded towards θ₀), and projecting
+    twice is the same as once.
     """
 
     @torch.no_grad()
     def project_(self, params: Tensors, origin: Tensors) -> None:
         for name, theta in params.items():
-            theta.clamp_(origin[name] - self.delta, origin[name] + self.delta)
+            theta.clamp_(self._bound(origin[name], -1), self._bound(origin[name], 1))
+
+    def _bound(self, origin: Tensor, sign: int) -> Tensor:
+        if not _is_coarse(origin):
+            return origin + sign * self.delta
+        bound = (origin.double() + sign * self.delta).to(origin.dtype)
+        outside = (bound.double() - origin.double()).abs() > self.delta
+        place = "cpu" if origin.dtype == torch.float16 else origin.device  # CUDA has no nextafter for float16
+        inward = torch.nextafter(bound.to(place), origin.to(place)).to(origin.device)
+        return torch.where(outside, inward, bound)
 
     @torch.no_grad()
     def norm(self, params: Tensors, origin: Tensors) -> float:
-        return max((float((p - origin[name]).abs().max()) for name, p in params.items() if p.numel()), default=0.0)
+        moved = (_difference(p, origin[name]).abs().max() for name, p in params.items() if p.numel())
+        return max(map(float, moved), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -77,11 +88,12 @@ class L2(_Ball):
 
     @torch.no_grad()
     def project_(self, params: Tensors, origin: Tensors) -> None:
-        _pull_back(params, origin, self.delta, self.norm(params, origin))
+        _pull_back(params, origin, self.delta, self.norm)
 
     @torch.no_grad()
     def norm(self, params: Tensors, origin: Tensors) -> float:
-        return math.sqrt(sum(float((p - origin[name]).double().square().sum()) for name, p in params.items()))
+        each = (_difference(p, origin[name]).double().square().sum() for name, p in params.items())
+        return math.sqrt(sum(map(float, each)))
 
 
 @dataclass(frozen=True)
@@ -92,12 +104,11 @@ class L2PerTensor(_Ball):
     @torch.no_grad()
     def project_(self, params: Tensors, origin: Tensors) -> None:
         for name, theta in params.items():
-            one, at = {name: theta}, {name: origin[name]}
-            _pull_back(one, at, self.delta, self.norm(one, at))
+            _pull_back({name: theta}, {name: origin[name]}, self.delta, self.norm)
 
     @torch.no_grad()
     def norm(self, params: Tensors, origin: Tensors) -> float:
-        each = ((p - origin[name]).double().square().mean() for name, p in params.items() if p.numel())
+        each = (_difference(p, origin[name]).double().square().mean() for name, p in params.items() if p.numel())
         return max((math.sqrt(float(mean)) for mean in each), default=0.0)
 
 
@@ -123,23 +134,44 @@ class Fisher(_Ball):
 
     @torch.no_grad()
     def project_(self, params: Tensors, origin: Tensors) -> None:
-        _pull_back(params, origin, self.delta, self.norm(params, origin))
+        _pull_back(params, origin, self.delta, self.norm)
 
     @torch.no_grad()
     def norm(self, params: Tensors, origin: Tensors) -> float:
-        parts = (((p - origin[name]).double().square() * self.diagonal[name]).sum() for name, p in params.items())
-        return math.sqrt(sum(float(part) for part in parts))
+        squares = ((name, _difference(p, origin[name]).double().square()) for name, p in params.items())
+        return math.sqrt(sum(float((square * self.diagonal[name]).sum()) for name, square in squares))
 
 
-def _pull_back(params: Tensors, origin: Tensors, delta: float, norm: float) -> None:
-    """θ ← θ₀ + (θ − θ₀)·min(1, δ/norm). Inside the ball nothing is touched, so projecting is idempotent there."""
-    if norm <= delta:
+def _pull_back(params: Tensors, origin: Tensors, delta: float, norm: Callable[[Tensors, Tensors], float]) -> None:
+    """θ ← θ₀ + (θ − θ₀)·min(1, δ/norm). Inside the ball nothing is touched, so projecting is idempotent there.
+
+    In 16 bits rounding alone can lead out of the ball: there the factor is lowered until the rounded θ is inside."""
+    size = norm(params, origin)
+    if size <= delta:
         return
-    for name, theta in params.items():
-        if delta == 0:
+    if delta == 0:
+        for name, theta in params.items():
             theta.copy_(origin[name])
-        else:
-            torch.add(origin[name], theta - origin[name], alpha=delta / norm, out=theta)
+    elif not any(map(_is_coarse, params.values())):
+        for name, theta in params.items():
+            torch.add(origin[name], theta - origin[name], alpha=delta / size, out=theta)
+    else:
+        differences, factor = {name: _difference(theta, origin[name]) for name, theta in params.items()}, 1.0
+        while size > delta:
+            factor *= delta / size * (1 if factor == 1 else 0.999)  # a little more, or rounding could undo it
+            for name, theta in params.items():
+                theta.copy_(origin[name] + factor * differences[name])
+            size = norm(params, origin)
+
+
+def _is_coarse(tensor: Tensor) -> bool:
+    """Whether the tensor is of float16 or bfloat16."""
+    return tensor.element_size() < 4
+
+
+def _difference(theta: Tensor, origin: Tensor) -> Tensor:
+    """θ − θ₀, in float32 at the least."""
+    return theta.float() - origin.float() if _is_coarse(theta) else theta - origin
 
 
 CONSTRAINTS: dict[str, type[_Ball]] = {"Linf": Linf, "L2": L2, "L2PerTensor": L2PerTensor, "Fisher": Fisher}

@@ -17,7 +17,7 @@ from transformers import (
     DistilBertForMaskedLM,
 )
 
-from kmod.constraints import L2, Fisher, L2PerTensor, Linf
+from kmod.constraints import CONSTRAINTS, L2, Fisher, L2PerTensor, Linf
 from kmod.parts import INSIDE, OUTSIDE, block_indices, blocks, layout, plan, select
 
 
@@ -41,8 +41,7 @@ def equal(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-KINDS = [Linf, L2, L2PerTensor, Fisher]
-kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+kinds = pytest.mark.parametrize("kind", CONSTRAINTS.values(), ids=lambda kind: kind.__name__)
 
 
 @kinds
@@ -62,6 +61,21 @@ def test_projection_ends_in_the_ball_and_stays_there(kind, seed, delta, scale):
         assert equal(again, params)  # exactly
     if before > delta > rounding and kind is not L2PerTensor:
         assert ball.norm(params, origin) == pytest.approx(delta, rel=1e-3, abs=rounding)  # on the edge, not well inside
+
+
+@kinds
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@given(seed=st.integers(0, 10_000), delta=st.floats(0, 10), scale=st.floats(1e-3, 1e3))
+@settings(max_examples=40, deadline=None)
+def test_in_16_bits_no_rounding_leads_out_of_the_ball(kind, dtype, seed, delta, scale):
+    origin, params = ({n: t.to(dtype) for n, t in tensors(seed + i, s).items()} for i, s in enumerate((1.0, scale)))
+    ball = make(kind, delta)
+    ball.project_(params, origin)
+    exact = [{name: t.double() for name, t in some.items()} for some in (params, origin)]
+    assert ball.norm(*exact) <= delta * (1 + 1e-6)
+    again = copy_of(params)
+    ball.project_(again, origin)
+    assert equal(again, params)
 
 
 @kinds
