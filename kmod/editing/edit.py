@@ -23,7 +23,7 @@ from ..files import save_whole
 from ..models.fingerprint import format_of
 from ..models.masked_lm import MaskedLM
 
-FORMAT = "kmod.edit."  # and that of the fingerprints: 1 in files written before fingerprints became cheap, else 2
+FORMAT = "kmod.edit."  # followed by the format of the fingerprints: 2, or 1 in older files
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes an element → type of that width
 
 
@@ -40,13 +40,6 @@ def _plain(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"an edit's record holds what JSON can hold, not {value!r}")
-
-
-def _tensors(model: MaskedLM) -> dict[str, Tensor]:
-    """The parameters of a model, and the buffers that are saved with it: a memory of facts, say."""
-    net = model.net
-    saved = net.state_dict().keys()
-    return dict(net.named_parameters()) | {name: b for name, b in net.named_buffers() if name in saved}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +59,12 @@ class Edit:
 
     @classmethod
     def between(cls, model: MaskedLM, new: dict[str, Tensor], made: dict) -> Edit:
-        """The edit that gives the named parameters or buffers of `model` their `new` values. The model is not written
-        to.
+        """The edit that gives those of the model's `tensors` that `new` names their new values. The model is not
+        written to.
 
-        Raises ValueError for a name that is no parameter or saved buffer of the model, or another shape or type than
-        its.
+        Raises ValueError for a name that the model does not have, or another shape or type than its own.
         """
-        current = _tensors(model)
+        current = model.tensors()
         for name, value in new.items():
             if name not in current:
                 raise ValueError(f"{name} is no parameter of this model")
@@ -92,54 +84,49 @@ class Edit:
 
     @torch.no_grad()
     def _toggle(self, model: MaskedLM) -> None:
-        parameters = _tensors(model)
-        done = []
+        """Apply the edit to a model without it, or undo it on a model with it: to all tensors or to none."""
+        current, done = model.tensors(), []
         try:
             for name, xor in self.xor.items():
-                _bits(parameters[name].data).bitwise_xor_(xor.to(parameters[name].device))
+                _bits(current[name].data).bitwise_xor_(xor.to(current[name].device))
                 done.append(name)
-        except BaseException:  # out of memory, or interrupted: all or nothing
+        except BaseException:  # out of memory, or interrupted
             for name in done:
-                _bits(parameters[name].data).bitwise_xor_(self.xor[name].to(parameters[name].device))
+                _bits(current[name].data).bitwise_xor_(self.xor[name].to(current[name].device))
             raise
-
-    def _fingerprint(self, model: MaskedLM) -> str:
-        return model.fingerprint(format=format_of(self.before))
 
     @torch.no_grad()
     def _toggled(self, model: MaskedLM) -> dict[str, Tensor]:
-        """The touched tensors of the model's other state: with the edit if it is without, and the reverse."""
-        current = {name: tensor.detach() for name, tensor in _tensors(model).items()}
-        return {n: (_bits(current[n]) ^ x.to(current[n].device)).view(current[n].dtype) for n, x in self.xor.items()}
+        """The touched tensors as they would be after `_toggle`; the model is not written to."""
+        current = model.tensors()
+        thetas = {name: (current[name].detach(), xor.to(current[name].device)) for name, xor in self.xor.items()}
+        return {name: (_bits(theta) ^ xor).view(theta.dtype) for name, (theta, xor) in thetas.items()}
+
+    def _state(self, model: MaskedLM, verb: str) -> str:
+        """The fingerprint of `model`, `before` or `after`. Raises WrongModelError if it is neither."""
+        now = model.fingerprint(format=format_of(self.before))
+        if now not in (self.before, self.after):
+            raise WrongModelError(
+                f"cannot {verb}: the edit was made for another model "
+                f"(fingerprint {self.before[:12]}, this model has {now[:12]})"
+            )
+        return now
 
     def _require(self, model: MaskedLM, state: str, verb: str) -> None:
-        now = self._fingerprint(model)
-        if now == state:
-            self._require_fit(model)
-            return
-        if now in (self.before, self.after):
+        """Raise WrongModelError unless `model` is in the state `before` or `after` that is given."""
+        if (now := self._state(model, verb)) != state:
             raise WrongModelError(
                 f"cannot {verb}: the edit is {'not ' if now == self.before else 'already '}applied to this model"
             )
-        raise WrongModelError(
-            f"cannot {verb}: the edit was made for another model "
-            f"(fingerprint {self.before[:12]}, this model has {now[:12]})"
-        )
-
-    def _require_fit(self, model: MaskedLM) -> None:
-        """A file whose fingerprints are right and whose tensors are not was damaged."""
-        parameters = _tensors(model)
-        for name, xor in self.xor.items():
-            theta = parameters.get(name)
+        current = model.tensors()
+        for name, xor in self.xor.items():  # right fingerprints beside wrong tensors: a damaged file
+            theta = current.get(name)
             if theta is None or theta.shape != xor.shape or _BITS[theta.element_size()] != xor.dtype:
                 raise WrongModelError(f"the edit is damaged: {name} does not fit the model it names")
 
     def applied(self, model: MaskedLM) -> bool:
         """Whether `model` is exactly the edited one. Raises WrongModelError if it is neither that nor the original."""
-        now = self._fingerprint(model)
-        if now not in (self.before, self.after):
-            self._require(model, self.before, "tell")
-        return now == self.after
+        return self._state(model, "tell") == self.after
 
     def apply(self, model: MaskedLM) -> None:
         """Change `model` in place. Raises WrongModelError, before anything is touched, unless it is the model the edit
@@ -165,12 +152,12 @@ class Edit:
     def difference(self, model: MaskedLM) -> dict[str, Tensor]:
         """θ − θ₀ of each touched parameter, as floats. `model` may be with or without the edit."""
         sign = -1 if self.applied(model) else 1
-        current = _tensors(model)
+        current = model.tensors()
         return {name: sign * (other - current[name].detach()) for name, other in self._toggled(model).items()}
 
     def renewed(self, model: MaskedLM) -> Edit:
-        """This edit with fingerprints of the present format, if it is from a file of the first one. Raises
-        WrongModelError unless `model` is as `apply` needs it."""
+        """This edit with fingerprints of the present format; itself, if it has them. Raises WrongModelError unless an
+        edit of the first format could be applied to `model`."""
         if format_of(self.before) == 2:
             return self
         self._require(model, self.before, "renew")
@@ -206,7 +193,7 @@ class Edit:
     def merge(self, model: MaskedLM, folder: str | Path) -> None:
         """Write the edited model as a plain Hugging Face folder that transformers loads without kmod. `model`, with or
         without the edit, is not changed."""
-        edited = copy.deepcopy(model)
-        if not self.applied(edited):
+        applied, edited = self.applied(model), copy.deepcopy(model)
+        if not applied:
             self._toggle(edited)
         edited.save(folder)

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from ..editing.edit import Edit, _tensors
+from ..editing.edit import Edit
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 from ..parts import plan
@@ -118,8 +118,9 @@ class Work:
             self._copy = copy.deepcopy(model)
         elif not self._copy.matches(self.session.state):
             with torch.no_grad():
-                for name, tensor in _tensors(self._copy).items():
-                    tensor.copy_(_tensors(model)[name])
+                current = model.tensors()
+                for name, tensor in self._copy.tensors().items():
+                    tensor.copy_(current[name])
         return self._copy
 
     # ---- how long it will take

@@ -74,7 +74,7 @@ def combined(tensors: Mapping[str, Tensor], digests: Mapping[str, bytes], texts:
 
 
 def first_format(tensors: Mapping[str, Tensor], texts: Texts) -> str:
-    """The fingerprint of format 1: SHA-256 over tensors and vocabulary; each further text over that of what precedes."""
+    """The fingerprint of format 1: SHA-256 over tensors and vocabulary, then over that and each further text."""
     total = hashlib.sha256()
     for name, tensor in tensors.items():
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -137,38 +137,36 @@ class MaskedLM(nn.Module):
         """`name` as this model's vocabulary writes it back: "Brasília" is "brasilia" in an uncased one."""
         return self.tokenizer.decode(self.tokenizer(name, add_special_tokens=False)["input_ids"]).strip()
 
-    def fingerprint(self, *, format: int = 2) -> str:
-        """A hash over the names, types, shapes and bytes of all parameters and buffers, and the vocabulary.
-
-        `format` 1 is that of kmod's first edit files. Of format 2 only the tensors that may have changed since the last
-        call are hashed.
-        """
-        tensors = self._tensors()
-        if format == 1:
-            return first_format(tensors, self._texts())
-        return combined(tensors, self._digests.tensors(tensors), self._digests.texts(self._texts()))
-
-    def matches(self, fingerprint: str) -> bool:
-        """Whether `fingerprint`, of either format, is that of this model; its first 16 characters, as records keep
-        them, are enough."""
-        return len(fingerprint) >= SHORT and self.fingerprint(format=format_of(fingerprint)).startswith(fingerprint)
-
-    def fingerprints(self, new: Mapping[str, Tensor]) -> tuple[str, str]:
-        """The fingerprint of the model, and that of the model with the tensors `new` in place of its parameters and
-        buffers of those names. The second costs the hashing of `new` alone."""
-        tensors, texts = self._tensors(), self._digests.texts(self._texts())
-        before = self._digests.tensors(tensors)
-        first_names, every = {id(t): name for name, t in tensors.items()}, self.net.state_dict(keep_vars=True)
-        names = [first_names[id(every[name])] for name in new]
-        after = before | dict(zip(names, digests(list(new.values())), strict=True))
-        return combined(tensors, before, texts), combined(tensors, after, texts)
-
-    def _tensors(self) -> dict[str, Tensor]:
-        """The parameters and saved buffers; a tied tensor once, under its first name."""
+    def tensors(self) -> dict[str, Tensor]:
+        """The parameters, and the buffers that are saved with them (a memory of facts, say), by full name; a tied
+        tensor once, under its first name."""
         unique: dict[int, tuple[str, Tensor]] = {}
         for name, tensor in self.net.state_dict(keep_vars=True).items():
             unique.setdefault(id(tensor), (name, tensor))
         return dict(unique.values())
+
+    def fingerprint(self, *, format: int = 2) -> str:
+        """A hash over the names, types, shapes and bytes of all `tensors`, and over the vocabulary.
+
+        Only tensors that may have changed since the last call are hashed. `format` 1 is that of kmod's first files.
+        """
+        tensors = self.tensors()
+        if format == 1:
+            return first_format(tensors, self._texts())
+        return combined(tensors, self._digests.tensors(tensors), self._digests.texts(self._texts()))
+
+    def fingerprints(self, new: Mapping[str, Tensor]) -> tuple[str, str]:
+        """The fingerprint of the model, and that of the model with `new` in place of its `tensors` of those names. For
+        the second, `new` alone is hashed."""
+        tensors, texts = self.tensors(), self._digests.texts(self._texts())
+        before = self._digests.tensors(tensors)
+        after = before | dict(zip(new, digests(list(new.values())), strict=True))
+        return combined(tensors, before, texts), combined(tensors, after, texts)
+
+    def matches(self, fingerprint: str) -> bool:
+        """Whether `fingerprint`, of either format, is that of this model. Its first 16 characters, as records keep
+        them, are enough."""
+        return len(fingerprint) >= SHORT and self.fingerprint(format=format_of(fingerprint)).startswith(fingerprint)
 
     def _texts(self) -> Texts:
         """What the fingerprint covers besides the tensors."""

@@ -73,7 +73,7 @@ def make(
     for subject, relation, objects in choices:
         for new in objects:
             change_of(model, facts, subject, relation, new)
-    base = [SCHEMA, model.fingerprint(), facts.fingerprint(), TRAINING, list(deltas), versions()]
+    base = [SCHEMA, model.fingerprint(format=1), facts.fingerprint(), TRAINING, list(deltas), versions()]
     keys = {
         name(subject, relation): hashlib.sha256(json.dumps([*base, subject, relation, objects]).encode()).hexdigest()
         for subject, relation, objects in choices
