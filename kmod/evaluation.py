@@ -110,7 +110,7 @@ def score(
         answers = model.correct(statements, kept=kept.get(kind)).numpy()
         right[kind] = np.bincount(statements.owner, weights=answers, minlength=len(base))
         asked[kind] = np.bincount(statements.owner, minlength=len(base))
-    return Scores(right, asked, examples, kept, model.fingerprint() if kept else None)
+    return Scores(right, asked, examples, kept, model.fingerprint() if kept and keep is not None else None)
 
 
 def known(model: MaskedLM, base: FactBase) -> np.ndarray:

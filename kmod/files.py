@@ -26,6 +26,6 @@ def save_whole(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kmod-") as folder:
         try:
             save_file(dict(tensors), Path(folder) / "tensors", dict(metadata))
-        except SafetensorError as error:  # what it makes of a full disk
+        except SafetensorError as error:  # a full disk, among others
             raise OSError(str(error)) from error
         os.replace(Path(folder) / "tensors", path)

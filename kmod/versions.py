@@ -9,21 +9,23 @@ from pathlib import Path
 
 def versions() -> dict[str, str]:
     """The versions of kmod and of the libraries that results depend on."""
-    found = {}
+    installed = {}
     for package in ("kmod", "torch", "transformers", "tokenizers"):
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed
 
 
 def commit() -> str | None:
-    """The commit that this code stands at, with "+" if files differ from it; None outside of a git checkout."""
-    here = Path(__file__).parent
+    """The commit of this code, with "+" if tracked files differ from it; None outside of a git checkout."""
+    folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", "..")

@@ -448,10 +448,11 @@ def test_names_are_told_apart_without_case_and_unknown_ones_refused():
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="memory_after must leave a block on either side: 1 to 3"):
         FaEConfig(num_hidden_layers=4, memory_after=4)
-    with pytest.raises(ValueError, match="fact_top must be 1 or more"):
+    with pytest.raises(ValueError, match="fact_top must be a whole number from 1"):
         FaEConfig(fact_top=0)
     with pytest.raises(ValueError, match="entity_norm must be above 0"):
         FaEConfig(entity_norm=0.0)
+    assert FaEConfig(entities=np.int64(3), entity_norm=np.float32(2)).to_json_string()  # NumPy's numbers are Python's
     with pytest.raises(ValueError, match="no preset 'huge' of FaE; known: nano, mini, base"):
         build_fae("huge", toy_facts())
     described = build_fae.__doc__.split("start:")[1].split("(")[0]

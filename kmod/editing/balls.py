@@ -20,7 +20,7 @@ def make_ball(
     """The constraint called `name` of radius `delta`, or None for None.
 
     Args:
-        statistics: a dictionary in which what was computed for one radius is kept for the next.
+        statistics: a dictionary that keeps what was computed for one radius, for use with the next.
         settings: those of the function in `STATISTICS`.
 
     Raises ValueError that lists the constraints for an unknown name.
@@ -31,7 +31,7 @@ def make_ball(
         raise ValueError(f"no constraint {name!r}; known: {', '.join(CONSTRAINTS)}")
     if name not in STATISTICS:
         return CONSTRAINTS[name](delta)
-    kept = {} if statistics is None else statistics
-    if name not in kept:
-        kept[name] = STATISTICS[name](model, change, **settings)
-    return CONSTRAINTS[name](delta, kept[name])
+    statistics = {} if statistics is None else statistics
+    if name not in statistics:
+        statistics[name] = STATISTICS[name](model, change, **settings)
+    return CONSTRAINTS[name](delta, statistics[name])

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from transformers import BertConfig
 
+from ..checks import check_whole
+
 ENTITY_SIZE = {"nano": 64, "mini": 96, "base": 256}  # preset of `kmod.models.PRESETS` → width of an entity
+
+SIZES = (
+    "entities", "entity_size", "memory_after", "entity_top", "relations", "relation_size", "fact_capacity",
+    "tail_width", "fact_top",
+)  # fmt: skip
 
 
 class FaEConfig(BertConfig):
@@ -47,13 +54,13 @@ class FaEConfig(BertConfig):
             self.memory_after = max(1, round(self.num_hidden_layers / 3))
         if self.relation_size is None:
             self.relation_size = self.entity_size
-        if not 1 <= self.memory_after < self.num_hidden_layers:
+        for name in SIZES:
+            setattr(self, name, check_whole(name, getattr(self, name)))
+        if self.memory_after >= self.num_hidden_layers:
             raise ValueError(
                 f"memory_after must leave a block on either side: 1 to {self.num_hidden_layers - 1}, "
                 f"got {self.memory_after}"
             )
-        for name in ("entities", "entity_size", "relations", "fact_capacity", "tail_width", "entity_top", "fact_top"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        self.entity_norm = float(self.entity_norm)
         if not self.entity_norm > 0:
             raise ValueError(f"entity_norm must be above 0, got {self.entity_norm}")

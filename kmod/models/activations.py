@@ -1,9 +1,9 @@
-"""Run a model from one of its blocks upwards, from the kept hidden states that enter that block.
+"""Run a model from one of its blocks upwards, from cached hidden states.
 
-When only blocks from b upwards change, everything below gives the same hidden states at every step: they are computed
-when a statement is first met, without dropout or gradient, and kept. BERT-like models then run `upper`; of others the
-blocks below are passed over, so that the model's own code still makes the attention masks. Either way the result is
-that of the whole model.
+When only blocks from b upwards change, the states that enter block b are the same at every step. They are computed when
+a statement is first used, without dropout or gradient, and kept. BERT-like models then run `upper`. Other models run
+their own code with the lower blocks skipped, so that they still make their own attention masks. Either way the result
+is that of the whole model.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from .upper import Upper, upper
 
 
 class _Caught(Exception):
-    """Ends a forward pass once the states that are wanted are there."""
+    """Ends a forward pass once the wanted states are computed."""
 
 
 class Activations:
-    """The hidden states of `examples` as they enter block `block` of `model` as it is now.
+    """The hidden states of `examples` that enter block `block` of `model` as it is now; made by `activations`.
 
-    At most `most_bytes` are kept; what does not fit is computed anew each time. Make it with `activations`.
+    At most `most_bytes` are kept; what does not fit is computed again each time.
     """
 
     def __init__(self, model, examples: Examples, block: int, most_bytes: int, upper: Upper | None):
         self.model, self.examples, self.block, self.most_bytes, self.upper = model, examples, block, most_bytes, upper
         self.parts = 0  # how many values a block of this family returns, the hidden states first; 0 if not a tuple
-        self.place = np.full(len(examples), -1)  # first row of a statement's states in `store`
+        self.place = np.full(len(examples), -1)  # first row in `store` of each statement's states
         self.used = 0
-        self.store: Tensor | None = None  # (rows, width): unpadded states, in the order in which they were met
+        self.store: Tensor | None = None  # (rows, width): unpadded states, in order of first use
 
     def logits(self, weights: Mapping[str, Tensor], chosen: np.ndarray, batch: Batch) -> Tensor:
         """Logits (K, V) of the slots of statements `chosen`, whose batch is `batch`, under `weights`: the full name of
-        every parameter of `model.net` → tensor. Those below `block` are not looked at."""
+        every parameter of `model.net` → tensor. The weights below `block` are ignored."""
         hidden = self.entering(chosen, batch)
         if self.upper:
             return self.upper(weights, hidden, batch.attention_mask, *batch.slots.nonzero(as_tuple=True))
-        with self._passing_over(hidden):
+        with self._skipping_lower_blocks(hidden):
             named = {f"net.{name}": w for name, w in weights.items()}
             return functional_call(self.model, named, (batch.input_ids, batch.attention_mask, batch.slots))
 
@@ -59,12 +59,12 @@ class Activations:
         lengths = self.examples.lengths[chosen]
         inside = np.arange(batch.input_ids.shape[1]) < lengths[:, None]
         rows = (self.place[chosen][:, None] + np.arange(inside.shape[1]))[inside]
-        out = self.store.new_zeros(*inside.shape, self.store.shape[-1])
-        out[torch.from_numpy(inside).to(out.device)] = self.store[torch.from_numpy(rows).to(out.device)]
-        return out
+        padded = self.store.new_zeros(*inside.shape, self.store.shape[-1])
+        padded[torch.from_numpy(inside).to(padded.device)] = self.store[torch.from_numpy(rows).to(padded.device)]
+        return padded
 
     def _keep(self, statements: np.ndarray, states: Tensor) -> bool:
-        """Put away the unpadded `states` (tokens, width) of `statements`; False if there is no room for them."""
+        """Store the unpadded `states` (tokens, width) of `statements`; False if there is no room for them."""
         if (self.used + len(states)) * states.shape[-1] * states.element_size() > self.most_bytes:
             return False
         if self.store is None or self.used + len(states) > len(self.store):
@@ -80,7 +80,7 @@ class Activations:
         return True
 
     def _lower(self, batch: Batch) -> Tensor:
-        """The states (B, T, width) that enter the block, by the model's own code, which is left once they are there."""
+        """The states (B, T, width) that enter the block: the model's own code runs until they are computed."""
         caught = []
 
         def take(result) -> None:
@@ -88,11 +88,11 @@ class Activations:
             caught.append(result[0] if self.parts else result)
             raise _Caught
 
-        found = [module for _, module in blocks(self.model.net)]
+        modules = [module for _, module in blocks(self.model.net)]
         if self.block:
-            handle = found[self.block - 1].register_forward_hook(lambda _, __, result: take(result))
+            handle = modules[self.block - 1].register_forward_hook(lambda _, __, result: take(result))
         else:
-            handle = found[0].register_forward_pre_hook(lambda _, arguments: take(arguments[0]))
+            handle = modules[0].register_forward_pre_hook(lambda _, arguments: take(arguments[0]))
         try:
             self.model(batch.input_ids, batch.attention_mask, batch.slots)
         except _Caught:
@@ -102,27 +102,27 @@ class Activations:
         return caught[0]
 
     @contextmanager
-    def _passing_over(self, hidden: Tensor) -> Iterator[None]:
-        """Inside, the blocks below are passed over, and `hidden` comes out of them."""
+    def _skipping_lower_blocks(self, hidden: Tensor) -> Iterator[None]:
+        """Inside, the lower blocks compute nothing and return `hidden`."""
         result = (hidden, *[None] * (self.parts - 1)) if self.parts else hidden
-        passed = [module for _, module in blocks(self.model.net)[: self.block]]
+        lower = [module for _, module in blocks(self.model.net)[: self.block]]
         try:
-            for module in passed:
+            for module in lower:
                 module.forward = lambda *_, **__: result  # shadows the method on this one module; deleted below
             yield
         finally:
-            for module in passed:
+            for module in lower:
                 vars(module).pop("forward", None)
 
 
 def activations(
     model, examples: Examples, block: int | None, most_bytes: int = 2**31, own_code: bool = False
 ) -> Activations | None:
-    """What enters `block` (the number of blocks: what enters the head), kept as statements are met. With `own_code` the
-    model's own modules run from there on, whatever the family.
+    """The states that enter `block` (or the head, if `block` is the number of blocks), kept from their first use. With
+    `own_code` the model's own modules run from there on, whatever the family.
 
-    None if `block` is None, or shared by several depths, or the first where the model's own code runs: then there is
-    nothing to keep."""
+    None where nothing can be kept: if `block` is None, if several depths share it, or if it is the first and the
+    model's own code runs."""
     if block is None or len(blocks(model.net)) != model.net.config.num_hidden_layers:
         return None
     above = None if own_code else upper(model, block)

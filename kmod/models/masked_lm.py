@@ -1,8 +1,7 @@
 """Any Hugging Face masked LM behind one small interface: score the masked slots.
 
-Only the rows of the masked slots pass through the decoder. For a statement of 12 tokens with one mask and a
-vocabulary of 30,522, that leaves a twelfth of the largest matrix product of a small model, and the logits of the
-slots are the same.
+Only the rows of the masked slots pass through the decoder. The logits of the slots are the same; for a statement of 12
+tokens with one mask, the largest matrix product of a small model shrinks to a twelfth.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ HEADS = (  # the modules that lead from the last hidden states to the logits, in
 class MaskedLM(nn.Module):
     """A masked language model with its tokeniser.
 
-    `net` is the plain Hugging Face model and can be used as such at any time; nothing is wrapped around its parameters.
+    `net` is the plain Hugging Face model and can be used as such at any time; its parameters are not wrapped.
     """
 
     trained_by = "memorise"
@@ -76,8 +75,8 @@ class MaskedLM(nn.Module):
     def examples(
         self, base: FactBase, kind: str, facts: Iterable[Fact] | None = None, only: Sequence[int] | None = None
     ) -> Examples:
-        """The tokenised "evidences" or "tests" of `facts` (of all facts of `base` if None); `only` those statements, by
-        their positions among all of them."""
+        """The tokenised "evidences" or "tests" of `facts` (of all facts of `base` if None); with `only`, the statements
+        at these positions among them."""
         parts = statements_of(base, base if facts is None else facts, kind, only)
         return encode(self.tokenizer, *parts, self.limit)
 
@@ -92,7 +91,7 @@ class MaskedLM(nn.Module):
     def correct(self, examples: Examples, batch_size: int = 256, kept=None) -> Tensor:
         """For each statement (N,) bool: is the argmax over the whole vocabulary right at every slot (P@1)?
 
-        `kept` (`Activations` of these examples): begin at the block that they enter.
+        With `kept` (`Activations` of these examples), the model runs from the block that they enter.
         """
         right = torch.zeros(len(examples), dtype=torch.bool)
         weights = dict(self.net.named_parameters())
@@ -113,7 +112,7 @@ class MaskedLM(nn.Module):
         independently, so the probability of an answer is the product over its slots, and the k best are exact.
         """
         examples = encode(self.tokenizer, statements, objects, range(len(statements)), self.limit)
-        found: list[list[tuple[str, float]]] = [[] for _ in statements]
+        answers: list[list[tuple[str, float]]] = [[] for _ in statements]
         for positions, logits, rows in self.logits(examples):
             top, ids = logits.float().log_softmax(-1).topk(k)  # (K, k)
             for row, position in enumerate(positions.tolist()):
@@ -125,8 +124,8 @@ class MaskedLM(nn.Module):
                         for step, token in zip(top[slot].tolist(), ids[slot].tolist(), strict=True)
                     ]
                     beam = sorted(longer, key=lambda item: -item[0])[:k]
-                found[position] = [(self.tokenizer.decode(piece).strip(), math.exp(score)) for score, piece in beam]
-        return found
+                answers[position] = [(self.tokenizer.decode(piece).strip(), math.exp(score)) for score, piece in beam]
+        return answers
 
     def retrieved(self, statement: str) -> list[tuple[str, float]]:
         """The facts that the model looks up for `statement`, as (text, weight), the heaviest first. A model without a

@@ -28,8 +28,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """N tokenised masked statements with their objects. `owner[i]` is the position of the fact that statement i asks
-    for."""
+    """N tokenised masked statements with their objects; statement i asks for the fact at position `owner[i]`."""
 
     ids: np.ndarray  # (total tokens,) int32
     starts: np.ndarray  # (N + 1,) int64: statement i is ids[starts[i]:starts[i + 1]]
@@ -52,7 +51,7 @@ class Examples:
         return a.joined(b)
 
     def joined(self, other: Examples) -> Examples:
-        """`join(self, other)`; a kind of examples that holds more overrides it."""
+        """`join(self, other)`; a subclass with more arrays overrides it."""
         return Examples(
             np.concatenate([self.ids, other.ids]),
             np.concatenate([self.starts, self.starts[-1] + other.starts[1:]]),
@@ -87,8 +86,8 @@ class Examples:
             yield order[i : i + size]
 
     def shuffled(self, size: int, rng: np.random.Generator, pool: int = 32) -> Iterator[np.ndarray]:
-        """All statements once, in random batches. Within each pool of `pool` batches statements of similar length stand
-        together, so that little of a batch is padding; the last batch may be smaller."""
+        """All statements once, in random batches; the last may be smaller. Within each pool of `pool` batches,
+        statements of similar length share a batch, so that little of it is padding."""
         order = rng.permutation(len(self))
         for i in range(0, len(order), size * pool):
             part = order[i : i + size * pool]
@@ -104,7 +103,7 @@ def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: 
     Raises ValueError, naming the object or the statement, if an object cannot be written in the model's vocabulary or a
     statement has more than `limit` tokens.
     """
-    # In byte-level vocabularies the space before a word belongs to its first piece; to WordPiece it is nothing.
+    # In byte-level vocabularies the space before a word belongs to its first piece; WordPiece ignores it.
     spaced = [" " if MASK in s and s[: s.index(MASK)].endswith(" ") else "" for s in statements]
     keys = [space + name for space, name in zip(spaced, objects, strict=True)]
     pieces: dict[str, list[int]] = {}
@@ -128,10 +127,8 @@ def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: 
         if ids.count(tokenizer.mask_token_id) != len(pieces[key]):
             raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {statement!r}")
     targets = [pieces[key] for key in keys]
-    flat = (np.fromiter((t for ids in part for t in ids), np.int32) for part in (encoded, targets))
-    starts = (np.cumsum([0, *map(len, part)], dtype=np.int64) for part in (encoded, targets))
-    ids, target_ids = flat
-    id_starts, target_starts = starts
+    ids, target_ids = (np.fromiter((t for ids in part for t in ids), np.int32) for part in (encoded, targets))
+    id_starts, target_starts = (np.cumsum([0, *map(len, part)], dtype=np.int64) for part in (encoded, targets))
     return Examples(
         ids,
         id_starts,
@@ -146,12 +143,12 @@ def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: 
 def statements_of(
     base: FactBase, facts: Iterable[Fact], kind: str, only: Sequence[int] | None = None
 ) -> tuple[list[str], list[str], list[int]]:
-    """The statements of `facts` (kind: "evidences" or "tests"), the object of each, and the position of its fact.
-    `only`: those at these positions among them."""
+    """The statements of `facts` (kind: "evidences" or "tests"), the object of each, and the position of its fact; with
+    `only`, the statements at these positions among them."""
     statements, objects, owner = [], [], []
-    of = {"evidences": base.evidences, "tests": base.tests}[kind]
+    statements_about = {"evidences": base.evidences, "tests": base.tests}[kind]
     for i, fact in enumerate(facts):
-        for statement in of(fact):
+        for statement in statements_about(fact):
             statements.append(statement)
             objects.append(fact.object)
             owner.append(i)

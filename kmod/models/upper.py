@@ -1,8 +1,8 @@
 """The upper blocks and the head of BERT-like models as a plain function of a dictionary of weights.
 
-Two things that a model's own code does not do: in the last block only the rows of the masked slots are computed beyond
-keys and values (for a statement of 10 tokens, that spares three quarters of the block), and the weights may be stacked,
-so that many edits train as one batched computation (`torch.func.vmap`).
+It does two things that a model's own code does not. In the last block, only the rows of the masked slots are computed
+beyond keys and values; for a statement of 10 tokens that saves three quarters of the block. And the weights may be
+stacked, so that many edits train as one batched computation (`torch.func.vmap`).
 
      hidden states that enter block b         (B, T, H), kept
        │  blocks b … last − 1                 all rows
@@ -37,12 +37,12 @@ PARTS = (  # the parameters' names in a block of BERT, RoBERTa, ELECTRA and thei
 
 
 class Upper:
-    """Blocks `lowest` to last, and the head, of `net`. Made by `upper`, which knows whether a model is BERT-like."""
+    """Blocks `lowest` to last, and the head, of `net`; made by `upper`, which checks that the model is BERT-like."""
 
     def __init__(self, net: nn.Module, lowest: int, head: tuple[str, ...]):
         self.net, self.lowest, self.head = net, lowest, head
-        found = blocks(net)
-        self.names, self.first = [name for name, _ in found][lowest:], found[0][1]
+        layers = blocks(net)
+        self.names, self.first = [name for name, _ in layers][lowest:], layers[0][1]
         self.heads = net.config.num_attention_heads
         self.eps = self.first.output.LayerNorm.eps
         self.act = self.first.intermediate.intermediate_act_fn
@@ -52,7 +52,7 @@ class Upper:
     ) -> Tensor:
         """Logits (K, V) of the slots at `rows` (K,) and `columns` (K,) of the states (B, T, H) that enter `lowest`.
 
-        `mask` (B, T) is 0 at padding. `weights`: full parameter name of the net → tensor; all of them.
+        `mask` (B, T) is 0 at padding. `weights`: full name of every parameter of the net → tensor.
         """
         bias = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(mask == 0, torch.finfo(hidden.dtype).min)
         bias = bias[:, None, None, :]  # (B, 1, 1, T)
@@ -67,8 +67,10 @@ class Upper:
             slots = functional_call(getattr(self.net, name), own, (slots,))
         return slots
 
-    def _block(self, weights, name: str, x: Tensor, context: Tensor, bias: Tensor, of: Tensor | None = None) -> Tensor:
-        """One block's output for the rows `x` (N, Q, H), which attend to `context` (N, T, H), or to `context[of]`."""
+    def _block(
+        self, weights, name: str, x: Tensor, context: Tensor, bias: Tensor, rows: Tensor | None = None
+    ) -> Tensor:
+        """A block's output for the queries `x` (N, Q, H), which attend to `context` (N, T, H), or to `context[rows]`."""
         query, key, value, attended, norm1, widen, narrow, norm2 = (
             (weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"]) for part in PARTS
         )
@@ -77,8 +79,8 @@ class Upper:
             return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, ·, H / heads)
 
         q, k, v = split(linear(x, *query)), split(linear(context, *key)), split(linear(context, *value))
-        if of is not None:
-            k, v, bias = k.index_select(0, of), v.index_select(0, of), bias.index_select(0, of)
+        if rows is not None:
+            k, v, bias = k.index_select(0, rows), v.index_select(0, rows), bias.index_select(0, rows)
         attention = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias).softmax(-1)
         mixed = linear((attention @ v).transpose(1, 2).flatten(2), *attended)
         x = layer_norm(mixed + x, x.shape[-1:], *norm1, self.eps)
@@ -87,7 +89,7 @@ class Upper:
 
 def upper(model, lowest: int) -> Upper | None:
     """The upper part of `model` from block `lowest`; None unless its blocks are built as BERT's are and not shared."""
-    net, found = model.net, blocks(model.net)
+    net = model.net
     if model.head is None or getattr(net.config, "is_decoder", False):
         return None
     if type(model).forward is not MaskedLM.forward:  # a FaE is more than its blocks
@@ -95,7 +97,7 @@ def upper(model, lowest: int) -> Upper | None:
     expected = {f"{part}.{kind}" for part in PARTS for kind in ("weight", "bias")}
     if any(
         type(block).__name__ not in LIKE_BERT or {name for name, _ in block.named_parameters()} != expected
-        for _, block in found
+        for _, block in blocks(net)
     ):
         return None
     return Upper(net, lowest, model.head)

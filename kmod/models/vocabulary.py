@@ -19,7 +19,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def statements_with_objects(facts: FactBase) -> Iterator[str]:
-    """Every evidence with its object in place. Words that occur in the tests alone get no piece of their own."""
+    """Every evidence with its object in place. The tests are left out: their words get no pieces of their own."""
     for fact in facts:
         for statement in facts.evidences(fact):
             yield statement.replace(MASK, fact.object)
@@ -29,7 +29,7 @@ def build_tokenizer(facts: FactBase, vocab_size: int = 16_384) -> BertTokenizer:
     """An uncased WordPiece tokeniser with at most `vocab_size` pieces: every character of the evidences and their
     objects, alone and as a continuation, then their words, the most frequent first.
 
-    The same facts give the same vocabulary, which a trained WordPiece (ties broken by hash order) does not promise.
+    The same facts always give the same vocabulary; a trained WordPiece does not, as it breaks ties by hash order.
     """
     words = words_of(statements_with_objects(facts))
     characters = sorted({character for word in words for character in word})
@@ -53,7 +53,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, facts: FactBase | Non
     """A WordPiece tokeniser of `vocab_size` pieces trained on `texts`. With `facts`, every word of their evidences and
     objects that is not a piece becomes one on top, so that an object of one word stays one slot.
 
-    Not reproducible to the piece: ties are broken by hash order. Keep the tokeniser with the model.
+    Not reproducible to the piece, as ties are broken by hash order: keep the tokeniser with the model.
     """
     from tokenizers import Tokenizer
     from tokenizers.models import WordPiece
@@ -65,10 +65,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, facts: FactBase | Non
         vocab_size=vocab_size, special_tokens=SPECIAL, limit_alphabet=200, min_frequency=2, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    found = tokenizer.get_vocab()
-    pieces = sorted(found, key=found.__getitem__)
+    ids = tokenizer.get_vocab()
+    pieces = sorted(ids, key=ids.__getitem__)
     if facts is not None:
-        pieces += sorted(words_of(statements_with_objects(facts)).keys() - found.keys())
+        pieces += sorted(words_of(statements_with_objects(facts)).keys() - ids.keys())
     return tokenizer_of(pieces)
 
 
