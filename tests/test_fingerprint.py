@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertForMaskedLM
 
 from kmod import Edit, MaskedLM, WrongModelError
-from kmod.models import fingerprint, masked_lm
+from kmod.models import fingerprint
 from kmod.models.fingerprint import COLUMNS, checksum
 from kmod.models.vocabulary import tokenizer_of
 
@@ -39,7 +39,6 @@ def hashed(monkeypatch):
         return real(tensors)
 
     monkeypatch.setattr(fingerprint, "digests", digests)
-    monkeypatch.setattr(masked_lm, "digests", digests)
     return counts
 
 
@@ -102,7 +101,10 @@ def test_only_what_may_have_changed_is_hashed(tiny, hashed):
         with edit(tiny):
             pass
         assert tiny.matches(edit.before)
-    assert sum(hashed) == 2  # the touched ones with the edit, once
+    assert sum(hashed) == 0
+    for value in (3.0, 4.0, 5.0):
+        Edit.between(tiny, {NORM + "bias": torch.full((16,), value)}, {})
+    assert sum(hashed) == 3  # however many edits are made of one model
 
 
 def test_a_copy_and_its_model_know_nothing_of_each_others_changes(tiny):

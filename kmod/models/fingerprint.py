@@ -23,7 +23,7 @@ from torch.nn.functional import pad
 PREFIX = "2:"
 SHORT = 16  # characters of a fingerprint that records keep
 COLUMNS = 16_381  # int64 in a row; a prime, so that no row of a matrix falls on another; few enough for the cache
-KEPT = 2  # states of a tensor whose digests are kept: without an edit and with it
+KEPT = 3  # states of a tensor whose digests are kept: without an edit, with it, with the one before
 
 Texts = Mapping[str, tuple[tuple, Callable[[], str]]]
 """What a model is besides its tensors: name → (what tells whether it may have changed, function that gives it)."""
@@ -44,12 +44,25 @@ class Digests:
     def tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
         """SHA-256 of the bytes of each tensor."""
         states = dict(zip(tensors, _states(list(tensors.values())), strict=True))
-        found = {name: self._tensors.get(name, {}).get(state) for name, state in states.items()}
-        stale = [name for name, digest in found.items() if digest is None]
-        found |= zip(stale, digests([tensors[name] for name in stale]), strict=True)
-        for name in stale:
-            self._tensors[name] = dict([*self._tensors.get(name, {}).items(), (states[name], found[name])][-KEPT:])
-        return found
+        known = {name: self._tensors.get(name, {}).get(state) for name, state in states.items()}
+        stale = [name for name, digest in known.items() if digest is None]
+        known |= zip(stale, digests([tensors[name] for name in stale]), strict=True)
+        for name, digest in known.items():
+            self._keep(name, states[name], digest)
+        return known
+
+    def expected(self, tensors: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, bytes]:
+        """SHA-256 of the bytes of each tensor of `new`; kept, for an edit will write `new` into the `tensors`."""
+        values = list(new.values())
+        made = dict(zip(new, digests(values), strict=True))
+        for name, content in zip(new, _checksums(values), strict=True):
+            self._keep(name, (*_identity(tensors[name]), content), made[name])
+        return made
+
+    def _keep(self, name: str, state: tuple, digest: bytes) -> None:
+        """Keep the states that were used last. A dictionary is replaced whole, as other threads may read it."""
+        others = [item for item in self._tensors.get(name, {}).items() if item[0] != state]
+        self._tensors[name] = dict([*others, (state, digest)][-KEPT:])
 
     def texts(self, texts: Texts) -> list[bytes]:
         """SHA-256 of each text."""
@@ -114,17 +127,23 @@ def _weights(device: torch.device) -> Tensor:
 
 
 def _states(tensors: Sequence[Tensor]) -> list[tuple]:
-    """What tells whether a tensor may have changed. The checksums of a device are read with one synchronisation."""
+    """What tells whether a tensor may have changed."""
+    return [(*_identity(tensor), content) for tensor, content in zip(tensors, _checksums(tensors), strict=True)]
+
+
+def _identity(tensor: Tensor) -> tuple:
+    version = None if tensor.is_inference() else tensor._version
+    return tensor.data_ptr(), version, tensor.dtype, tuple(tensor.shape)
+
+
+def _checksums(tensors: Sequence[Tensor]) -> list[int]:
+    """The checksum of each tensor. Those of a device are read with one synchronisation."""
     sums = _side_by_side(checksum, tensors)
     read = {}
     for device in {value.device for value in sums}:
         of_device = [i for i, value in enumerate(sums) if value.device == device]
         read |= zip(of_device, torch.stack([sums[i] for i in of_device]).tolist(), strict=True)
-    versions = (None if tensor.is_inference() else tensor._version for tensor in tensors)
-    return [
-        (tensor.data_ptr(), version, tensor.dtype, tuple(tensor.shape), read[i])
-        for i, (tensor, version) in enumerate(zip(tensors, versions, strict=True))
-    ]
+    return [read[i] for i in range(len(sums))]
 
 
 def _side_by_side(function: Callable, tensors: Sequence[Tensor]) -> list:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..facts import Fact, FactBase
-from .fingerprint import SHORT, Digests, Texts, combined, digests, first_format, format_of
+from .fingerprint import SHORT, Digests, Texts, combined, first_format, format_of
 from .statements import Examples, encode, statements_of
 
 HEADS = (  # the modules that lead from the last hidden states to the logits, in order; by family
@@ -159,7 +159,7 @@ class MaskedLM(nn.Module):
         the second, `new` alone is hashed."""
         tensors, texts = self.tensors(), self._digests.texts(self._texts())
         before = self._digests.tensors(tensors)
-        after = before | dict(zip(new, digests(list(new.values())), strict=True))
+        after = before | self._digests.expected(tensors, new)
         return combined(tensors, before, texts), combined(tensors, after, texts)
 
     def matches(self, fingerprint: str) -> bool:

@@ -70,7 +70,7 @@ class Upper:
     def _block(
         self, weights, name: str, x: Tensor, context: Tensor, bias: Tensor, rows: Tensor | None = None
     ) -> Tensor:
-        """A block's output for the queries `x` (N, Q, H), which attend to `context` (N, T, H), or to `context[rows]`."""
+        """A block's output for the queries `x` (N, Q, H), which attend to `context` (N, T, H) or `context[rows]`."""
         query, key, value, attended, norm1, widen, narrow, norm2 = (
             (weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"]) for part in PARTS
         )
