@@ -1,4 +1,4 @@
-"""The names behind the numbers: entities and relations of a memory, and the rows that a fact base makes."""
+"""The names of a memory's entities and relations, and the rows of its facts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..names import normal
 
 @dataclass(frozen=True, eq=False)
 class Names:
-    """Entities and relations, numbered in order. Entities are told apart by name, without regard to case."""
+    """Entities and relations, numbered in order. Names of entities are compared without regard to case."""
 
     entities: Sequence[str]
     relations: Sequence[str]
@@ -48,11 +48,11 @@ class Names:
 
     def entity(self, name: str) -> int:
         """The number of the entity called `name`. Raises ValueError, naming it and one that is spelt alike."""
-        if (found := self.find(name)) < 0:
+        if (number := self.find(name)) < 0:
             near = difflib.get_close_matches(normal(name), self._entity, 1)
             hint = f"; did you mean {self.entities[self._entity[near[0]]]!r}?" if near else ""
             raise ValueError(f"{name!r} is not among the {len(self.entities):,} entities of this model's memory{hint}")
-        return found
+        return number
 
     def relation(self, name: str) -> int:
         """The number of a relation. Raises ValueError that lists those there are."""
@@ -64,7 +64,7 @@ class Names:
 
 @dataclass(eq=False)
 class Rows:
-    """A fact memory being written: its buffers as tensors, and where each (subject, relation) stands."""
+    """A copy of a fact memory to write to: its buffers as tensors, and the row of each (subject, relation)."""
 
     names: Names
     subjects: torch.Tensor  # (R,)

@@ -1,4 +1,4 @@
-"""Reading a FaE's mind: for a statement, the facts it retrieved, how much they weigh, and its answer without them."""
+"""What went into a FaE's answer: the facts that it retrieved, their weights, and the answer without them."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def explain(model: MaskedLM, statement: str, subject: str | None = None, k: int 
     """
     asked = model.read([statement])[0]
     if subject is not None:
-        if (found := place(statement, subject)) is None:
+        if (span := place(statement, subject)) is None:
             raise ValueError(f"{subject!r} does not stand in {statement!r}")
         mask = statement.index("[MASK]")
-        asked = Statement(statement, tuple(sorted([(mask, mask + len("[MASK]"), -1), (*found, -1)])), 0)
+        asked = Statement(statement, tuple(sorted([(mask, mask + len("[MASK]"), -1), (*span, -1)])), 0)
     examples = encode_mentions(model.tokenizer, [asked], [0], model.limit)
     batch = examples.collate(examples.owner, model.device)
     net, names, spans = model.net, model.names, batch.slots.spans
@@ -87,9 +87,9 @@ def explain(model: MaskedLM, statement: str, subject: str | None = None, k: int 
     weights = retrieved.log_weights[0].exp().tolist()
     rows = [Recalled(None, None, (), weights[0])]
     for row, weight in zip(retrieved.rows[0].tolist(), weights[1:], strict=True):
-        if (who := int(memory.subjects[row])) >= 0:
+        if (entity := int(memory.subjects[row])) >= 0:
             tails = tuple(names.entities[t] for t in memory.tails[row].tolist() if t >= 0)
-            rows.append(Recalled(names.entities[who], names.relations[int(memory.relations[row])], tails, weight))
+            rows.append(Recalled(names.entities[entity], names.relations[int(memory.relations[row])], tails, weight))
     return Explanation(
         statement,
         tuple((statement[a:b], names.entities[e]) for (a, b, _), e in zip(asked.mentions, linked, strict=True)),

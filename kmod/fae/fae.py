@@ -1,8 +1,8 @@
 """FaE behind kmod's small interface: `memorise`'s sibling trains it, and score, evaluate, finetune and Edit work on it.
 
-Two things differ from a plain masked LM. A statement's object is one [MASK] however long it is, and the answer is an
-entity of the memory: accuracy is P@1 over the entities, not over the vocabulary. And the model is told, or detects,
-where the mentions stand.
+Two things differ from a plain masked LM. An object is one [MASK], however long it is, and the answer is an entity of
+the memory, so accuracy is P@1 over the entities, not over the vocabulary. And the positions of the mentions are an
+input, given or detected.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class FaE(MaskedLM):
 
     def __init__(self, net: FaEForMaskedLM, tokenizer, names: Names):
         super().__init__(net, tokenizer)
-        for kind, have in (("entities", names.entities), ("relations", names.relations)):
-            if len(have) != getattr(net.config, kind):
-                raise ValueError(f"{len(have):,} names for a memory of {getattr(net.config, kind):,} {kind}")
+        for kind in ("entities", "relations"):
+            if (have := len(getattr(names, kind))) != (need := getattr(net.config, kind)):
+                raise ValueError(f"{have:,} names for a memory of {need:,} {kind}")
         self.names = names
         self._longest = max(len(re.findall(r"\w+|[^\w\s]", name)) for name in names.entities)  # in words
 
@@ -54,31 +54,31 @@ class FaE(MaskedLM):
     def examples(
         self, base: FactBase, kind: str, facts: Iterable[Fact] | None = None, only: Sequence[int] | None = None
     ) -> MentionExamples:
-        """The tokenised "evidences" or "tests" of `facts` (of all of `base` if None; `only` those at these positions),
-        with the mentions of subject and object. Raises ValueError for an object that is no entity of the memory."""
+        """As `MaskedLM.examples`, with the mentions of subject and object. Raises ValueError for an object that is no
+        entity of the memory."""
         facts = list(base if facts is None else facts)
         rows = Rows.of(self.names, self.net.fact_memory)
-        about = []
-        for fact in facts:
-            subject, answer = self.names.find(fact.subject), self.names.entity(fact.object)
-            about.append((subject, answer, self.supporting(fact, rows)))
+        find, entity = self.names.find, self.names.entity
+        answers = [(find(fact.subject), entity(fact.object), self.supporting(fact, rows)) for fact in facts]
         texts, _, owner = statements_of(base, facts, kind, only)
-        statements = [masked_statement(text, facts[i].subject, *about[i]) for text, i in zip(texts, owner, strict=True)]
+        statements = [
+            masked_statement(text, facts[i].subject, *answers[i]) for text, i in zip(texts, owner, strict=True)
+        ]
         return encode_mentions(self.tokenizer, statements, owner, self.limit)
 
     def supporting(self, fact: Fact, rows: Rows | None = None) -> list[int]:
-        """The rows of the fact memory about `fact`'s subject that hold its object, in whatever relation: what distant
-        supervision takes for the facts that a sentence with both states."""
+        """The rows of the fact memory about `fact`'s subject that hold its object, in any relation. Distant supervision
+        assumes that a sentence with both states these facts."""
         rows = rows or Rows.of(self.names, self.net.fact_memory)
         subject, answer = self.names.find(fact.subject), self.names.find(fact.object)
         if subject < 0 or answer < 0:
             return []
-        found = [rows.at.get((subject, r), -1) for r in range(len(self.names.relations))]
-        return [row for row in found if row >= 0 and answer in rows.tails[row]]
+        of_subject = [rows.at.get((subject, r), -1) for r in range(len(self.names.relations))]
+        return [row for row in of_subject if row >= 0 and answer in rows.tails[row]]
 
     def sentences(self, base: FactBase) -> MentionExamples:
-        """The evidences with their objects in place, mentions of subject and object marked: what the token and linking
-        losses are trained on."""
+        """The evidences with their objects in place and the mentions of subject and object marked, for the token and
+        linking losses."""
         facts = list(base)
         texts, objects, owner = statements_of(base, facts, "evidences")
         statements = [
@@ -91,14 +91,14 @@ class FaE(MaskedLM):
 
     @torch.no_grad()
     def detect(self, statements: Sequence[str], batch_size: int = 256) -> list[Statement]:
-        """The statements with the mentions that the model itself finds in them; a [MASK] is always one.
+        """The statements with the mentions that the model detects in them; a [MASK] is always one.
 
         Raises ValueError unless every statement has exactly one [MASK] and is no longer than the model's `limit`.
         """
         for text in statements:
             if text.count(MASK) != 1:
                 raise ValueError(f"a statement needs {MASK} exactly once: {text!r}")
-        found = []
+        detected = []
         with evaluating(self):
             for i in range(0, len(statements), batch_size):
                 texts = list(statements[i : i + batch_size])
@@ -111,8 +111,8 @@ class FaE(MaskedLM):
                 for text, ids, offsets, row in zip(
                     texts, batch["input_ids"].tolist(), batch["offset_mapping"].tolist(), tags.tolist(), strict=True
                 ):
-                    found.append(Statement(text, self._mentions(ids, offsets, row), 0))
-        return found
+                    detected.append(Statement(text, self._mentions(ids, offsets, row), 0))
+        return detected
 
     def _mentions(self, ids: list[int], offsets: list[list[int]], tags: list[int]) -> tuple[tuple[int, int, int], ...]:
         spans: list[list[int]] = []
@@ -129,9 +129,9 @@ class FaE(MaskedLM):
         return tuple((start, stop, -1) for start, stop in spans)
 
     def read(self, statements: Sequence[str]) -> list[Statement]:
-        """The statements with their mentions: the longest names of entities that stand in them, or, where there is
-        none, what the model detects. Raises ValueError as `detect` does."""
-        found = self.detect(statements)
+        """The statements with their mentions: the longest entity names in them or, in a statement without any, those
+        that the model detects. Raises ValueError as `detect` does."""
+        read = self.detect(statements)
         for i, text in enumerate(statements):
             words = [word.span() for word in re.finditer(rf"{re.escape(MASK)}|\w+|[^\w\s]", text)]
             mentions, at = [], 0
@@ -145,21 +145,21 @@ class FaE(MaskedLM):
                 else:
                     at += 1
             if len(mentions) > 1:
-                found[i] = Statement(text, tuple(mentions), 0)
-        return found
+                read[i] = Statement(text, tuple(mentions), 0)
+        return read
 
     def answers(
         self, statements: Sequence[str], objects: Sequence[str] = (), k: int = 5
     ) -> list[list[tuple[str, float]]]:
-        """The k most probable entities for each statement, as (name, probability), best first. Mentions are
-        those that `read` finds; `objects` is not needed, as the object is one mask."""
+        """The k most probable entities for each statement, as (name, probability), best first. `read` finds the
+        mentions; `objects` is not needed, as an object is one mask."""
         examples = encode_mentions(self.tokenizer, self.read(statements), range(len(statements)), self.limit)
-        found: list[list[tuple[str, float]]] = [[] for _ in statements]
+        answers: list[list[tuple[str, float]]] = [[] for _ in statements]
         for positions, logits, _ in self.logits(examples):
             top, ids = logits.float().softmax(-1).topk(min(k, logits.shape[-1]))
             for position, values, entities in zip(positions.tolist(), top.tolist(), ids.tolist(), strict=True):
-                found[position] = [(self.names.entities[e], p) for e, p in zip(entities, values, strict=True)]
-        return found
+                answers[position] = [(self.names.entities[e], p) for e, p in zip(entities, values, strict=True)]
+        return answers
 
     def retrieved(self, statement: str) -> list[tuple[str, float]]:
         return [(str(row), row.weight) for row in explain(self, statement).rows]
@@ -170,8 +170,8 @@ class FaE(MaskedLM):
 
     def _texts(self) -> Texts:
         names = self.names
-        lists = lambda: json.dumps([list(names.entities), list(names.relations)])  # noqa: E731
-        return {**super()._texts(), "names": ((names,), lists)}
+        lists = [names.entities, names.relations]
+        return {**super()._texts(), "names": ((names,), lambda: json.dumps([list(each) for each in lists]))}
 
     def set_facts(self, facts: Iterable[Fact]) -> None:
         """Write the fact memory anew, **in place**: a row for each subject and relation of `facts`.

@@ -36,8 +36,8 @@ class Memory:
         """(..., d) for rows (...): the mean of a row's tail entities, zero where there is none."""
         tails = self.tails[rows]  # (..., T)
         held = (tails >= 0).unsqueeze(-1)
-        found = embedding(tails.clamp(min=0), self.entities) * held  # (..., T, d)
-        return found.sum(-2) / held.sum(-2).clamp(min=1)
+        values = embedding(tails.clamp(min=0), self.entities) * held  # (..., T, d)
+        return values.sum(-2) / held.sum(-2).clamp(min=1)
 
 
 def spans_of(hidden: Tensor, mentions: Tensor) -> Tensor:
@@ -88,13 +88,13 @@ class EntityMemory(nn.Module):
             scores = h @ memory.entities.T  # (M, N)
             if memory.entity_weight is not None:
                 scores = scores + memory.entity_weight
-            found, ids = scores.softmax(-1) @ memory.entities, None
+            attended, ids = scores.softmax(-1) @ memory.entities, None
         else:
             ids = largest(h, lambda h, i, j: h @ memory.entities[i:j].T, len(memory.entities), top)
             near = embedding(ids, memory.entities)  # (M, top, d)
             scores = torch.einsum("md,mkd->mk", h, near)
-            found = torch.einsum("mk,mkd->md", scores.softmax(-1), near)
-        added = self.back(found)  # (M, H)
+            attended = torch.einsum("mk,mkd->md", scores.softmax(-1), near)
+        added = self.back(attended)  # (M, H)
         at = (mentions[:, 0], mentions[:, 1])
         before = hidden[at]
         after = torch.where(added.any(-1, keepdim=True), self.LayerNorm(before + added), before)

@@ -1,7 +1,6 @@
-"""Statements with their mentions: which tokens name an entity, and which; the object is one [MASK], however long.
+"""Statements with their mentions: which tokens name which entity. The object is one [MASK], however long it is.
 
-Mentions come from the fact base itself (the subject of an evidence stands in it literally), or, in text, from
-annotations (`annotations`).
+Mentions come from the fact base itself, as the subject of an evidence stands in it literally.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from ..models.statements import Batch, Examples
 
 
 class Mentions(NamedTuple):
-    """Where the mentions of a batch stand: what FaE takes in the place of the slots of a plain masked LM."""
+    """The mentions of a batch; a FaE takes them where a plain masked LM takes slots."""
 
     spans: Tensor  # (M, 3): statement, first token, last token
     asked: Tensor  # (K,) positions in `spans` of the masked mentions to answer
@@ -169,9 +168,9 @@ def encode_mentions(tokenizer, statements: Sequence[Statement], owner: Sequence[
 def place(text: str, name: str) -> tuple[int, int] | None:
     """The characters of `name` in `text`, as whole words and without regard to case, outside [MASK]; None if absent."""
     mask = text.find(MASK)
-    for found in re.finditer(rf"(?<!\w){re.escape(name.strip())}(?!\w)", text, re.IGNORECASE) if name.strip() else ():
-        if mask < 0 or found.end() <= mask or found.start() >= mask + len(MASK):
-            return found.span()
+    for match in re.finditer(rf"(?<!\w){re.escape(name.strip())}(?!\w)", text, re.IGNORECASE) if name.strip() else ():
+        if mask < 0 or match.end() <= mask or match.start() >= mask + len(MASK):
+            return match.span()
     return None
 
 
@@ -182,16 +181,16 @@ def masked_statement(text: str, subject: str, entity: int, answer: int, rows: Se
     """
     mask = text.index(MASK)
     mentions = [(mask, mask + len(MASK), answer)]
-    if found := place(text, subject):
-        mentions.append((*found, entity))
-    return Statement(text, tuple(sorted(mentions)), answer, tuple(rows) if found else ())
+    if span := place(text, subject):
+        mentions.append((*span, entity))
+    return Statement(text, tuple(sorted(mentions)), answer, tuple(rows) if span else ())
 
 
 def whole_statement(text: str, subject: str, entity: int, object: str, answer: int) -> Statement:
     """The same with its object in place: nothing is asked."""
     mask = text.index(MASK)
     mentions = [(mask, mask + len(object), answer)]
-    if found := place(text, subject):
-        shift = len(object) - len(MASK) if found[0] > mask else 0
-        mentions.append((found[0] + shift, found[1] + shift, entity))
+    if span := place(text, subject):
+        shift = len(object) - len(MASK) if span[0] > mask else 0
+        mentions.append((span[0] + shift, span[1] + shift, entity))
     return Statement(text.replace(MASK, object), tuple(sorted(mentions)))
