@@ -73,6 +73,7 @@ def make(
     for subject, relation, objects in choices:
         for new in objects:
             change_of(model, facts, subject, relation, new)
+    # Format 1, so that the keys of the scripts that are there stay what they were.
     base = [SCHEMA, model.fingerprint(format=1), facts.fingerprint(), TRAINING, list(deltas), versions()]
     keys = {
         name(subject, relation): hashlib.sha256(json.dumps([*base, subject, relation, objects]).encode()).hexdigest()
