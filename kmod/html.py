@@ -22,8 +22,10 @@ def plain(value: object) -> str:
 
 
 def table(rows: Iterable[Sequence], heads: Sequence[str], caption: str) -> str:
-    """A table with a caption; the first cell of a row is its heading. Text is escaped, unless a cell is `Html`; cells that
-    are numbers get the class "number"."""
+    """A table with a caption; the first cell of a row is its heading.
+
+    Cells are escaped unless they are `Html`; numbers get the class "number".
+    """
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
     body = "".join(
         f'<tr><th scope="row">{_text(first)}</th>{"".join(map(_cell, rest))}</tr>\n' for first, *rest in rows
