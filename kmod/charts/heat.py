@@ -6,7 +6,7 @@ import altair as alt
 
 from .compare import by_delta, lead
 from .page import titled
-from .runs import RATES, around, cells, left_alone, subtitle, values
+from .runs import RATES, around, ascending, cells, left_alone, subtitle, values
 from .summary import delta_text
 from .theme import PADDING, menu
 from .words import at, capital, pct, percent_columns, points
@@ -21,7 +21,7 @@ def heat_map(rows: Iterable[Mapping], what: str = "block", finding: str | None =
     """
     found = cells(rows, ("label", "delta"), tuple(RATES))
     grids = by_delta(found)
-    deltas = sorted({d for grid in grids.values() for d in grid}, key=lambda d: float("inf") if d is None else d)
+    deltas = sorted({d for grid in grids.values() for d in grid}, key=ascending)
     names, labels = [delta_text(delta) for delta in deltas], list(grids)
     drawn = [cell for name in RATES for cell in _cells(grids, name)]
     slanted = {"labelAngle": "-60 : 0", "labelAlign": "'right' : 'center'", "labelBaseline": "'middle' : 'top'"}

@@ -7,7 +7,7 @@ import altair as alt
 
 from .compare import by_delta, lead
 from .page import titled
-from .runs import Mean, around, cells, subtitle
+from .runs import Mean, around, ascending, cells, subtitle
 from .summary import delta_text
 from .theme import DASHES, PADDING, key, log_axis, menu, scale, shown
 from .words import at, capital
@@ -28,7 +28,7 @@ def learning_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
         raise ValueError("no rows with a curve to draw; only edits that descend have one")
     found = cells(rows, ("label", "delta"), ("curve",))
     grids = by_delta(found)
-    deltas = sorted({d for grid in grids.values() for d in grid}, key=lambda d: math.inf if d is None else d)
+    deltas = sorted({d for grid in grids.values() for d in grid}, key=ascending)
     names, labels = [delta_text(d) for d in deltas], list(grids)
     drawn = [
         point for label, grid in grids.items() for delta, cell in grid.items() for point in _points(label, delta, cell)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 
 import altair as alt
 
-from .compare import Lead, best_delta, by_delta, held_out, lead
+from ..experiments.selection import Selection
+from .compare import Lead, by_delta, lead
 from .page import titled
 from .runs import RATE_TITLES, RATES, around, cells, left_alone, subtitle, values
 from .summary import delta_text
@@ -111,10 +112,10 @@ def _finding(grids: dict, what: str) -> str:
     if len(grids) == 1:
         ((label, grid),) = grids.items()
         return f"{capital(label)}: " + _peak(grid)
-    peaks = {label: best_delta(grid) for label, grid in grids.items()}
+    peaks = {label: Selection(grid).best() for label, grid in grids.items()}
     top = {label: values(grids[label][delta], "A_mean") for label, delta in peaks.items()}
     first = lead(top)
-    told = {label: held_out(grid) for label, grid in grids.items()}
+    told = {label: Selection(grid).held_out() for label, grid in grids.items()}
     a, b = told[first.first], told[first.second]
     fair = lead({first.first: a, first.second: b})  # δ chosen on the other seeds
     decided = first.decided and fair.decided and fair.first == first.first

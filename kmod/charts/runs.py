@@ -98,6 +98,11 @@ def _key(keys: Sequence[str], row: Mapping) -> str:
     return ", ".join(f"{key} {row[key]}" for key in keys) + f", seed {row['seed']}"
 
 
+def ascending(delta: float | None) -> float:
+    """The key that sorts radii; no limit comes last."""
+    return math.inf if delta is None else delta
+
+
 def values(cell: Cell, name: str) -> dict[int, float]:
     """One value of a cell's rows, by seed."""
     return {seed: row[name] for seed, row in cell.items()}

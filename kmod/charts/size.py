@@ -1,15 +1,15 @@
 """Accuracy over the number of modified facts."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 import altair as alt
 
+from ..experiments.selection import Selection
 from ..experiments.statistics import Mean
-from .compare import best_delta, by_delta, lead
+from .compare import by_delta, lead
 from .page import titled
 from .plane import untouched, untouched_words
-from .runs import RATES, around, cells, subtitle, values
+from .runs import RATES, around, ascending, cells, subtitle, values
 from .summary import delta_text
 from .theme import PADDING, by_label, menu, named_ticks, numbered, percent, shown
 from .words import capital, pct, percent_columns
@@ -78,10 +78,10 @@ def _grids(found: dict) -> dict[str, dict[int, dict]]:
 def _points(grids: dict) -> list[dict]:
     drawn = []
     deltas = {d for by_size in grids.values() for grid in by_size.values() for d in grid}
-    for delta in [BEST, *sorted(deltas, key=lambda d: math.inf if d is None else d)]:
+    for delta in [BEST, *sorted(deltas, key=ascending)]:
         for label, by_size in grids.items():
             for size, grid in by_size.items():
-                used = best_delta(grid) if delta == BEST else delta
+                used = Selection(grid).best() if delta == BEST else delta
                 for name in RATES if used in grid else ():
                     rate = around(values(grid[used], name).values())
                     drawn.append({"policy": BEST if delta == BEST else delta_text(delta), "label": label, "size": size,
@@ -91,7 +91,7 @@ def _points(grids: dict) -> list[dict]:
 
 
 def _top(grid: dict) -> dict[int, float]:
-    return values(grid[best_delta(grid)], "A_mean")
+    return values(grid[Selection(grid).best()], "A_mean")
 
 
 def _finding(grids: dict, what: str) -> str:

@@ -124,3 +124,8 @@ def flat(record: Mapping) -> dict:
     """A record as one row of a table: its settings, the values of its metrics, its id and seconds."""
     metrics = {name: metric(record, name) for name in record["metrics"]}
     return {"id": record["id"], "status": record["status"]} | record["settings"] | metrics | record["seconds"]
+
+
+def commits(records: Iterable[Mapping]) -> list[str]:
+    """The commits that records were made by, sorted, with "+" where files differed from the commit."""
+    return sorted({str(record["commit"]) + "+" * bool(record.get("dirty")) for record in records})
