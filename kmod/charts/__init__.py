@@ -27,16 +27,13 @@ from .retrieval import retrieval_chart
 from .runs import rows
 from .size import over_size
 from .slider import frontier, tradeoff
-from .summary import KEYS, METRICS, UNCONSTRAINED, delta_text, interval, summarise
 from .tables import Table, table
 from .theme import PALETTE, SHAPES, theme
+from .words import delta_text
 
 __all__ = [
-    "KEYS",
-    "METRICS",
     "PALETTE",
     "SHAPES",
-    "UNCONSTRAINED",
     "Table",
     "at_best",
     "change_by_part",
@@ -44,14 +41,12 @@ __all__ = [
     "delta_text",
     "frontier",
     "heat_map",
-    "interval",
     "learning_curves",
     "numbers",
     "over_size",
     "paper_and_ours",
     "retrieval_chart",
     "rows",
-    "summarise",
     "table",
     "theme",
     "titled",

@@ -8,8 +8,8 @@ import altair as alt
 from .compare import by_delta, lead
 from .page import titled
 from .runs import around, cells, subtitle
-from .theme import PADDING, PALETTE, SHAPES, key, menu, scale
-from .words import at, capital, pct
+from .theme import PADDING, PALETTE, SHAPES, SPREAD, key, menu, scale, tips
+from .words import at, capital, from_to, pct
 
 NORMS = {"l2": "ℓ2, length of the change", "linf": "ℓ∞, largest change of a parameter"}
 
@@ -42,16 +42,12 @@ def change_by_part(rows: Iterable[Mapping], finding: str | None = None) -> alt.L
         "mean:Q", title="norm of the change of the parameters", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5)
     )
     low = alt.X("low:Q", title="norm of the change of the parameters")
-    tips = [alt.Tooltip(f"{k}:N", title=t) for k, t in (("place", "where"), ("part", "component"), ("norm", "norm"))]
-    tips += [
-        alt.Tooltip(f"{k}:Q", title=t, format=".3~g") for k, t in (("mean", "mean"), ("low", "from"), ("high", "to"))
-    ]
+    tooltip = tips({"place": "where", "part": "component", "norm": "norm"}, SPREAD, ".3~g")
     layers = [
         base.mark_rule(strokeWidth=1, opacity=0.35).encode(x=x, x2=alt.datum(0), y=y, yOffset=offset, color=color),
         base.mark_rule(strokeWidth=3).encode(x=low, x2="high:Q", y=y, yOffset=offset, color=color, opacity=front),
         base.mark_point(filled=True, size=80)
-        .encode(x=x, y=y, yOffset=offset, color=color, shape=shape, tooltip=[*tips, alt.Tooltip("n:Q", title="seeds")],
-                opacity=front)
+        .encode(x=x, y=y, yOffset=offset, color=color, shape=shape, tooltip=tooltip, opacity=front)
         .add_params(legend),
     ]  # fmt: skip
     menus = menu("edit", "Edit", list(edits), start), menu("norm", "Norm", list(NORMS.values()), NORMS["l2"])
@@ -123,10 +119,9 @@ def _description(edit: str, drawn: list[dict]) -> str:
 
 def _numbers(drawn: list[dict]) -> list[dict]:
     out = []
-    for p, q in zip(drawn[::2], drawn[1::2], strict=True):  # ℓ2, ℓ∞
-        row = {"edit": p["edit"], "where": p["place"], "component": p["part"]}
-        for name, one in (("ℓ2", p), ("ℓ∞", q)):
-            around = f"{one['low']:.3g} to {one['high']:.3g}" if one["n"] > 1 else None
-            row |= {name: f"{one['mean']:.3g}", f"{name} from–to": around}
-        out.append(row | {"seeds": p["n"]})
+    for l2, linf in zip(drawn[::2], drawn[1::2], strict=True):
+        row = {"edit": l2["edit"], "where": l2["place"], "component": l2["part"]}
+        for name, point in (("ℓ2", l2), ("ℓ∞", linf)):
+            row |= {name: f"{point['mean']:.3g}", f"{name} from–to": from_to(point, "{:.3g}".format)}
+        out.append(row | {"seeds": l2["n"]})
     return out

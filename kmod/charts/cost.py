@@ -8,9 +8,9 @@ import altair as alt
 
 from .compare import lead
 from .page import titled
-from .runs import around, cells, subtitle
-from .theme import PADDING, PALETTE, log_axis, menu
-from .words import capital
+from .runs import around, cells, spread, subtitle
+from .theme import PADDING, PALETTE, log_axis, menu, tips
+from .words import capital, from_to
 
 KINDS = {"edit": "seconds to make an edit", "peak_bytes": "peak memory, GiB"}
 NOUNS = {"edit": "s", "peak_bytes": "GiB"}
@@ -32,19 +32,18 @@ def cost_chart(rows: Iterable[Mapping], finding: str | None = None) -> alt.Layer
         for label in order:
             cost = around(_costs(found[label], kind).values(), log=True)
             text = f"{_short(cost.value)} {NOUNS[kind]}"
-            drawn.append({"label": label, "kind": title, "mean": cost.value, "low": cost.low, "high": cost.high,
-                          "n": cost.n, "text": text})  # fmt: skip
+            drawn.append({"label": label, "kind": title} | spread(cost) | {"text": text})
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.kind == kind")
     log = alt.Scale(type="log", nice=True, padding=12)
     axis = log_axis()
     y = alt.Y("label:N", sort=order, title=None, scale=alt.Scale(domain=order),
               axis=alt.Axis(labelLimit=alt.expr("width < 420 ? 140 : 260"), grid=True))  # fmt: skip
     x, low = (alt.X(f"{name}:Q", title="cost (log scale)", scale=log, axis=axis) for name in ("mean", "low"))
-    tips = [alt.Tooltip("label:N", title="method"), alt.Tooltip("text:N", title="mean")]
+    tooltip = tips({"label": "method", "text": "mean"}, count="runs")
     layers = [
         base.mark_rule(strokeWidth=4, opacity=0.45, color=PALETTE[0]).encode(x=low, x2="high:Q", y=y),
         base.mark_point(filled=True, size=90, color=PALETTE[0], opacity=1)
-        .encode(x=x, y=y, tooltip=[*tips, alt.Tooltip("n:Q", title="runs")]),
+        .encode(x=x, y=y, tooltip=tooltip),
         base.mark_text(dy=-11, fontSize=11).encode(x=x, y=y, text="text:N"),
     ]  # fmt: skip
     pick = menu("kind", "Cost", list(KINDS.values()), start=KINDS["edit"])
@@ -89,8 +88,7 @@ def _numbers(drawn: list[dict]) -> list[dict]:
     out = []
     for s, m in zip(drawn[:half], drawn[half:], strict=True):
         row = {"method": s["label"]}
-        for name, one in (("seconds", s), ("GiB", m)):
-            around = f"{_short(one['low'])} to {_short(one['high'])}" if one["n"] > 1 else None
-            row |= {name: _short(one["mean"]), f"{name} from–to": around}
+        for name, point in (("seconds", s), ("GiB", m)):
+            row |= {name: _short(point["mean"]), f"{name} from–to": from_to(point, _short)}
         out.append(row | {"runs": s["n"]})
     return out

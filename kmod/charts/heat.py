@@ -6,12 +6,9 @@ import altair as alt
 
 from .compare import by_delta, lead
 from .page import titled
-from .runs import RATES, around, ascending, cells, left_alone, subtitle, values
-from .summary import delta_text
-from .theme import PADDING, menu
-from .words import at, capital, pct, percent_columns, points
-
-MENU = {"A_mean": "Ā", "A_M": "A_M, new facts", "A_FS": "A_F∖S, the others"}
+from .runs import RATE_MENU, RATES, around, ascending, cells, left_alone, spread, subtitle, values
+from .theme import PADDING, SPREAD, menu, tips
+from .words import at, capital, delta_text, pct, percent_columns, points
 
 
 def heat_map(rows: Iterable[Mapping], what: str = "block", finding: str | None = None) -> alt.LayerChart:
@@ -35,21 +32,14 @@ def heat_map(rows: Iterable[Mapping], what: str = "block", finding: str | None =
     )
     y = alt.Y("label:N", sort=labels, scale=alt.Scale(domain=labels, padding=0.06), title=None,
               axis=alt.Axis(labelLimit=130, grid=False))  # fmt: skip
-    pick = menu("metric", "Accuracy", list(MENU.values()), start=MENU["A_mean"])
+    pick = menu("metric", "Accuracy", list(RATE_MENU.values()), start=RATE_MENU["A_mean"])
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.metric == metric").encode(x=x, y=y)
     shade = alt.Scale(scheme="cividis", domain=[0, 1])
-    tips = [
-        alt.Tooltip("label:N", title=what),
-        alt.Tooltip("delta:N", title="δ"),
-        alt.Tooltip("metric:N", title="metric"),
-    ]
-    tips += [
-        alt.Tooltip(f"{k}:Q", title=t, format=".1%") for k, t in (("mean", "mean"), ("low", "from"), ("high", "to"))
-    ]
+    tooltip = tips({"label": what, "delta": "δ", "metric": "metric"}, SPREAD)
     text = "(datum.best ? '★' : '') + format(100 * datum.mean, width < 480 ? '.0f' : '.1f')"
     layers = [
         base.mark_rect().encode(color=alt.Color("shade:Q", scale=shade, legend=None),
-                                tooltip=[*tips, alt.Tooltip("n:Q", title="seeds")]),
+                                tooltip=tooltip),
         base.transform_filter("datum.best").mark_rect(fill=None, stroke="currentColor", strokeWidth=3),
         base.transform_calculate(text=text).mark_text(fontSize=alt.expr("width < 480 ? 11 : 13")).encode(
             text="text:N",
@@ -71,8 +61,7 @@ def _cells(grids: dict, name: str) -> list[dict]:
     for label, grid in grids.items():
         for delta, cell in grid.items():
             rate = around(values(cell, name).values())
-            drawn.append({"label": label, "delta": delta_text(delta), "metric": MENU[name], "mean": rate.value,
-                          "low": rate.low, "high": rate.high, "n": rate.n})  # fmt: skip
+            drawn.append({"label": label, "delta": delta_text(delta), "metric": RATE_MENU[name]} | spread(rate))
     means = [cell["mean"] for cell in drawn]
     low, high = min(means), max(means)
     for cell in drawn:

@@ -8,9 +8,8 @@ import altair as alt
 from .compare import by_delta, lead
 from .page import titled
 from .runs import Mean, around, ascending, cells, subtitle
-from .summary import delta_text
-from .theme import DASHES, PADDING, key, log_axis, menu, scale, shown
-from .words import at, capital
+from .theme import DASHES, PADDING, key, log_axis, menu, scale, shown, tips
+from .words import at, capital, delta_text, from_to
 
 LOSS = "loss on the new facts, nats (log scale)"
 # From blue over grey to orange: ordered, and each stands out from the light page and from the dark one.
@@ -47,13 +46,12 @@ def learning_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     y = alt.Y("loss:Q", title=LOSS, scale=log, axis=axis)
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.label == label")
     marks = alt.Chart(alt.Data(values=ends)).transform_filter("datum.label == label")
-    tips = [alt.Tooltip("delta:N", title="δ"), alt.Tooltip("step:Q", title="step")]
-    tips += [alt.Tooltip("loss:Q", title="loss", format=".3~g"), alt.Tooltip("n:Q", title="seeds")]
+    tooltip = tips({"delta": "δ", "step:Q": "step"}, {"loss": "loss"}, ".3~g")
     layers = [
         base.mark_area().encode(x=x, y=alt.Y("low:Q", title=LOSS, scale=log, axis=axis), y2="high:Q", color=color,
                                 opacity=shown(front, 0.12, 0.02)),
         base.mark_line(strokeWidth=2).encode(x=x, y=y, color=color, strokeDash=dash, opacity=shown(front)),
-        base.mark_point(filled=True, size=24).encode(x=x, y=y, color=color, tooltip=tips, opacity=shown(front))
+        base.mark_point(filled=True, size=24).encode(x=x, y=y, color=color, tooltip=tooltip, opacity=shown(front))
         .add_params(legend),
         marks.mark_text(align="left", dx=7, fontSize=11).encode(
             x=x, y=alt.Y("place:Q", title=LOSS, scale=log, axis=axis), text="delta:N", opacity=shown(front)),
@@ -156,7 +154,7 @@ def _description(ends: list[dict]) -> str:
 def _numbers(ends: list[dict], what: str) -> list[dict]:
     return [
         {what: e["label"], "δ": e["delta"], "first loss": f"{e['start']:.3g}", "last loss": f"{e['loss']:.3g}",
-         "last from–to": f"{e['low']:.3g} to {e['high']:.3g}" if e["n"] > 1 else None, "last step": e["step"],
+         "last from–to": from_to(e, "{:.3g}".format), "last step": e["step"],
          "seeds": e["n"]}
         for e in ends
     ]  # fmt: skip

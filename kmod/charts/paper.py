@@ -7,7 +7,7 @@ import altair as alt
 from .page import titled
 from .runs import Mean, around
 from .theme import PADDING, PALETTE, percent
-from .words import pct
+from .words import from_to, pct
 
 TAGS = ("sure", "recalled")
 
@@ -131,8 +131,7 @@ def _numbers(rows: Sequence[Mapping]) -> list[dict]:
     out = []
     for row in rows:
         ours = around(row["ours"])
-        interval = f"{100 * ours.low:.1f} to {100 * ours.high:.1f}" if ours.n > 1 else None
         side = _side(ours, row["paper"]) if row["paper"] is not None else None
         out.append({"what": row["what"], "paper, %": _text(row), "ours, %": f"{100 * ours.value:.1f}",
-                    "95 % interval": interval, "seeds": ours.n, "ours is": side})  # fmt: skip
+                    "95 % interval": from_to(vars(ours)), "seeds": ours.n, "ours is": side})  # fmt: skip
     return out

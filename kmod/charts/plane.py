@@ -1,6 +1,5 @@
 """Trade-off curves: what is learned against what is kept, over δ, beside Ā over δ; brushing one lights up the other."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 import altair as alt
@@ -8,10 +7,9 @@ import altair as alt
 from ..experiments.selection import Selection
 from .compare import Lead, by_delta, lead
 from .page import titled
-from .runs import RATE_TITLES, RATES, around, cells, left_alone, subtitle, values
-from .summary import delta_text
-from .theme import PADDING, by_label, delta_axis, menu, numbered, percent, shown, unique
-from .words import at, capital, pct, percent_columns, points
+from .runs import RATE_TITLES, RATES, around, cells, left_alone, places, subtitle, values
+from .theme import PADDING, by_label, delta_axis, menu, numbered, percent, shown, tips, unique
+from .words import at, capital, delta_text, pct, percent_columns, points
 
 
 def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str | None = None) -> alt.ConcatChart:
@@ -36,9 +34,7 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     picked = menu("picked", "δ", ["all", *radii], start="all")
     chosen = area & span & (legend & f"({named}) && (picked == 'all' || picked == datum.delta)")
     base = alt.Chart(alt.Data(values=drawn))
-    tips = [alt.Tooltip("label:N", title=what), alt.Tooltip("delta:N", title="δ")]
-    tips += [alt.Tooltip(f"{name}:Q", title=title, format=".1%") for name, title in RATES.items()]
-    tips += [alt.Tooltip("n:Q", title="seeds")]
+    tooltip = tips({"label": what, "delta": "δ"}, RATES)
 
     def panel(x, y, whiskers, *selections, below=()):
         inner = (
@@ -46,7 +42,7 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
             .transform_calculate(line=numbered(labels))
             .mark_line(strokeWidth=2)
         )
-        dots = base.mark_point(filled=True, size=70).encode(x=x, y=y, **marks, tooltip=tips, opacity=shown(chosen))
+        dots = base.mark_point(filled=True, size=70).encode(x=x, y=y, **marks, tooltip=tooltip, opacity=shown(chosen))
         return alt.layer(
             *below,
             inner.encode(x=x, y=y, order="at:Q", opacity=shown(group, 0.75, 0.1), **style),
@@ -93,13 +89,11 @@ def untouched_words(found: dict) -> str:
 
 
 def _points(grids: dict) -> list[dict]:
-    deltas = sorted({delta for grid in grids.values() for delta in grid if delta is not None})
-    span = math.log(deltas[-1] / deltas[0]) if deltas else 0.0
-    beyond = deltas[-1] * math.exp(max(0.22 * span, 0.7)) if deltas else 1.0
+    radius = places({delta for grid in grids.values() for delta in grid})
     drawn = []
     for label, grid in grids.items():
         for i, (delta, cell) in enumerate(grid.items()):
-            point = {"label": label, "at": i, "delta": delta_text(delta), "radius": beyond if delta is None else delta}
+            point = {"label": label, "at": i, "delta": delta_text(delta), "radius": radius[delta]}
             point |= {"unconstrained": delta is None, "n": len(cell)}
             for name in RATES:
                 rate = around(values(cell, name).values())

@@ -12,11 +12,12 @@ from dataclasses import fields
 from ..experiments import records as _records
 from ..experiments.settings import Setting
 from ..experiments.statistics import Mean, mean
-from .summary import delta_text
+from .words import delta_text
 
 NORMS = {"Linf": "ℓ∞", "L2": "ℓ2", "Fisher": "Fisher", None: "no limit"}
 SETTINGS = [field.name for field in fields(Setting)]
 RATES = {"A_mean": "Ā", "A_M": "A_M", "A_FS": "A_F∖S"}  # what a drop-down offers, the trade-off first
+RATE_MENU = {"A_mean": "Ā", "A_M": "A_M, new facts", "A_FS": "A_F∖S, the others"}
 RATE_TITLES = {
     "A_mean": "Ā, mean of the two accuracies",
     "A_M": "new facts learned (A_M)",
@@ -78,8 +79,10 @@ def cells(rows: Iterable[Mapping], keys: Sequence[str], need: Sequence[str]) -> 
                 f"row {i} ({row.get('label', 'no label')}) lacks {', '.join(missing)}; leave such rows out"
             )
         for name in need:
-            if name in RATES and not 0 <= row[name] <= 1:  # also catches nan
+            if name.startswith("A_") and not 0 <= row[name] <= 1:  # also catches nan
                 raise ValueError(f"row {i}: {name} is {row[name]!r}, not a fraction between 0 and 1")
+        if "delta" in keys and row["delta"] is not None and not 0 < row["delta"] < math.inf:
+            raise ValueError(f"row {i}: delta is {row['delta']!r}; give a positive number, or None for no limit")
         cell = found.setdefault(tuple(row[key] for key in keys), {})
         for other in list(cell.values())[:1]:
             differ = [name for name in SETTINGS if name != "seed" and row.get(name) != other.get(name)]
@@ -119,6 +122,18 @@ def around(numbers: Iterable[float], log: bool = False, rate: bool = True) -> Me
     if log:
         return Mean(math.exp(found.value), math.exp(low), math.exp(high), found.n)
     return Mean(found.value, max(0.0, low), min(1.0, high), found.n) if rate else Mean(found.value, low, high, found.n)
+
+
+def spread(average: Mean) -> dict:
+    """A mean and its interval as fields of a drawn point."""
+    return {"mean": average.value, "low": average.low, "high": average.high, "n": average.n}
+
+
+def places(deltas: Iterable[float | None]) -> dict[float | None, float]:
+    """Where radii stand on a log axis: no limit beyond the largest radius."""
+    finite = sorted({delta for delta in deltas if delta is not None})
+    span = math.log(finite[-1] / finite[0]) if finite else 0.0
+    return {delta: delta for delta in finite} | {None: finite[-1] * math.exp(max(0.22 * span, 0.7)) if finite else 1.0}
 
 
 def left_alone(found: Mapping[tuple, Cell]) -> float | None:

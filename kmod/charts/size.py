@@ -9,12 +9,10 @@ from ..experiments.statistics import Mean
 from .compare import by_delta, lead
 from .page import titled
 from .plane import untouched, untouched_words
-from .runs import RATES, around, ascending, cells, subtitle, values
-from .summary import delta_text
-from .theme import PADDING, by_label, menu, named_ticks, numbered, percent, shown
-from .words import capital, pct, percent_columns
+from .runs import RATE_MENU, RATES, around, ascending, cells, spread, subtitle, values
+from .theme import PADDING, SPREAD, by_label, menu, named_ticks, numbered, percent, shown, tips
+from .words import capital, delta_text, pct, percent_columns
 
-MENU = {"A_mean": "Ā", "A_M": "A_M, new facts", "A_FS": "A_F∖S, the others"}
 BEST = "best by Ā"
 
 
@@ -39,12 +37,9 @@ def over_size(rows: Iterable[Mapping], what: str = "block", finding: str | None 
         "size:Q", title="|M|, modified facts (log scale)", axis=named_ticks(sizes, list(map(str, sizes))), scale=log
     )
     y, low = percent(alt.Y, "mean", "accuracy", None), percent(alt.Y, "low", "accuracy", None)
-    tips = [alt.Tooltip("label:N", title=what), alt.Tooltip("size:Q", title="|M|"), alt.Tooltip("delta:N", title="δ")]
-    tips += [
-        alt.Tooltip(f"{k}:Q", title=t, format=".1%") for k, t in (("mean", "mean"), ("low", "from"), ("high", "to"))
-    ]
+    tooltip = tips({"label": what, "size:Q": "|M|", "delta": "δ"}, SPREAD)
     layers = [
-        *(line.transform_filter(f"metric == '{MENU['A_mean']}'") for line in untouched(found, "accuracy")),
+        *(line.transform_filter(f"metric == '{RATE_MENU['A_mean']}'") for line in untouched(found, "accuracy")),
         base.transform_calculate(line=numbered(labels))
         .mark_line(strokeWidth=2)
         .encode(x=x, y=y, opacity=shown(front), **style),
@@ -52,11 +47,11 @@ def over_size(rows: Iterable[Mapping], what: str = "block", finding: str | None 
             x=x, y=low, y2="high:Q", color=marks["color"], opacity=shown(front, 0.6, 0.08)
         ),
         base.mark_point(filled=True, size=80)
-        .encode(x=x, y=y, **marks, tooltip=[*tips, alt.Tooltip("n:Q", title="seeds")], opacity=shown(front))
+        .encode(x=x, y=y, **marks, tooltip=tooltip, opacity=shown(front))
         .add_params(legend),
     ]
     menus = [
-        menu("metric", "Accuracy", list(MENU.values()), start=MENU["A_mean"]),
+        menu("metric", "Accuracy", list(RATE_MENU.values()), start=RATE_MENU["A_mean"]),
         menu("policy", "δ", policies, start=policies[0]),
         menu("highlight", capital(what), ["all", *labels], start="all"),
     ]
@@ -85,8 +80,7 @@ def _points(grids: dict) -> list[dict]:
                 for name in RATES if used in grid else ():
                     rate = around(values(grid[used], name).values())
                     drawn.append({"policy": BEST if delta == BEST else delta_text(delta), "label": label, "size": size,
-                                  "delta": delta_text(used), "metric": MENU[name], "mean": rate.value, "low": rate.low,
-                                  "high": rate.high, "n": rate.n})  # fmt: skip
+                                  "delta": delta_text(used), "metric": RATE_MENU[name]} | spread(rate))  # fmt: skip
     return drawn
 
 
@@ -127,14 +121,14 @@ def _description(drawn: list[dict]) -> str:
     told = [
         f"{p['label']}, |M| {p['size']}: {pct(p['mean'])} at δ {p['delta']}."
         for p in drawn
-        if p["policy"] == BEST and p["metric"] == MENU["A_mean"]
+        if p["policy"] == BEST and p["metric"] == RATE_MENU["A_mean"]
     ]
     return f"Accuracy over the number of modified facts. Mean accuracy Ā at its best δ: {' '.join(told)}"
 
 
 def _numbers(drawn: list[dict], what: str) -> list[dict]:
     table: dict[tuple, dict] = {}
-    titles = {MENU[name]: title for name, title in RATES.items()}
+    titles = {RATE_MENU[name]: title for name, title in RATES.items()}
     best = {(p["label"], p["size"], p["delta"]) for p in drawn if p["policy"] == BEST}
     for p in drawn:
         key = p["label"], p["size"], p["delta"]

@@ -1,7 +1,7 @@
 """The look of every chart: colours, shapes and dashes, and the scales, axes, legends and menus that charts share."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import altair as alt
 
@@ -11,6 +11,7 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 DASHES = ([1, 0], [7, 3], [2, 2], [10, 3, 2, 3], [5, 5], [12, 4], [1, 3], [8, 2, 2, 2, 2, 2])
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 STATIC_WIDTH = 600  # pixels; the drawing shown where no JavaScript runs, scaled down to the page
+SPREAD = {"mean": "mean", "low": "from", "high": "to"}  # fields of a mean with its interval → titles in a tooltip
 PADDING = {"top": 8, "left": 4, "right": 4, "bottom": 4}
 
 
@@ -113,6 +114,15 @@ def log_axis(**how) -> alt.Axis:
     return alt.Axis(
         values=ticks, labelExpr="format(datum.value, ',.6~g')", labelOverlap="greedy", labelSeparation=7, **how
     )
+
+
+def tips(
+    texts: Mapping[str, str], numbers: Mapping[str, str] | None = None, form: str = ".1%", count: str = "seeds"
+) -> list[alt.Tooltip]:
+    """Tooltips: fields → titles of texts and of numbers in the format `form`; the field `n` last, titled `count`."""
+    out = [alt.Tooltip(field if ":" in field else f"{field}:N", title=title) for field, title in texts.items()]
+    out += [alt.Tooltip(f"{field}:Q", title=title, format=form) for field, title in (numbers or {}).items()]
+    return [*out, alt.Tooltip("n:Q", title=count)]
 
 
 def menu(name: str, label: str, options: list[str], start: str) -> alt.Parameter:
