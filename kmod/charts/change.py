@@ -73,10 +73,10 @@ def _points(edit: str, cell: dict) -> list[dict]:
     for name in dict.fromkeys(name for row in cell.values() for name in row["norms"]):
         place, part = _split(name)
         for norm, title in NORMS.items():
-            found = around((row["norms"][name][norm] for row in cell.values() if name in row["norms"]), rate=False)
-            low, mean, high = (float(f"{v:.4g}") for v in (max(0, found.low), found.value, found.high))
+            average = around((row["norms"][name][norm] for row in cell.values() if name in row["norms"]), rate=False)
+            low, mean, high = (float(f"{v:.4g}") for v in (max(0, average.low), average.value, average.high))
             drawn.append({"edit": edit, "place": place, "part": part, "norm": title, "mean": mean, "low": low,
-                          "high": high, "n": found.n})  # fmt: skip
+                          "high": high, "n": average.n})  # fmt: skip
     return drawn
 
 
@@ -92,29 +92,29 @@ def _shares(cell: dict, which: int) -> dict[str, dict[int, float]]:
 
 
 def _finding(edit: str, cell: dict) -> str:
-    told = []
+    leaders = []
     for which, noun in ((1, "component"), (0, "block")):
         top = lead(_shares(cell, which))
         if top.second is None:
             continue
         if top.decided:
-            told.append(f"{top.first} {pct(top.value)}")
+            leaders.append(f"{top.first} {pct(top.value)}")
         else:
             why = "one seed cannot tell" if top.why_not.startswith("one") else "too close to call"
-            told.append(
+            leaders.append(
                 f"which {noun} moves most is undecided ({top.first} {pct(top.value)}, {top.second} next; {why})"
             )
-    if not told:
+    if not leaders:
         total = fmean(sum(n["l2"] ** 2 for n in row["norms"].values()) ** 0.5 for row in cell.values())
         return f"{capital(edit)}: all of the change, {total:.3g} long, is in {next(iter(_shares(cell, 0)))}"
-    return f"{capital(edit)}, share of the squared ℓ2 change: {'; '.join(told)}"
+    return f"{capital(edit)}, share of the squared ℓ2 change: {'; '.join(leaders)}"
 
 
 def _description(edit: str, drawn: list[dict]) -> str:
-    told = [
+    sentences = [
         f"{p['place']}, {p['part']}: {p['mean']:.3g}." for p in drawn if p["edit"] == edit and p["norm"] == NORMS["l2"]
     ]
-    return f"How far the parameters moved, by block and component. {capital(edit)}, ℓ2: {' '.join(told)}"
+    return f"How far the parameters moved, by block and component. {capital(edit)}, ℓ2: {' '.join(sentences)}"
 
 
 def _numbers(drawn: list[dict]) -> list[dict]:

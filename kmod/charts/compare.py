@@ -44,11 +44,11 @@ def lead(options: Mapping[object, Mapping[int, float]]) -> Lead:
     return Lead(first, value, order[1], difference(a, b) if a.keys() & b.keys() else None)
 
 
-def by_delta(found: Mapping[tuple, Cell]) -> dict[object, dict[float | None, Cell]]:
+def by_delta(groups: Mapping[tuple, Cell]) -> dict[object, dict[float | None, Cell]]:
     """Cells keyed by (group, δ) as {group: {δ: cell}}, δ ascending and no limit last."""
-    grids: dict[object, dict[float | None, Cell]] = {group: {} for group, _ in found}
-    for group, delta in sorted(found, key=lambda key: ascending(key[1])):
-        grids[group][delta] = found[group, delta]
+    grids: dict[object, dict[float | None, Cell]] = {group: {} for group, _ in groups}
+    for group, delta in sorted(groups, key=lambda key: ascending(key[1])):
+        grids[group][delta] = groups[group, delta]
     return grids
 
 

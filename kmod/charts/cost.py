@@ -22,15 +22,15 @@ def cost_chart(rows: Iterable[Mapping], finding: str | None = None) -> alt.Layer
     Points are geometric means over runs. A row needs `edit` (seconds) and `peak_bytes`; runs that differ in δ alone are
     one sweep and share their time. Raises ValueError as `runs.cells` does.
     """
-    found = {key[0]: cell for key, cell in cells(rows, ("label",), ("edit", "peak_bytes")).items()}
-    for label, cell in found.items():
+    by_label = {key[0]: cell for key, cell in cells(rows, ("label",), ("edit", "peak_bytes")).items()}
+    for label, cell in by_label.items():
         if any(row["edit"] <= 0 or row["peak_bytes"] <= 0 for row in cell.values()):
             raise ValueError(f"{label}: seconds and bytes must be positive")
-    order = sorted(found, key=lambda label: fmean(math.log(v) for v in _costs(found[label], "edit").values()))
+    order = sorted(by_label, key=lambda label: fmean(math.log(v) for v in _costs(by_label[label], "edit").values()))
     drawn = []
     for kind, title in KINDS.items():
         for label in order:
-            cost = around(_costs(found[label], kind).values(), log=True)
+            cost = around(_costs(by_label[label], kind).values(), log=True)
             text = f"{_short(cost.value)} {NOUNS[kind]}"
             drawn.append({"label": label, "kind": title} | spread(cost) | {"text": text})
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.kind == kind")
@@ -50,12 +50,12 @@ def cost_chart(rows: Iterable[Mapping], finding: str | None = None) -> alt.Layer
     chart = alt.layer(*layers).add_params(pick)
     chart = chart.properties(width="container", height=32 * len(order) + 10, padding=PADDING)
     devices = list(
-        dict.fromkeys(row["device"] for cell in found.values() for row in cell.values() if row.get("device"))
+        dict.fromkeys(row["device"] for cell in by_label.values() for row in cell.values() if row.get("device"))
     )
-    sub = subtitle({(label,): cell for label, cell in found.items()}, "Bars") + (
+    sub = subtitle({(label,): cell for label, cell in by_label.items()}, "Bars") + (
         f". On {' and '.join(devices)}" if devices else ""
     )
-    return titled(chart, finding or _finding(found, order), sub, _description(drawn), _numbers(drawn))
+    return titled(chart, finding or _finding(by_label, order), sub, _description(drawn), _numbers(drawn))
 
 
 def _costs(cell: dict, kind: str) -> dict[int, float]:
@@ -66,11 +66,11 @@ def _short(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def _finding(found: dict, order: list[str]) -> str:
-    seconds = {label: around(_costs(found[label], "edit").values(), log=True).value for label in order}
+def _finding(by_label: dict, order: list[str]) -> str:
+    seconds = {label: around(_costs(by_label[label], "edit").values(), log=True).value for label in order}
     if len(order) == 1:
         return f"{capital(order[0])} takes {_short(seconds[order[0]])} s an edit"
-    quick = lead({label: {s: -math.log(v) for s, v in _costs(found[label], "edit").items()} for label in order})
+    quick = lead({label: {s: -math.log(v) for s, v in _costs(by_label[label], "edit").items()} for label in order})
     ratio = seconds[order[-1]] / seconds[order[0]]
     spread = f"{order[-1]} takes {_short(ratio)} times as long ({_short(seconds[order[-1]])} s)"
     first = f"{order[0]}, {_short(seconds[order[0]])} s an edit"

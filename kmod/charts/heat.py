@@ -11,13 +11,13 @@ from .theme import PADDING, SPREAD, menu, tips
 from .words import at, capital, delta_text, pct, percent_columns, points
 
 
-def heat_map(rows: Iterable[Mapping], what: str = "block", finding: str | None = None) -> alt.LayerChart:
+def heat_map(rows: Iterable[Mapping], kind: str = "block", finding: str | None = None) -> alt.LayerChart:
     """Draw a cell a label and δ, with the mean over seeds in it, in percent; a menu switches Ā, A_M and A_F∖S.
 
-    The best cell has a star and a frame. `what` names what the labels are. Raises ValueError as `runs.cells` does.
+    The best cell has a star and a frame. `kind` names what the labels are. Raises ValueError as `runs.cells` does.
     """
-    found = cells(rows, ("label", "delta"), tuple(RATES))
-    grids = by_delta(found)
+    groups = cells(rows, ("label", "delta"), tuple(RATES))
+    grids = by_delta(groups)
     deltas = sorted({d for grid in grids.values() for d in grid}, key=ascending)
     names, labels = [delta_text(delta) for delta in deltas], list(grids)
     drawn = [cell for name in RATES for cell in _cells(grids, name)]
@@ -35,7 +35,7 @@ def heat_map(rows: Iterable[Mapping], what: str = "block", finding: str | None =
     pick = menu("metric", "Accuracy", list(RATE_MENU.values()), start=RATE_MENU["A_mean"])
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.metric == metric").encode(x=x, y=y)
     shade = alt.Scale(scheme="cividis", domain=[0, 1])
-    tooltip = tips({"label": what, "delta": "δ", "metric": "metric"}, SPREAD)
+    tooltip = tips({"label": kind, "delta": "δ", "metric": "metric"}, SPREAD)
     text = "(datum.best ? '★' : '') + format(100 * datum.mean, width < 480 ? '.0f' : '.1f')"
     layers = [
         base.mark_rect().encode(color=alt.Color("shade:Q", scale=shade, legend=None),
@@ -48,12 +48,12 @@ def heat_map(rows: Iterable[Mapping], what: str = "block", finding: str | None =
     ]  # fmt: skip
     chart = alt.layer(*layers).add_params(pick)
     chart = chart.properties(width="container", height=34 * len(labels) + 10, padding=PADDING)
-    alone = left_alone(found)
-    sub = subtitle(found, "Intervals in the table")
+    alone = left_alone(groups)
+    sub = subtitle(groups, "Intervals in the table")
     sub += "" if alone is None else f". Where nothing is learnt and nothing lost, Ā is {pct(alone)}"
     sub += ". Percent; ★ is the highest, the colour runs from the lowest cell to the highest"
-    sub += "; empty cells were not run" * (len(found) < len(labels) * len(deltas))
-    return titled(chart, finding or _finding(found, what), sub, _description(grids), _numbers(grids, what))
+    sub += "; empty cells were not run" * (len(groups) < len(labels) * len(deltas))
+    return titled(chart, finding or _finding(groups, kind), sub, _description(grids), _numbers(grids, kind))
 
 
 def _cells(grids: dict, name: str) -> list[dict]:
@@ -70,8 +70,8 @@ def _cells(grids: dict, name: str) -> list[dict]:
     return drawn
 
 
-def _finding(found: dict, what: str) -> str:
-    top = lead({key: values(cell, "A_mean") for key, cell in found.items()})
+def _finding(groups: dict, kind: str) -> str:
+    top = lead({key: values(cell, "A_mean") for key, cell in groups.items()})
     label, delta = top.first
     reached = f"{label} {at(delta)} reaches the highest Ā, {pct(top.value)}"
     if top.second is None:
@@ -80,22 +80,22 @@ def _finding(found: dict, what: str) -> str:
     ahead = f"{points(top.by.value)} ahead of {other}" if top.by else f"next is {other}"
     if top.decided:
         return f"{capital(reached)}, {ahead}"
-    return f"Undecided which {what} and δ are best: {reached}, {ahead}; {top.why_not}"
+    return f"Undecided which {kind} and δ are best: {reached}, {ahead}; {top.why_not}"
 
 
 def _description(grids: dict) -> str:
-    told = []
+    sentences = []
     for label, grid in grids.items():
         means = (f"δ {delta_text(d)} {pct(around(values(c, 'A_mean').values()).value)}" for d, c in grid.items())
-        told.append(f"{label}: {', '.join(means)}")
-    return f"A grid of groups by δ with the mean accuracy Ā in each cell. {'. '.join(told)}."
+        sentences.append(f"{label}: {', '.join(means)}")
+    return f"A grid of groups by δ with the mean accuracy Ā in each cell. {'. '.join(sentences)}."
 
 
-def _numbers(grids: dict, what: str) -> list[dict]:
+def _numbers(grids: dict, kind: str) -> list[dict]:
     out = []
     for label, grid in grids.items():
         for delta, cell in grid.items():
-            row = {what: label, "δ": delta_text(delta)}
+            row = {kind: label, "δ": delta_text(delta)}
             for name, title in RATES.items():
                 row |= percent_columns(around(values(cell, name).values()), title)
             out.append(row | {"seeds": len(cell)})

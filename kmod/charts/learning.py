@@ -16,17 +16,17 @@ LOSS = "loss on the new facts, nats (log scale)"
 RAMP = ((0x00, 0x72, 0xB2), (0x8A, 0x8A, 0x8A), (0xD5, 0x5E, 0x00))
 
 
-def learning_curves(rows: Iterable[Mapping], what: str = "block", finding: str | None = None) -> alt.LayerChart:
+def learning_curves(rows: Iterable[Mapping], kind: str = "block", finding: str | None = None) -> alt.LayerChart:
     """Draw the training loss over steps (log scale), a line a δ, geometric means over seeds with bands.
 
-    Menus switch the label and bring one δ forward; so does the legend. `what` names what the labels are. Raises
+    Menus switch the label and bring one δ forward; so does the legend. `kind` names what the labels are. Raises
     ValueError as `runs.cells` does, and if no row has a curve (retraining and datastores have none).
     """
     rows = [row for row in rows if row.get("curve")]
     if not rows:
         raise ValueError("no rows with a curve to draw; only edits that descend have one")
-    found = cells(rows, ("label", "delta"), ("curve",))
-    grids = by_delta(found)
+    groups = cells(rows, ("label", "delta"), ("curve",))
+    grids = by_delta(groups)
     deltas = sorted({d for grid in grids.values() for d in grid}, key=ascending)
     names, labels = [delta_text(d) for d in deltas], list(grids)
     drawn = [
@@ -57,11 +57,11 @@ def learning_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
             x=x, y=alt.Y("place:Q", title=LOSS, scale=log, axis=axis), text="delta:N", opacity=shown(front)),
     ]  # fmt: skip
     start = labels[0]
-    menus = menu("label", capital(what), labels, start), menu("highlight", "δ", ["all", *names], "all")
+    menus = menu("label", capital(kind), labels, start), menu("highlight", "δ", ["all", *names], "all")
     chart = alt.layer(*layers).add_params(*menus).properties(width="container", height=320, padding=PADDING)
-    sub = subtitle({key: cell for key, cell in found.items() if key[0] == start}, "Bands")
+    sub = subtitle({key: cell for key, cell in groups.items() if key[0] == start}, "Bands")
     sub += ". Geometric means, and intervals of the logarithm" * ("means of" in sub)
-    return titled(chart, finding or _finding(start, grids[start]), sub, _description(ends), _numbers(ends, what))
+    return titled(chart, finding or _finding(start, grids[start]), sub, _description(ends), _numbers(ends, kind))
 
 
 def _ticks(last: int) -> list[int]:
@@ -145,15 +145,15 @@ def _finding(label: str, grid: dict) -> str:
 
 
 def _description(ends: list[dict]) -> str:
-    told = [
+    sentences = [
         f"{e['label']}, δ {e['delta']}: from {e['start']:.3g} to {e['loss']:.3g} at step {e['step']}." for e in ends
     ]
-    return f"The loss on the new facts over optimiser steps. {' '.join(told)}"
+    return f"The loss on the new facts over optimiser steps. {' '.join(sentences)}"
 
 
-def _numbers(ends: list[dict], what: str) -> list[dict]:
+def _numbers(ends: list[dict], kind: str) -> list[dict]:
     return [
-        {what: e["label"], "δ": e["delta"], "first loss": f"{e['start']:.3g}", "last loss": f"{e['loss']:.3g}",
+        {kind: e["label"], "δ": e["delta"], "first loss": f"{e['start']:.3g}", "last loss": f"{e['loss']:.3g}",
          "last from–to": from_to(e, "{:.3g}".format), "last step": e["step"],
          "seeds": e["n"]}
         for e in ends

@@ -24,11 +24,11 @@ def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None 
     drawn = []
     for row in rows:
         ours = around(row["ours"])
-        told = {"what": row["what"], "ours": ours.value, "low": ours.low, "high": ours.high, "n": ours.n}
+        point = {"what": row["what"], "ours": ours.value, "low": ours.low, "high": ours.high, "n": ours.n}
         if row["paper"] is not None:
             mark = " (recalled)" if row["tag"] == "recalled" else ""
-            told |= {"paper": row["paper"], "paper_text": f"{100 * row['paper']:.1f} %{mark}"}
-        drawn.append(told)
+            point |= {"paper": row["paper"], "paper_text": f"{100 * row['paper']:.1f} %{mark}"}
+        drawn.append(point)
     names = [row["what"] for row in rows]
     base = alt.Chart(alt.Data(values=drawn))
     both = base.transform_filter("isValid(datum.paper)")
@@ -94,8 +94,8 @@ def _finding(rows: Sequence[Mapping]) -> str:
     sides = [_side(around(row["ours"]), row["paper"]) for row in known]
     if len(known) == 1:
         ((row, side),) = zip(known, sides, strict=True)
-        told = f"{row['what']}: ours {pct(around(row['ours']).value)}, the paper's {pct(row['paper'])}"
-        return told + (f"; ours is {side}" if side != "undecided" else "; undecided which is higher")
+        both = f"{row['what']}: ours {pct(around(row['ours']).value)}, the paper's {pct(row['paper'])}"
+        return both + (f"; ours is {side}" if side != "undecided" else "; undecided which is higher")
     counts = [f"{sides.count(side)} {side}" for side in ("above", "below", "undecided") if side in sides]
     return f"Of {len(known)} numbers of the paper, ours are: {', '.join(counts)}"
 
@@ -109,11 +109,11 @@ def _subtitle(rows: Sequence[Mapping], note: str) -> str:
         if counts[-1] > 1
         else "Ours: one seed each, so no intervals"
     )
-    told = [note, runs]
-    told += [f"{recalled} of the paper's numbers are recalled, not checked against its text"] if recalled else []
+    sentences = [note, runs]
+    sentences += [f"{recalled} of the paper's numbers are recalled, not checked against its text"] if recalled else []
     unknown = sum(row["paper"] is None for row in rows)
-    told += [f"of {unknown} the paper's number is not known"] if unknown else []
-    return ". ".join(text[0].upper() + text[1:] for text in told if text)
+    sentences += [f"of {unknown} the paper's number is not known"] if unknown else []
+    return ". ".join(text[0].upper() + text[1:] for text in sentences if text)
 
 
 def _text(row: Mapping) -> str:
@@ -123,8 +123,8 @@ def _text(row: Mapping) -> str:
 
 
 def _description(rows: Sequence[Mapping]) -> str:
-    told = [f"{row['what']}: ours {pct(around(row['ours']).value)}, paper {_text(row)}." for row in rows]
-    return f"Accuracies of the paper beside ours, in percent. {' '.join(told)}"
+    sentences = [f"{row['what']}: ours {pct(around(row['ours']).value)}, paper {_text(row)}." for row in rows]
+    return f"Accuracies of the paper beside ours, in percent. {' '.join(sentences)}"
 
 
 def _numbers(rows: Sequence[Mapping]) -> list[dict]:

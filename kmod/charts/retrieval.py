@@ -28,6 +28,6 @@ def retrieval_chart(explanation: Explanation) -> alt.Chart:
     )
     finding = f"{best} ({100 * p:.0f} %) with the fact memory, {alone} ({100 * q:.0f} %) without"
     sub = f"{explanation.statement}   λ = {explanation.lam:.2f}; the {len(drawn)} heaviest rows"
-    told = " ".join(f"{row['fact']}: {100 * row['weight']:.1f} %." for row in drawn)
+    sentences = " ".join(f"{row['fact']}: {100 * row['weight']:.1f} %." for row in drawn)
     numbers = [{"fact": row["fact"], "weight, %": f"{100 * row['weight']:.1f}"} for row in drawn]
-    return titled(chart, finding, sub, f"Weights of the facts retrieved. {told}", numbers)
+    return titled(chart, finding, sub, f"Weights of the facts retrieved. {sentences}", numbers)

@@ -7,7 +7,7 @@ hand need only what the chart draws: label, seed, delta, and A_M, A_FS, A_mean, 
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from ..experiments import records as _records
 from ..experiments.settings import Setting
@@ -71,7 +71,7 @@ def cells(rows: Iterable[Mapping], keys: Sequence[str], need: Sequence[str]) -> 
     Raises ValueError for no rows, a row without a key or one of the values `need` (rates have to be fractions), and for
     a group that mixes settings or holds a seed twice: it says in what the rows differ.
     """
-    found: dict[tuple, Cell] = {}
+    groups: dict[tuple, Cell] = {}
     for i, row in enumerate(rows):
         missing = [name for name in ("seed", *keys, *need) if name not in row or (name in need and row[name] is None)]
         if missing:
@@ -83,18 +83,18 @@ def cells(rows: Iterable[Mapping], keys: Sequence[str], need: Sequence[str]) -> 
                 raise ValueError(f"row {i}: {name} is {row[name]!r}, not a fraction between 0 and 1")
         if "delta" in keys and row["delta"] is not None and not 0 < row["delta"] < math.inf:
             raise ValueError(f"row {i}: delta is {row['delta']!r}; give a positive number, or None for no limit")
-        cell = found.setdefault(tuple(row[key] for key in keys), {})
+        cell = groups.setdefault(tuple(row[key] for key in keys), {})
         for other in list(cell.values())[:1]:
             differ = [name for name in SETTINGS if name != "seed" and row.get(name) != other.get(name)]
             if differ or row["seed"] in cell:
-                what = (
+                fault = (
                     f"differ in {', '.join(differ)}: choose one, or name it in `by`" if differ else "are one run twice"
                 )
-                raise ValueError(f"row {i}: rows of {_key(keys, row)} {what}")
+                raise ValueError(f"row {i}: rows of {_key(keys, row)} {fault}")
         cell[row["seed"]] = row
-    if not found:
+    if not groups:
         raise ValueError("no rows to draw")
-    return found
+    return groups
 
 
 def _key(keys: Sequence[str], row: Mapping) -> str:
@@ -117,11 +117,12 @@ def around(numbers: Iterable[float], log: bool = False, rate: bool = True) -> Me
     A `rate` is cut to 0..1; `log` takes the mean and the interval of the logarithm (for seconds, losses).
     """
     numbers = list(numbers)
-    found = mean(map(math.log, numbers) if log else numbers)
-    low, high = (found.low, found.high) if found.n > 1 else (found.value, found.value)
+    average = mean(map(math.log, numbers) if log else numbers)
+    if average.n == 1:
+        average = replace(average, low=average.value, high=average.value)
     if log:
-        return Mean(math.exp(found.value), math.exp(low), math.exp(high), found.n)
-    return Mean(found.value, max(0.0, low), min(1.0, high), found.n) if rate else Mean(found.value, low, high, found.n)
+        return Mean(*map(math.exp, (average.value, average.low, average.high)), average.n)
+    return replace(average, low=max(0.0, average.low), high=min(1.0, average.high)) if rate else average
 
 
 def spread(average: Mean) -> dict:
@@ -136,25 +137,24 @@ def places(deltas: Iterable[float | None]) -> dict[float | None, float]:
     return {delta: delta for delta in finite} | {None: finite[-1] * math.exp(max(0.22 * span, 0.7)) if finite else 1.0}
 
 
-def left_alone(found: Mapping[tuple, Cell]) -> float | None:
-    """Ā where no new fact is answered and no old one lost: half of A_F∖S before the edit, if all rows have the same to
-    2 points. None where the rows do not say, or differ."""
-    before = [row.get("A_FS_before") for cell in found.values() for row in cell.values()]
+def left_alone(groups: Mapping[tuple, Cell]) -> float | None:
+    """Ā of an edit that changes no answer: half of A_F∖S before the edit.
+
+    None if a row lacks that accuracy, or if the rows differ by more than 2 points.
+    """
+    before = [row.get("A_FS_before") for cell in groups.values() for row in cell.values()]
     if None in before or max(before) - min(before) > 0.02:
         return None
     return sum(before) / len(before) / 2
 
 
-def subtitle(found: Mapping[tuple, Cell], marks: str = "Whiskers") -> str:
-    """What was run, on how many facts and seeds, and what the intervals are, from the rows."""
-    first = [row for cell in found.values() for row in cell.values()]
-    told = [
-        _several([r["model"] for r in first if r.get("model")]),
-        _several([r["facts"] for r in first if r.get("facts")]),
-    ]
-    what = " on ".join(text for text in told if text)
-    sizes = sorted({row["n"] for row in first if row.get("n")})
-    counts = sorted({len(cell) for cell in found.values()})
+def subtitle(groups: Mapping[tuple, Cell], marks: str = "Whiskers") -> str:
+    """What was run, on how many facts and seeds, and what the intervals (drawn as `marks`) are, from the rows."""
+    all_rows = [row for cell in groups.values() for row in cell.values()]
+    names = [_several(row[name] for row in all_rows if row.get(name)) for name in ("model", "facts")]
+    where = " on ".join(filter(None, names))
+    sizes = sorted({row["n"] for row in all_rows if row.get("n")})
+    counts = sorted({len(cell) for cell in groups.values()})
     many = f"|M| = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") if sizes else ""
     if counts[-1] == 1:
         runs = "one seed each, so no intervals"
@@ -162,8 +162,8 @@ def subtitle(found: Mapping[tuple, Cell], marks: str = "Whiskers") -> str:
         n = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
         runs = f"means of n = {n} seeds. {marks} are 95 % t-intervals over the seeds"
         runs += "; one seed has none" if counts[0] == 1 else ""
-    told = ", ".join(filter(None, (what, many, runs)))
-    return told[0].upper() + told[1:] if not what else told
+    text = ", ".join(filter(None, (where, many, runs)))
+    return text if where else text[0].upper() + text[1:]
 
 
 def _several(names: Iterable[str]) -> str:
