@@ -58,7 +58,7 @@ def change_by_part(rows: Iterable[Mapping], finding: str | None = None) -> alt.L
 
 
 def _split(name: str) -> tuple[str, str]:
-    """("block 0", "mlp") of "block 0, mlp"; what stands outside the blocks has its own place."""
+    """Split "block 0, mlp" into ("block 0", "mlp"); a component outside the blocks gets a place of its own."""
     place, _, part = name.rpartition(", ")
     return place or "outside the blocks", part
 

@@ -6,7 +6,8 @@ from statistics import fmean
 
 from ..experiments.selection import Selection
 from ..experiments.statistics import Mean, difference
-from .runs import Cell, ascending, cells
+from .runs import RATES, Cell, around, ascending, cells, values
+from .words import delta_text, percent_columns
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,22 @@ def by_delta(groups: Mapping[tuple, Cell]) -> dict[object, dict[float | None, Ce
 def grids(rows: Iterable[Mapping], need: Sequence[str]) -> dict[str, dict[float | None, Cell]]:
     """Rows as {label: {δ: {seed: row}}}. Raises ValueError as `runs.cells` does."""
     return by_delta(cells(rows, ("label", "delta"), need))
+
+
+def rate_table(grids: Mapping[str, Mapping[float | None, Cell]], kind: str) -> list[dict]:
+    """The numbers of {label: {δ: cell}}: a row a label and δ, with the mean and interval of each rate. `kind` heads the
+    labels."""
+    return [
+        {kind: label, "δ": delta_text(delta)}
+        | {
+            column: text
+            for name, title in RATES.items()
+            for column, text in percent_columns(around(values(cell, name).values()), title).items()
+        }
+        | {"seeds": len(cell)}
+        for label, grid in grids.items()
+        for delta, cell in grid.items()
+    ]
 
 
 def at_best(rows: Iterable[Mapping]) -> list[Mapping]:

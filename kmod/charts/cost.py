@@ -19,8 +19,8 @@ NOUNS = {"edit": "s", "peak_bytes": "GiB"}
 def cost_chart(rows: Iterable[Mapping], finding: str | None = None) -> alt.LayerChart:
     """Draw what each label costs on a log scale, cheapest first: seconds of an edit, or peak memory (a menu).
 
-    Points are geometric means over runs. A row needs `edit` (seconds) and `peak_bytes`; runs that differ in δ alone are
-    one sweep and share their time. Raises ValueError as `runs.cells` does.
+    Points are geometric means over runs. A row needs `edit` (seconds) and `peak_bytes`. Runs that differ in δ alone are
+    one sweep; each has its share of the sweep's time. Raises ValueError as `runs.cells` does.
     """
     by_label = {key[0]: cell for key, cell in cells(rows, ("label",), ("edit", "peak_bytes")).items()}
     for label, cell in by_label.items():

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Mapping
 
 import altair as alt
 
-from .compare import by_delta, lead
+from .compare import by_delta, lead, rate_table
 from .page import titled
 from .runs import RATE_MENU, RATES, around, ascending, cells, left_alone, spread, subtitle, values
 from .theme import PADDING, SPREAD, menu, tips
-from .words import at, capital, delta_text, pct, percent_columns, points
+from .words import at, capital, delta_text, pct, points
 
 
 def heat_map(rows: Iterable[Mapping], kind: str = "block", finding: str | None = None) -> alt.LayerChart:
-    """Draw a cell a label and δ, with the mean over seeds in it, in percent; a menu switches Ā, A_M and A_F∖S.
+    """Draw a cell for each label and δ, with the mean over seeds, in percent; a menu switches Ā, A_M and A_F∖S.
 
     The best cell has a star and a frame. `kind` names what the labels are. Raises ValueError as `runs.cells` does.
     """
@@ -53,7 +53,7 @@ def heat_map(rows: Iterable[Mapping], kind: str = "block", finding: str | None =
     sub += "" if alone is None else f". Where nothing is learnt and nothing lost, Ā is {pct(alone)}"
     sub += ". Percent; ★ is the highest, the colour runs from the lowest cell to the highest"
     sub += "; empty cells were not run" * (len(groups) < len(labels) * len(deltas))
-    return titled(chart, finding or _finding(groups, kind), sub, _description(grids), _numbers(grids, kind))
+    return titled(chart, finding or _finding(groups, kind), sub, _description(grids), rate_table(grids, kind))
 
 
 def _cells(grids: dict, name: str) -> list[dict]:
@@ -89,14 +89,3 @@ def _description(grids: dict) -> str:
         means = (f"δ {delta_text(d)} {pct(around(values(c, 'A_mean').values()).value)}" for d, c in grid.items())
         sentences.append(f"{label}: {', '.join(means)}")
     return f"A grid of groups by δ with the mean accuracy Ā in each cell. {'. '.join(sentences)}."
-
-
-def _numbers(grids: dict, kind: str) -> list[dict]:
-    out = []
-    for label, grid in grids.items():
-        for delta, cell in grid.items():
-            row = {kind: label, "δ": delta_text(delta)}
-            for name, title in RATES.items():
-                row |= percent_columns(around(values(cell, name).values()), title)
-            out.append(row | {"seeds": len(cell)})
-    return out

@@ -1,4 +1,4 @@
-"""Learning curves: the loss on the new facts while an edit is made, a line a δ."""
+"""Learning curves: the loss on the new facts while an edit is made, a line for each δ."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -12,12 +12,12 @@ from .theme import DASHES, PADDING, key, log_axis, menu, scale, shown, tips
 from .words import at, capital, delta_text, from_to
 
 LOSS = "loss on the new facts, nats (log scale)"
-# From blue over grey to orange: ordered, and each stands out from the light page and from the dark one.
+# From blue through grey to orange; each is readable on the light page and on the dark one.
 RAMP = ((0x00, 0x72, 0xB2), (0x8A, 0x8A, 0x8A), (0xD5, 0x5E, 0x00))
 
 
 def learning_curves(rows: Iterable[Mapping], kind: str = "block", finding: str | None = None) -> alt.LayerChart:
-    """Draw the training loss over steps (log scale), a line a δ, geometric means over seeds with bands.
+    """Draw the training loss over steps (log scale): a line for each δ, geometric means over seeds with bands.
 
     Menus switch the label and bring one δ forward; so does the legend. `kind` names what the labels are. Raises
     ValueError as `runs.cells` does, and if no row has a curve (retraining and datastores have none).
@@ -99,7 +99,7 @@ def _points(label: str, delta, cell: dict) -> list[dict]:
 
 
 def _ends(label: str, grid: dict, gap: float = 0.05) -> list[dict]:
-    """Where each line ends, and where its name stands: pushed apart so that no two overlap."""
+    """Where each line ends, and where its name stands. Names are moved apart so that none overlap."""
     curves = {delta: _at_steps(cell) for delta, cell in grid.items()}
     logs = [math.log(v) for curve in curves.values() for loss in curve.values() for v in (loss.low, loss.high)]
     least = gap * (max(logs) - min(logs))

@@ -15,10 +15,14 @@ TAGS = ("sure", "recalled")
 def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None = None) -> alt.LayerChart:
     """Draw a line for each number of the paper, with ours beside it and our interval over seeds.
 
-    A row is {"what": "block 0, A_M", "paper": 0.7125 or None, "tag": "recalled" or "sure", "ours": [0.95, 0.97, …]}:
-    fractions, ours one a seed. Every number of the paper that is only recalled is marked so. `note` says in the
-    subtitle what differs, such as the model and the facts. Raises ValueError for no rows, a row that lacks a key, a
-    fraction out of range, or an unknown tag: what is recalled with low confidence is not the paper's number.
+    Args:
+        rows: such as {"what": "block 0, A_M", "paper": 0.7125, "tag": "recalled", "ours": [0.95, 0.97, …]}. Numbers are
+            fractions; `ours` has one for each seed, `paper` may be None. The tag is "sure", or "recalled" for a number
+            that was not checked against the paper's text, which is then said in the chart.
+        note: what differs, such as the model and the facts; for the subtitle.
+        finding: title; by default what the rows show.
+
+    Raises ValueError for no rows, a row that lacks a key, a fraction out of range, or an unknown tag.
     """
     rows = _checked(rows)
     drawn = []

@@ -5,19 +5,25 @@ from collections.abc import Iterable, Mapping
 import altair as alt
 
 from ..experiments.selection import Selection
-from .compare import Lead, by_delta, lead
+from .compare import Lead, by_delta, lead, rate_table
 from .page import titled
 from .runs import RATE_TITLES, RATES, around, cells, left_alone, places, subtitle, values
 from .theme import PADDING, by_label, delta_axis, menu, numbered, percent, shown, tips, unique
-from .words import at, capital, delta_text, pct, percent_columns, points
+from .words import at, capital, delta_text, pct, points
 
 
 def tradeoff_curves(rows: Iterable[Mapping], kind: str = "block", finding: str | None = None) -> alt.ConcatChart:
-    """Draw A_M (up) against A_F∖S (right), a point a δ and a line a label; beside it Ā over δ, of the same points.
+    """Draw A_M (up) against A_F∖S (right): a point for each δ, a line for each label; beside it Ā over δ.
 
-    Drag over either panel to see the same runs in the other, or pick a δ from a menu (which needs no mouse); the legend
-    and another menu bring one label forward. `kind` names in the title what the labels are: block, constraint, start,
-    model. `rows` as `charts.rows` makes them. Raises ValueError as `runs.cells` does.
+    Both panels show the same runs. Drag over one of them to see the same runs in the other, or pick a δ from a menu
+    (which needs no mouse); the legend and another menu bring one label forward.
+
+    Args:
+        rows: as `charts.rows` makes them.
+        kind: what the labels are, for the title: block, constraint, start, model.
+        finding: title; by default what the rows show.
+
+    Raises ValueError as `runs.cells` does.
     """
     groups = cells(rows, ("label", "delta"), tuple(RATES))
     grids = by_delta(groups)
@@ -71,11 +77,11 @@ def tradeoff_curves(rows: Iterable[Mapping], kind: str = "block", finding: str |
         + untouched_words(groups)
         + ". Drag over points in one panel, or pick a δ, to find them in the other"
     )
-    return titled(chart, finding or _finding(grids, kind), sub, _description(drawn), _numbers(grids, kind))
+    return titled(chart, finding or _finding(grids, kind), sub, _description(drawn), rate_table(grids, kind))
 
 
 def untouched(groups: dict, title: str) -> list[alt.Chart]:
-    """A dotted line at Ā of an edit that changes no answer, on an axis with this title."""
+    """A dotted line at the Ā of an edit that changes no answer, on an axis with this title."""
     alone = left_alone(groups)
     if alone is None:
         return []
@@ -122,7 +128,7 @@ def _finding(grids: dict, kind: str) -> str:
 
 
 def _peak(grid: dict) -> str:
-    """Where Ā is highest over δ, and whether the grid holds the peak."""
+    """Where Ā is highest over δ, and whether that is at an end of the grid."""
     tops = {delta: values(cell, "A_mean") for delta, cell in grid.items()}
     top: Lead = lead(tops)
     finite = [delta for delta in grid if delta is not None]
@@ -142,17 +148,3 @@ def _description(drawn: list[dict]) -> str:
     ]
     head = "Two panels: new facts learned (A_M) against unmodified facts right (A_F∖S), and their mean Ā over δ."
     return f"{head} {' '.join(sentences)}"
-
-
-def _numbers(grids: dict, kind: str) -> list[dict]:
-    return [
-        {kind: label, "δ": delta_text(delta)}
-        | {
-            k: v
-            for name, title in RATES.items()
-            for k, v in percent_columns(around(values(cell, name).values()), title).items()
-        }
-        | {"seeds": len(cell)}
-        for label, grid in grids.items()
-        for delta, cell in grid.items()
-    ]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def retrieval_chart(explanation: Explanation) -> alt.Chart:
-    """The weights of the retrieved facts, with the answer with and without them in the title."""
+    """Draw the weights of the retrieved facts; the title gives the answers with and without them."""
     (best, p), (alone, q) = explanation.answers[0], explanation.without_facts[0]
     drawn = explanation.frame().to_dict("records")
     chart = (

@@ -1,8 +1,8 @@
-"""Rows of runs: what the charts of the research questions take, and how they are grouped and averaged.
+"""Rows of runs, which the charts draw: how they are made from records, grouped and averaged.
 
 A row is a dict of one run: `kmod.experiments.records.flat` of its record (settings, metrics as fractions, seconds),
-with "curve", "norms", "peak_bytes" and "device" of the record, and a "label", the group it is drawn in. Rows made by
-hand need only what the chart draws: label, seed, delta, and A_M, A_FS, A_mean, for most.
+with "curve", "norms", "peak_bytes" and "device" of the record, and a "label": runs of one label are drawn together.
+Rows made by hand need only what the chart draws: for most charts label, seed, delta, A_M, A_FS and A_mean.
 """
 
 import math
@@ -30,7 +30,7 @@ Cell = dict[int, dict]  # the rows of one setting, by seed
 def rows(records: Iterable[Mapping], by: str | Sequence[str] = "block") -> list[dict]:
     """A row for each finished record, labelled with the settings named in `by`, such as ("method", "block").
 
-    Raises ValueError if no record is finished, or for a setting that records do not have; it lists those they have.
+    Raises ValueError if no record is finished, and, with a list of the settings, for an unknown one.
     """
     by = [by] if isinstance(by, str) else list(by)
     for name in by:
@@ -66,10 +66,10 @@ def _word(name: str, value, block) -> str:
 
 
 def cells(rows: Iterable[Mapping], keys: Sequence[str], need: Sequence[str]) -> dict[tuple, Cell]:
-    """Group rows by the values of `keys`; each group holds a row a seed, of otherwise equal settings.
+    """Group rows by the values of `keys`. The rows of a group differ in their seed alone, and each seed has one row.
 
-    Raises ValueError for no rows, a row without a key or one of the values `need` (rates have to be fractions), and for
-    a group that mixes settings or holds a seed twice: it says in what the rows differ.
+    Raises ValueError for no rows, a row that lacks a key or one of the values `need`, an accuracy that is no fraction,
+    a radius that is not positive, a group that mixes settings, by name, and one that has two rows of a seed.
     """
     groups: dict[tuple, Cell] = {}
     for i, row in enumerate(rows):
@@ -112,9 +112,11 @@ def values(cell: Cell, name: str) -> dict[int, float]:
 
 
 def around(numbers: Iterable[float], log: bool = False, rate: bool = True) -> Mean:
-    """Mean and 95 % t-interval over seeds; of one seed, an interval of no width.
+    """Mean and 95 % t-interval over seeds; a single seed has an interval of no width.
 
-    A `rate` is cut to 0..1; `log` takes the mean and the interval of the logarithm (for seconds, losses).
+    Args:
+        log: average the logarithm, as for seconds and losses.
+        rate: the interval of a rate ends at 0 and 1.
     """
     numbers = list(numbers)
     average = mean(map(math.log, numbers) if log else numbers)

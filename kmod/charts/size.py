@@ -17,7 +17,7 @@ BEST = "best by Ā"
 
 
 def over_size(rows: Iterable[Mapping], kind: str = "block", finding: str | None = None) -> alt.LayerChart:
-    """Draw accuracy over |M| (log scale), a line a label, with whiskers over seeds.
+    """Draw accuracy over |M| (log scale), a line for each label, with intervals over seeds as whiskers.
 
     Menus switch the accuracy (Ā, A_M, A_F∖S) and how δ is chosen: at each |M| the one with the highest Ā, or the same
     everywhere. `kind` names what the labels are. Raises ValueError as `runs.cells` does.

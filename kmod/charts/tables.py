@@ -1,4 +1,4 @@
-"""Tables that read well in a notebook, in the book, on a phone, aloud and as plain text."""
+"""Tables for notebooks and the book."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,7 +6,7 @@ from .. import html
 
 
 class Table:
-    """A small table that reads well in a notebook, in the book, on a phone, aloud and as plain text."""
+    """A small table: HTML on a page, aligned columns as plain text."""
 
     def __init__(self, rows: list[dict], caption: str):
         self.rows, self.caption = rows, caption
@@ -23,10 +23,10 @@ class Table:
 
 
 def table(rows: Iterable[Mapping], *, caption: str) -> Table:
-    """Make a table of `rows`, dicts with the same keys: they head the columns, and the first column the rows.
+    """Make a table of `rows`, dicts with the same keys, which head the columns; the first column heads the rows.
 
-    Text is shown as it is (escaped), None as a dash, floats with four significant digits: format what needs a
-    unit beforehand. Raises ValueError without rows or caption, or when a row has other keys than the first.
+    Text is shown as it is, None as a dash, floats with four significant digits; numbers with a unit are formatted
+    beforehand. Raises ValueError without rows or caption, or when a row has other keys than the first.
     """
     rows = [dict(row) for row in rows]
     if not rows or not rows[0]:
