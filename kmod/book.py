@@ -103,13 +103,6 @@ def rows(suite: str, by: str | Sequence[str], **settings) -> list[dict]:
     return charts.rows(runs, by)
 
 
-def rerun(suite: str, budget: str | None = None) -> None:
-    """Run here what is missing of a suite, and add it to the records; prints an estimate first, and stops in time."""
-    from .experiments.runner import run, seconds
-
-    run([suite], profile(), results(), budget=seconds(budget) if budget else None)
-
-
 def percent(runs: Iterable[Mapping], metric: str) -> Mean:
     """The mean of a metric over records or rows of one setting; the interval of a share ends at 0 and 1."""
     average = mean(records.metric(run, metric) for run in runs)
