@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from . import charts
+from .charts.compare import grids
 from .charts.runs import RATES
-from .experiments import paper, records
+from .experiments import paper, records, report, suites
 from .experiments.claims import CLAIMS, NOT_RUN, Part, Verdict, ledger
 from .experiments.cost import text
-from .experiments.report import cells
+from .experiments.selection import Selection
 from .experiments.settings import Setting
 from .experiments.statistics import Mean, mean
 from .experiments.suites import SUITES, Profile
-from .experiments.suites import profile as named
+from .html import Html, escape, scrolling, table
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
 MARKS = {"reproduced": "✓", "not reproduced": "✗", "mixed": "±", "undecided": "?", "not yet run": "–"}
-ANEW = "From starting states that were trained anew"
+OTHER_TRAINING = "From starting states that were trained anew"
 
 
 def results() -> Path:
@@ -44,47 +45,70 @@ def results() -> Path:
     raise FileNotFoundError("no records: open the chapter in a checkout of the project, or set KMOD_RESULTS")
 
 
+def json_lines(file: str) -> list[dict]:
+    """The lines of a file in `results()`, such as "benchmarks/edit_step.jsonl"; none if there is no such file."""
+    path = results() / file
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+
+
 def profile() -> Profile:
-    """The sizes that the chapters show: those of $KMOD_PROFILE; or "gpu" where there is a GPU and records of it; or
-    "cpu"."""
-    name = os.environ.get("KMOD_PROFILE")
-    if name:
-        return named(name)
+    """The sizes that the chapters show: the profile $KMOD_PROFILE; else "gpu" if there is a GPU and a record of that
+    profile; else "cpu"."""
+    if name := os.environ.get("KMOD_PROFILE"):
+        return suites.profile(name)
     has_records = any((results() / suite / "gpu.jsonl").is_file() for suite in SUITES)
-    return named("gpu" if torch.cuda.is_available() and has_records else "cpu")
+    return suites.profile("gpu" if torch.cuda.is_available() and has_records else "cpu")
 
 
-def table(suite: str, facts: str | None = None) -> dict[Setting, list[dict]]:
-    """The finished records of each cell of a suite (`kmod.experiments.report.cells`); on other facts than the profile's
-    if asked."""
+def cells(suite: str, facts: str | None = None) -> dict[Setting, list[dict]]:
+    """Setting → its finished records, one a seed; every cell of the suite has a key (its setting with seed 0).
+
+    Args:
+        facts: fact base, if another than the profile's.
+    """
     sizes = profile()
-    return cells(suite, replace(sizes, facts=facts) if facts else sizes, results())
+    return report.cells(suite, replace(sizes, facts=facts) if facts else sizes, results())
+
+
+def at_best(cells: Mapping[Setting, list[dict]], *by: str) -> dict[object, tuple[Setting, list[dict]]]:
+    """The cell with the best Ā, on the seeds shown, of each group of cells: group → (setting, records).
+
+    Args:
+        by: names of settings that tell groups apart, such as "start"; by default all but the radius. A group is known
+            by the value, of several settings by a tuple, by default by `Setting.group`.
+    """
+    group, options = attrgetter(*(by or ("group",))), {}
+    for cell, runs in cells.items():
+        if runs:
+            options.setdefault(group(cell), {})[cell] = {record["settings"]["seed"]: record for record in runs}
+    best = {key: Selection(grid).best() for key, grid in options.items()}
+    return {key: (cell, cells[cell]) for key, cell in best.items()}
 
 
 def rows(suite: str, by: str | Sequence[str], **settings) -> list[dict]:
-    """Rows of a suite for `kmod.charts`, labelled by the settings `by`; `settings` say which runs, each a value or a
-    tuple of values. Raises ValueError if there are none."""
-    chosen = {name: value if isinstance(value, tuple) else (value,) for name, value in settings.items()}
-    found = [
+    """Rows of a suite for `kmod.charts`, labelled by the settings `by`.
+
+    Args:
+        settings: which runs, by setting: a value, or a tuple of values.
+
+    Raises ValueError if there are none.
+    """
+    wanted = {name: value if isinstance(value, tuple) else (value,) for name, value in settings.items()}
+    runs = [
         record
-        for cell, some in table(suite).items()
-        if all(getattr(cell, name) in values for name, values in chosen.items())
-        for record in some
+        for cell, runs in cells(suite).items()
+        if all(getattr(cell, name) in values for name, values in wanted.items())
+        for record in runs
     ]
-    return charts.rows(found, by)
+    return charts.rows(runs, by)
 
 
-def rerun(suite: str, budget: str | None = None) -> None:
-    """Run here what is missing of a suite, and add it to the records; prints an estimate first, and stops in time."""
-    from .experiments.runner import run, seconds
-
-    run([suite], profile(), results(), budget=seconds(budget) if budget else None)
-
-
-def percent(found: list[dict], metric: str) -> Mean:
-    """The mean of a metric over the records of one cell; the interval of a share ends at 0 and 1."""
-    got = mean(records.flat(record)[metric] for record in found)
-    return got if metric.startswith("delta") else Mean(got.value, max(0.0, got.low), min(1.0, got.high), got.n)
+def percent(runs: Iterable[Mapping], metric: str) -> Mean:
+    """The mean of a metric over records or rows of one setting; the interval of a share ends at 0 and 1."""
+    average = mean(records.metric(run, metric) for run in runs)
+    if metric.startswith("delta"):
+        return average
+    return replace(average, low=max(0.0, average.low), high=min(1.0, average.high))
 
 
 @cache
@@ -93,34 +117,42 @@ def _verdicts(folder: Path, sizes: Profile) -> dict[str, Verdict]:
 
 
 def verdicts(training: int = 0) -> dict[str, Verdict]:
-    """The ledger: claim → verdict, from the records; of edits that began from the starting states of another `training`
-    if asked."""
+    """The ledger, from the records: claim → verdict.
+
+    Args:
+        training: the seed that the starting states were trained from.
+    """
     return _verdicts(results(), replace(profile(), training=training or None))
 
 
-def anew() -> dict[str, str]:
-    """Claim → its verdict and seeds, in words, from each other training of the starting states that was run; "" without
-    any."""
-    told, facts = (record["settings"] for record in records.read(results())), profile().facts
-    trainings = {settings.get("training") for settings in told if settings["facts"] == facts} - {None}
+def other_trainings() -> dict[str, str]:
+    """Claim → its verdicts, in words, on runs from starting states of other trainings; "" without such runs."""
+    facts = profile().facts
+    settings = [record["settings"] for record in records.read(results())]
+    trainings = {run.get("training") for run in settings if run["facts"] == facts} - {None}
     ledgers = [verdicts(training) for training in sorted(trainings)]
-    again = {name: [ledger[name] for ledger in ledgers if ledger[name].verdict != NOT_RUN] for name in CLAIMS}
     return {
-        name: ", ".join(f"{MARKS[one.verdict]} {one.verdict} ({one.seeds} seeds)" for one in found)
-        for name, found in again.items()
+        name: ", ".join(
+            f"{MARKS[verdict.verdict]} {verdict.verdict} ({verdict.seeds} seeds)"
+            for verdict in (ledger[name] for ledger in ledgers)
+            if verdict.verdict != NOT_RUN
+        )
+        for name in CLAIMS
     }
 
 
-def twice(training: int = 1) -> list[tuple[str, Part, Part]]:
-    """(claim, part, the same part from starting states of another training): each part of each claim that has both.
-    C5 asks for the block that is better at the smallest |M|: where that is another one, it is another part."""
-    again = {(name, part.what): part for name, verdict in verdicts(training).items() for part in verdict.parts}
+def paired_parts(training: int = 1) -> list[tuple[str, Part, Part]]:
+    """(claim, part, the same part from starting states of another training), for the parts of claims that have both.
+
+    C5 asks for the block that is better at the smallest |M|; if that is another block, it is another part.
+    """
+    second = {(name, part.what): part for name, verdict in verdicts(training).items() for part in verdict.parts}
     first = ((name, part) for name, verdict in verdicts().items() for part in verdict.parts)
-    return [(name, part, again[name, part.what]) for name, part in first if (name, part.what) in again]
+    return [(name, part, second[name, part.what]) for name, part in first if (name, part.what) in second]
 
 
 @dataclass(frozen=True)
-class Shown:
+class Rendered:
     """Something to be read: HTML on a page, text elsewhere."""
 
     text: str
@@ -133,50 +165,59 @@ class Shown:
         return self.markup
 
 
-def verdict(*claims: str) -> Shown:
+def verdict(*claims: str) -> Rendered:
     """The verdicts on claims, each with its parts, as a box. Raises ValueError for an unknown claim."""
     if unknown := [name for name in claims if name not in CLAIMS]:
         raise ValueError(f"unknown claim {unknown[0]!r}; known: {', '.join(CLAIMS)}")
-    found, again = [verdicts()[name] for name in claims], anew()
-    told = [f"{one}" + f"\n  {ANEW}: {again[one.claim]}" * bool(again[one.claim]) for one in found]
-    return Shown("\n\n".join(told), "".join(_box(one, again[one.claim]) for one in found))
+    other, texts, boxes = other_trainings(), [], []
+    for found in (verdicts()[name] for name in claims):
+        words = other[found.claim]
+        texts.append(f"{found}" + f"\n  {OTHER_TRAINING}: {words}" * bool(words))
+        boxes.append(_box(found, words))
+    return Rendered("\n\n".join(texts), "".join(boxes))
 
 
-def _box(found: Verdict, again: str) -> str:
-    e = html.escape
-    parts = "".join(f"<li>{e(line)}</li>" for line in (*map(str, found.parts), found.missing) if line)
-    kind = found.verdict.replace(" ", "-")
-    again = f"<p>{ANEW}: {e(again)}.</p>" if again else ""
+def _box(verdict: Verdict, other: str) -> str:
+    parts = "".join(f"<li>{escape(line)}</li>" for line in (*verdict.parts, verdict.missing) if line)
+    other = f"<p>{OTHER_TRAINING}: {escape(other)}.</p>" if other else ""
     return (
-        f'<div class="kmod-verdict kmod-{kind}"><p><strong>{e(found.claim)}: {MARKS[found.verdict]} '
-        f"{e(found.verdict)}.</strong> {e(found.text)}</p><ul>{parts}</ul>{again}</div>"
+        f'<div class="kmod-verdict kmod-{verdict.verdict.replace(" ", "-")}"><p><strong>{escape(verdict.claim)}: '
+        f"{MARKS[verdict.verdict]} {escape(verdict.verdict)}.</strong> {escape(verdict.text)}</p>"
+        f"<ul>{parts}</ul>{other}</div>"
     )
 
 
-def ledger_table() -> Shown:
+def ledger_table() -> Rendered:
     """Every claim of the paper in our words, the verdict of our runs, and what it rests on."""
-    e, found, again = html.escape, list(verdicts().values()), anew()
+    other, ledger = other_trainings(), verdicts()
     settings = {record["id"]: record["settings"] for record in records.read(results())}
-    rows = "".join(
-        f'<tr><th scope="row">{e(v.claim)}<div class="kmod-quiet">{e(v.question)}</div></th><td>{e(v.text)}</td>'
-        f'<td class="kmod-{v.verdict.replace(" ", "-")}">{MARKS[v.verdict]} {e(v.verdict)}'
-        + (f'<div class="kmod-quiet">anew: {e(again[v.claim])}</div>' if again[v.claim] else "")
-        + "</td>"
-        f"<td>{'<br>'.join(e(line) for line in (*map(_short, v.parts), v.missing) if line)}"
-        f'<div class="kmod-quiet">from {e(_rests_on(v, settings))}</div></td></tr>'
-        for v in found
-    )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "in words", "verdict", "effect"))
-    markup = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return Shown("\n\n".join(map(str, found)), f'<div class="kmod-table kmod-ledger" tabindex="0">{markup}</div>')
+
+    def quiet(text: str) -> str:
+        return f'<div class="kmod-quiet">{escape(text)}</div>' if text else ""
+
+    lines = [
+        (
+            Html(escape(name) + quiet(verdict.question)),
+            verdict.text,
+            Html(f"{MARKS[verdict.verdict]} {escape(verdict.verdict)}{quiet(other[name] and f'anew: {other[name]}')}"),
+            Html(
+                "<br>".join(escape(line) for line in (*map(_short, verdict.parts), verdict.missing) if line)
+                + quiet(f"from {_rests_on(verdict, settings)}")
+            ),
+        )
+        for name, verdict in ledger.items()
+    ]
+    caption = "The claims of the paper, and what our runs say of them"
+    markup = table(lines, ("claim", "in words", "verdict", "effect"), caption)
+    return Rendered("\n\n".join(map(str, ledger.values())), scrolling(markup, caption, "kmod-ledger"))
 
 
-def _rests_on(found: Verdict, settings: dict[str, dict]) -> str:
+def _rests_on(verdict: Verdict, settings: dict[str, dict]) -> str:
     """How many runs and seeds, and of what, such as "166 runs, 5 seeds; fae-nano, nano; |M| = 32"."""
-    used = [settings[one] for one in found.ids]
-    models, sizes = (sorted({one[name] for one in used}) for name in ("model", "n"))
-    told = f"{len(used)} runs, {found.seeds} seeds"
-    return f"{told}; {', '.join(models)}; |M| = {', '.join(map(str, sizes))}" if used else told
+    used = [settings[id] for id in verdict.ids]
+    models, sizes = (sorted({run[name] for run in used}) for name in ("model", "n"))
+    counts = f"{len(used)} runs, {verdict.seeds} seeds"
+    return f"{counts}; {', '.join(models)}; |M| = {', '.join(map(str, sizes))}" if used else counts
 
 
 def _short(part: Part) -> str:
@@ -185,38 +226,41 @@ def _short(part: Part) -> str:
 
 def takeaway(text: str) -> Markdown:
     """What a chapter comes to, in Markdown, as a box on the page."""
+    return _admonition("Takeaway", "tip", text)
+
+
+def _admonition(title: str, kind: str, text: str) -> Markdown:
     from IPython.display import Markdown
 
-    return Markdown(f":::{{admonition}} Takeaway\n:class: tip\n{text}\n:::")
+    return Markdown(f":::{{admonition}} {title}\n:class: {kind}\n{text}\n:::")
 
 
 def run_time(chapter: str, *, memorises: bool = False, suite: str | None = None) -> Markdown:
     """How long a chapter takes to run, as a box: the last record of each device (`book/_ext/store_outputs.py --times`).
 
     Args:
-        memorises: it memorises the atlas if that is not kept on disk.
-        suite: what its records come from.
+        memorises: whether the chapter memorises the atlas, if that is not on disk.
+        suite: the suite that its records come from.
     """
-    from IPython.display import Markdown
-
-    took = _last_seconds("chapters", "chapter", chapter)
-    said = ", ".join(f"{text(seconds)} on {device}" for device, seconds in took.items()) or "Not measured yet"
-    said += " (measured)" * bool(took)
+    seconds = _last_seconds("chapters", "chapter", chapter)
+    words = f"{_each_device(seconds)} (measured)" if seconds else "Not measured yet"
     if memorises:
-        once = _last_seconds("starts", "start", "random weights")
-        more = ", ".join(f"{text(seconds)} on {device}" for device, seconds in once.items()) or "not measured yet"
-        said += f", once the atlas is memorised and kept on disk; the first time, that takes {more}"
-    said += "." if any("T4" in device for device in took) else ". On a Colab T4 it was not measured."
-    said += " No GPU and no network are needed."
-    said += f" The suite itself: `python -m kmod run {suite}`." if suite else ""
-    return Markdown(f":::{{admonition}} Run time\n:class: note\n{said}\n:::")
+        first = _each_device(_last_seconds("starts", "start", "random weights")) or "not measured yet"
+        words += f", once the atlas is memorised and kept on disk; the first time, that takes {first}"
+    words += "." if any("T4" in device for device in seconds) else ". On a Colab T4 it was not measured."
+    words += " No GPU and no network are needed."
+    words += f" The suite itself: `python -m kmod run {suite}`." if suite else ""
+    return _admonition("Run time", "note", words)
 
 
 def _last_seconds(benchmark: str, key: str, value: str) -> dict[str, float]:
-    """Device → seconds of the last of its records in results/benchmarks whose `key` is `value`."""
-    file = results() / "benchmarks" / f"{benchmark}.jsonl"
-    found = map(json.loads, file.read_text("utf-8").splitlines() if file.is_file() else [])
+    """Device → seconds, of the last of its records in results/benchmarks whose `key` is `value`."""
+    found = json_lines(f"benchmarks/{benchmark}.jsonl")
     return {device(record["device"]): record["seconds"] for record in found if record[key] == value}
+
+
+def _each_device(seconds: Mapping[str, float]) -> str:
+    return ", ".join(f"{text(value)} on {device}" for device, value in seconds.items())
 
 
 def device(name: str) -> str:
@@ -225,16 +269,16 @@ def device(name: str) -> str:
 
 
 def provenance(suite: str) -> str:
-    """One line: how many runs, of which models, on what machine, by which code."""
-    found = [record for rows in table(suite).values() for record in rows]
-    if not found:
+    """One line: how many runs, of which models, on what machine, by which code ("+": with changes that were not
+    committed)."""
+    runs = [record for cell in cells(suite).values() for record in cell]
+    if not runs:
         return f"{suite}: no records yet"
-    models = sorted({record["settings"]["model"] for record in found})
-    devices = sorted({device(record["hardware"]["device"]) for record in found})
-    commits = sorted({str(record["commit"]) for record in found})
+    models = sorted({record["settings"]["model"] for record in runs})
+    devices = sorted({device(record["hardware"]["device"]) for record in runs})
     return (
-        f"{suite}, profile {profile().name}: {len(found)} runs on {profile().facts}, of {', '.join(models)}; on "
-        f"{', '.join(devices)}; commit {', '.join(commits)}"
+        f"{suite}, profile {profile().name}: {len(runs)} runs on {profile().facts}, of {', '.join(models)}; on "
+        f"{', '.join(devices)}; commit {', '.join(records.commits(runs))}"
     )
 
 
@@ -244,20 +288,24 @@ def paper_rows(*groups: str) -> list[dict]:
 
 
 def beside_paper(suite: str, ours: dict, figures: Sequence[paper.Figure], metrics=("A_M", "A_FS")) -> list[dict]:
-    """Rows for `charts.paper_and_ours`: each figure's metrics ("A_mean" is a third) beside those of our runs, at the
-    radius with the best Ā; what the paper gives no figure for is left out. `ours` maps the place in `figures` to the
-    settings of the runs (as for `rows`). Raises ValueError if they leave more than one method and block."""
-    found = []
+    """Rows for `charts.paper_and_ours`: the paper's figures beside our runs at the radius with the best Ā.
+
+    Args:
+        ours: place in `figures` → settings of our runs, as for `rows`.
+        metrics: of these, "A_mean" is Ā; one that the paper gives no figure for is left out.
+
+    Raises ValueError if settings leave more than one method and block.
+    """
+    compared = []
     for place, settings in ours.items():
-        figure, grid = figures[place], {}
-        for row in rows(suite, ("method", "block"), **settings):
-            grid.setdefault((row["label"], row["delta"]), []).append(row)
-        if len({label for label, _ in grid}) > 1:
-            raise ValueError(f"the settings {settings} leave several edits: {sorted({label for label, _ in grid})}")
-        best = max(grid.values(), key=lambda some: mean(row["A_mean"] for row in some).value)
+        figure, edits = figures[place], grids(rows(suite, ("method", "block"), **settings), ("A_mean",))
+        if len(edits) > 1:
+            raise ValueError(f"the settings {settings} leave several edits: {sorted(edits)}")
+        (grid,) = edits.values()
+        best = grid[Selection(grid).best()].values()
         for metric in metrics:
-            value = getattr(figure, metric)
-            if value is not None:
+            if (value := getattr(figure, metric)) is not None:
                 what = f"{RATES[metric]}: {figure.model} {figure.start}, {figure.method}, {figure.where}"
-                found.append({"what": what, "paper": value, "tag": "recalled", "ours": [row[metric] for row in best]})
-    return found
+                row = {"what": what, "paper": value, "tag": "recalled"}
+                compared.append(row | {"ours": [run[metric] for run in best]})
+    return compared

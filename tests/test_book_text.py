@@ -56,6 +56,26 @@ def test_a_verdict_follows_the_records(own):
     assert "fae-nano, nano" in book.provenance("rq3_fae") and "of nano;" in book.provenance("rq1_reliability")
 
 
+def test_provenance_marks_commits_with_changes(own):
+    file = own / "rq1_reliability" / "cpu.jsonl"
+    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    rows = [line | {"commit": "abc", "dirty": n == 0} for n, line in enumerate(lines)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert book.provenance("rq1_reliability").endswith("commit abc, abc+")
+
+
+def test_the_best_of_a_group_is_chosen_by_the_mean(own):
+    cells = {
+        cell: runs for cell, runs in book.cells("rq2_where").items() if cell.method == "FTM" and cell.block == "all"
+    }
+    best = book.at_best(cells, "constraint")
+    assert {"Linf", "L2", "Fisher"} <= set(best) and best["L2"] == book.at_best(cells)[best["L2"][0].group]
+    for constraint, (cell, runs) in best.items():
+        assert runs == cells[cell] and cell.constraint == constraint
+        of_group = [runs for other, runs in cells.items() if other.constraint == constraint and runs]
+        assert book.percent(runs, "A_mean").value == max(book.percent(runs, "A_mean").value for runs in of_group)
+
+
 def test_beside_a_verdict_stands_that_of_another_training(own):
     (own / "rq1_reliability" / "cpu.jsonl").write_text("")
     for suite in book.SUITES:
@@ -68,25 +88,27 @@ def test_beside_a_verdict_stands_that_of_another_training(own):
         ]
         file.write_text("".join(json.dumps(line) + "\n" for line in lines + again), "utf-8")
     book._verdicts.cache_clear()
-    first, again = book.verdicts(), book.anew()
+    first, again = book.verdicts(), book.other_trainings()
     assert {name: verdict.verdict for name, verdict in first.items() if verdict.seeds} == {
         name: words.split(" ", 1)[1].split(" (")[0] for name, words in again.items() if words
     }
-    both = book.twice(training=9)
+    both = book.paired_parts(training=9)
     assert {name for name, _, _ in both} == {name for name, words in again.items() if words}
     assert all(first == other and f"{first.mark} {first.what}" in str(first) for _, first, other in both)
     assert not again["C1"] and again["C9"]  # of RQ1 nothing was run again
-    assert book.ANEW not in book.verdict("C1")._repr_html_()
-    assert f"{book.ANEW}: {again['C9']}" in book.verdict("C9")._repr_html_() and book.ANEW in repr(book.verdict("C9"))
+    assert book.OTHER_TRAINING not in book.verdict("C1")._repr_html_()
+    assert f"{book.OTHER_TRAINING}: {again['C9']}" in book.verdict("C9")._repr_html_() and book.OTHER_TRAINING in repr(
+        book.verdict("C9")
+    )
 
 
 def test_a_table_follows_the_records(own):
     def free(rows):
         return next(book.percent(found, "A_FS").value for cell, found in rows.items() if cell.method == "FTA")
 
-    before = free(book.table("rq1_reliability"))
+    before = free(book.cells("rq1_reliability"))
     change(own, "rq1_reliability", lambda s: s["method"] == "FTA", {"A_FS": 0.5})
-    assert before != 0.5 and free(book.table("rq1_reliability")) == 0.5
+    assert before != 0.5 and free(book.cells("rq1_reliability")) == 0.5
 
 
 def test_without_records_every_claim_is_not_yet_run(tmp_path, monkeypatch):
@@ -99,7 +121,7 @@ def test_without_records_every_claim_is_not_yet_run(tmp_path, monkeypatch):
 
 
 def test_a_share_ends_at_0_and_1(own):
-    for found in book.table("rq1_reliability").values():
+    for found in book.cells("rq1_reliability").values():
         if len(found) > 1:
             share, gain = book.percent(found, "A_M"), book.percent(found, "delta_A_FS")
             assert 0 <= share.low <= share.value <= share.high <= 1

@@ -11,6 +11,9 @@ import pytest
 alt = pytest.importorskip("altair")
 charts = pytest.importorskip("kmod.charts")
 
+from kmod.charts.runs import around  # noqa: E402
+from kmod.experiments.statistics import Mean  # noqa: E402
+
 
 def make_records(methods=("FTM",), deltas=(5e-4, 1e-3, 2e-3, None), seeds=3):
     rng = random.Random(0)
@@ -47,29 +50,29 @@ def bundle(chart):
 
 
 def test_interval_is_students_t():
-    mean, low, high = charts.interval([0.4, 0.5, 0.6])
-    assert mean == pytest.approx(0.5)
-    assert high - mean == pytest.approx(4.303 * 0.1 / 3**0.5)
-    assert mean - low == pytest.approx(high - mean)
+    rate = around([0.4, 0.5, 0.6])
+    assert rate.value == pytest.approx(0.5)
+    assert rate.high - rate.value == pytest.approx(4.303 * 0.1 / 3**0.5)
+    assert rate.value - rate.low == pytest.approx(rate.high - rate.value)
 
 
 def test_interval_of_one_value_and_at_the_edge():
-    assert charts.interval([0.3]) == (0.3, 0.3, 0.3)
-    assert charts.interval([0.9, 1.0, 1.0])[2] == 1.0
+    assert around([0.3]) == Mean(0.3, 0.3, 0.3, 1)
+    assert around([0.9, 1.0, 1.0]).high == 1.0
 
 
 def test_interval_goes_on_smoothly_where_the_table_ends():
-    widths = [charts.interval([0.4, 0.6] * (n // 2))[2] * n**0.5 for n in (30, 32, 34)]
+    widths = [around([0.4, 0.6] * (n // 2)).high * n**0.5 for n in (30, 32, 34)]
     assert widths == sorted(widths)
 
 
-def test_summary_orders_deltas_and_puts_no_limit_last():
+def test_deltas_ascend_and_no_limit_comes_last():
     records = make_records(deltas=(None, 2e-3, 1e-3))
     random.Random(1).shuffle(records)
-    rows = [row for row in charts.summarise(records) if row["metric"] == charts.METRICS["A_M"]]
-    assert [row["delta"] for row in rows] == ["1e-3", "2e-3", "no limit"]
-    assert rows[0]["x"] < rows[1]["x"] < rows[2]["x"]
-    assert {row["n"] for row in rows} == {3}
+    chart = charts.tradeoff(records)
+    assert list(dict.fromkeys(row["δ"] for row in charts.numbers(chart).rows)) == ["1e-3", "2e-3", "no limit"]
+    places = {point["delta"]: point["x"] for point in chart.to_dict()["data"]["values"]}
+    assert places["1e-3"] < places["2e-3"] < places["no limit"]
 
 
 @pytest.mark.parametrize(
@@ -152,9 +155,9 @@ def without(key):
 
 @pytest.mark.parametrize("draw", CHARTS)
 @pytest.mark.parametrize("records, message", [
-    ([], "no records"),
-    (without("A_FS"), "record 0 lacks A_FS"),
-    (make_records() + make_records(), "repeats method FTM, delta 0.0005, seed 0"),
+    ([], "no rows"),
+    (without("A_FS"), "row 0 .* lacks A_FS"),
+    (make_records() + make_records(), "method FTM, delta 0.0005, seed 0 are one run twice"),
     ([make_records()[0] | {"A_M": 83.0}], "A_M is 83.0, not a fraction"),
     ([make_records()[0] | {"A_M": float("nan")}], "not a fraction"),
     ([make_records()[0] | {"delta": 0}], "delta is 0"),

@@ -138,9 +138,7 @@ def test_a_widget_names_what_there_is(made, wrong, known):
 
 
 def test_a_widget_without_the_edits_says_so(monkeypatch):
-    from kmod.play import widget as play_widget
-
-    monkeypatch.setattr(play_widget, "_found", lambda: None)
+    monkeypatch.setattr("kmod.play.view._folder", lambda: None)
     assert "not of this installation" in play.widget()._repr_html_()
 
 

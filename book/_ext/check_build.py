@@ -1,8 +1,8 @@
 """Check that a built book is whole: `python book/_ext/check_build.py _build/html`.
 
-A build can end well and leave nothing worth reading. So every page of `_toc.yml` has to exist, every executed
-chapter has to hold outputs and no traceback, no page may load anything from another host, and every link within the
-book has to lead somewhere. Links to the world outside need a network: `make links`.
+A build that ends without an error can still be empty. Every page of `_toc.yml` must exist, every executed chapter must
+have outputs and no traceback, no page may load anything from another host, and every link within the book must lead
+somewhere. Links to other sites need a network: `make links`.
 """
 
 import re
@@ -60,7 +60,7 @@ def _links(path: Path) -> _Links:
 
 def broken(html: Path) -> list[str]:
     """The links of every page to files that are not there, or to places that their page lacks; one line each."""
-    found = []
+    faults = []
     for path in sorted(p for p in html.rglob("*.html") if "_static" not in p.parts):
         for target in sorted(_links(path).targets):
             url = urlsplit(target)
@@ -69,33 +69,33 @@ def broken(html: Path) -> list[str]:
             place = (path.parent / unquote(url.path)).resolve() if url.path else path
             place = place / "index.html" if place.is_dir() else place
             if not place.is_relative_to(html.resolve()) or not place.exists():
-                found.append(f"{path.relative_to(html)}: leads nowhere: {target}")
+                faults.append(f"{path.relative_to(html)}: leads nowhere: {target}")
             elif place.suffix == ".html" and unquote(url.fragment) not in _links(place).anchors:
-                found.append(f"{path.relative_to(html)}: no such place on the page: {target}")
-    return found
+                faults.append(f"{path.relative_to(html)}: no such place on the page: {target}")
+    return faults
 
 
 def problems(html: Path) -> list[str]:
     """What is wrong with the book in the folder `html`, one line each."""
     html = html.resolve()
-    found = [] if (html / "index.html").exists() else ["index.html is missing"]
+    faults = [] if (html / "index.html").exists() else ["index.html is missing"]
     for page in pages():
         path = html / f"{page}.html"
         if not path.exists():
-            found.append(f"{page}: the page is missing")
+            faults.append(f"{page}: the page is missing")
             continue
         text = path.read_text(encoding="utf8")
         if (ROOT / f"{page}.ipynb").exists() and 'class="cell_output' not in text:
-            found.append(f"{page}: the chapter holds no outputs")
+            faults.append(f"{page}: the chapter holds no outputs")
         if "Traceback (most recent call last)" in text:
-            found.append(f"{page}: a cell failed")
-        found += [
+            faults.append(f"{page}: a cell failed")
+        faults += [
             f"{page}: loads from elsewhere: {match}" for match in REMOTE.findall(text) if "canonical" not in match
         ]
-    return found + broken(html)
+    return faults + broken(html)
 
 
 if __name__ == "__main__":
-    found = problems(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "_build" / "html"))
-    print("\n".join(found) or f"the book is whole: {len(pages())} pages")
-    sys.exit(bool(found))
+    faults = problems(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "_build" / "html"))
+    print("\n".join(faults) or f"the book is whole: {len(pages())} pages")
+    sys.exit(bool(faults))

@@ -1,7 +1,7 @@
-"""A Sphinx extension that reads the library's docstrings as they are meant: plain text with names in backticks.
+"""A Sphinx extension that reads the library's docstrings as plain text with names in backticks.
 
-In reStructuredText the bars of |M| and the stars of **settings would be markup, and what stands before the colon in the
-docstring of a property its type.
+Sphinx would read the bars of |M| and the stars of **settings as markup, and the words before a colon in a property's
+docstring as its type.
 """
 
 import inspect

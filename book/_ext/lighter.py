@@ -1,7 +1,7 @@
-"""A Sphinx extension that leaves out the theme's largest file, 1.5 MB: Font Awesome's script.
+"""A Sphinx extension that leaves out the theme's largest file: Font Awesome's script, 1.5 MB.
 
-The theme's style sheet draws the same icons from a web font of a tenth of the size. The script serves those who add
-icons of their own, which this book does not.
+The theme's style sheet draws the same icons from a web font of a tenth of the size. Only pages with icons of their own
+need the script.
 """
 
 import re

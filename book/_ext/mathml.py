@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 MATHML = "http://www.w3.org/1998/Math/MathML"
 ET.register_namespace("", MATHML)
 
-# What latex2mathml does not read, said in a way that it does.
+# Commands that latex2mathml does not know → ones that it knows.
 REWRITES = [
     (r"\\arg\s*\\(min|max)|\\arg(min|max)", r"\\operatorname{arg\1\2}"),
     (r"\\(begin|end)\{(?:aligned|align)\}", r"\\\1{align*}"),
@@ -24,7 +24,7 @@ REWRITES = [
     (r"\\colon", ":"),
 ]
 OPERATORS = {"~": "∼", ";": ";", ":": ":", "±": "±", "⟨": "⟨", "⟩": "⟩", "{": "{", "}": "}", "…": "…"}
-BARS = ("|", "‖")  # \lVert grows with what follows, which only \left\lVert should
+BARS = ("|", "‖")  # must not grow with what follows: only those of \left\lVert do
 LIMITS = {"min": "min", "max": "max", "argmin": "arg min", "argmax": "arg max", "sup": "sup", "inf": "inf"}
 
 

@@ -21,9 +21,9 @@ from pypdf.generic import NameObject, TextStringObject
 
 BUILT = ROOT / "_build" / "html"
 TARGET = ROOT / "_build" / "kmod.pdf"
-SITE = "http://book"  # no such host: every request is answered from BUILT
+SITE = "http://book"  # not a real host: every request is answered from BUILT
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Made for the page: the mark beside a heading, buttons, what a script would need.
+# What only a page on a screen needs: marks beside headings, buttons, elements for scripts.
 LEFT_OUT = "script, a.headerlink, button, .toggle-button, input, nav, details.hide > summary"
 FOOT = (
     '<div style="font: 8pt sans-serif; color: #545d68; width: 100%; padding: 0 18mm; display: flex; '
@@ -32,29 +32,29 @@ FOOT = (
 
 
 def article(page: str) -> BeautifulSoup:
-    """The article of a built page, with its anchors and links as they have to be where all pages are one."""
-    found = BeautifulSoup((BUILT / f"{page}.html").read_text("utf-8"), "html.parser").select_one("article.bd-article")
-    for element in found.select(LEFT_OUT):
+    """The article of a built page, with anchors and links changed to work in one document of all pages."""
+    section = BeautifulSoup((BUILT / f"{page}.html").read_text("utf-8"), "html.parser").select_one("article.bd-article")
+    for element in section.select(LEFT_OUT):
         element.decompose()
-    for element in found.select("details"):
+    for element in section.select("details"):
         element["open"] = ""
-    for element in found.select("[id]"):
-        if element.find_parent("svg") is None:  # the ids inside of drawings are of the drawing's own making
+    for element in section.select("[id]"):
+        if element.find_parent("svg") is None:  # drawings keep their own ids
             element["id"] = f"{page}--{element['id']}"
-    for element in found.select("[src]"):
+    for element in section.select("[src]"):
         element["src"] = address(page, element["src"])
-    for element in found.select("a[href]"):
+    for element in section.select("a[href]"):
         url = urlsplit(element["href"])
         if url.scheme or url.netloc:
             continue
         place = page if not url.path else address(page, url.path).removeprefix("/").removesuffix(".html")
         element["href"] = f"#{place}--{url.fragment}" if url.fragment else f"#{place}"
-    found.name, found["id"] = "section", page
-    return found
+    section.name, section["id"] = "section", page
+    return section
 
 
 def address(page: str, path: str) -> str:
-    """Where `path`, said on `page`, lies in the built book, such as /_images/1.png."""
+    """The place in the built book of a path written on `page`, such as /_images/1.png."""
     if urlsplit(path).scheme:
         return path
     return "/" + (BUILT / page).parent.joinpath(path).resolve().relative_to(BUILT.resolve()).as_posix()
@@ -120,10 +120,10 @@ def write(target: Path = TARGET) -> Path:
             route.abort()
 
     with sync_playwright() as playwright:
-        found = next(filter(None, map(shutil.which, BROWSERS)), None) or playwright.chromium.executable_path
-        if not Path(found).exists():
+        browser_path = next(filter(None, map(shutil.which, BROWSERS)), None) or playwright.chromium.executable_path
+        if not Path(browser_path).exists():
             raise FileNotFoundError("no browser: install chromium, or run `playwright install chromium`")
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_context(java_script_enabled=False, color_scheme="light").new_page()
         page.route("**/*", answer)
         page.goto(f"{SITE}/print.html", wait_until="load")

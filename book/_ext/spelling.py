@@ -1,7 +1,7 @@
-"""Common misspellings in what the chapters say, by codespell: `python book/_ext/spelling.py`.
+"""Find common misspellings in the chapters with codespell: `python book/_ext/spelling.py`.
 
-A notebook's file also holds outputs, which quote what others wrote; so codespell gets the cells alone. For all other
-files `make lint` calls codespell itself.
+codespell gets the source of the cells alone: outputs quote what others wrote. For all other files `make lint` calls
+codespell itself.
 """
 
 import subprocess
@@ -17,15 +17,15 @@ def mistakes(path: Path) -> list[str]:
     """What codespell finds in the cells of a notebook, one line each."""
     cells = nbformat.read(path, as_version=4).cells
     text = "\n".join(cell.source for cell in cells)
-    # In the project's folder, where codespell finds the words that it is to let pass.
+    # In the project's folder, whose settings list the words that are right.
     done = subprocess.run(["codespell", "-"], input=text, capture_output=True, text=True, cwd=ROOT)
     if done.stderr:
         raise RuntimeError(f"codespell: {done.stderr.strip()}")
-    # A line with the mistake follows upon a line of its number and text.
+    # codespell prints two lines a mistake: its place, then the words with "==>".
     return [f"{path.relative_to(ROOT)}: {line.strip()}" for line in done.stdout.splitlines() if "==>" in line]
 
 
 if __name__ == "__main__":
-    found = [line for path in sorted((ROOT / "book").glob("*.ipynb")) for line in mistakes(path)]
-    print("\n".join(found) or "no misspelling in the chapters")
-    sys.exit(bool(found))
+    faults = [line for path in sorted((ROOT / "book").glob("*.ipynb")) for line in mistakes(path)]
+    print("\n".join(faults) or "no misspelling in the chapters")
+    sys.exit(bool(faults))

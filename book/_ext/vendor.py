@@ -1,4 +1,4 @@
-"""A Sphinx extension that puts Vega, which draws the charts, beside the book: no page needs the network.
+"""A Sphinx extension that puts Vega, which draws the charts, into the book, so that no page needs the network.
 
 vl-convert-python (a pinned requirement) carries Vega, Vega-Lite and Vega-Embed in one bundle. The bundle is
 written to `book/_static/vendor/vega.js`, which git ignores, and written again when its version changes.

@@ -1,4 +1,4 @@
-// Let a reader change a memory on a page without a kernel. kmod.experiments.play.widget leaves a <div class="kmod-play">
+// Let a reader change a memory on a page without a kernel. kmod.play.widget leaves a <div class="kmod-play">
 // with the first choice in its data attributes and a table of that one edit; here it becomes controls and results.
 // The edits were made beforehand (`python -m kmod play`) and lie in play/, a script a fact, since a page opened from a
 // file may load scripts but not fetch files. Nothing is loaded before a widget comes near the window. All that the data

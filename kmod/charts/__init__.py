@@ -3,16 +3,16 @@
     from kmod import charts
     from kmod.experiments import records
     charts.use_book_renderer()
-    rows = charts.rows(records.read("results"), by="block")   # a row a run, see `kmod.charts.runs`
+    rows = charts.rows(records.read("results"), by="block")   # one row for each run, see `kmod.charts.runs`
     charts.tradeoff_curves(rows)      # A_M against A_F∖S over δ, with linked brushing
     charts.heat_map(rows)             # block × δ
     charts.numbers(charts.heat_map(rows))          # the table behind any chart
     charts.table(some_dicts, caption="Before and after")
 
-`tradeoff` and `frontier` draw one grid of δ with a slider. Every chart carries a title that states the finding as the
-rows have it, a subtitle with n and the meaning of its intervals, a description for those who do not see it, and its
-numbers. Colours are told apart by the colour-blind, and no meaning hangs on colour alone. Text and lines are drawn in
-`currentColor`, so a chart follows the light or dark page around it.
+`tradeoff` and `frontier` draw one grid of δ with a slider. Every chart has a title that states what the rows show, a
+subtitle with n and the meaning of its intervals, a description for readers who do not see it, and its numbers as a
+table. Colour-blind readers can tell the colours apart, and no meaning rests on colour alone. Text and lines are drawn
+in `currentColor`, so that a chart follows the light or dark page around it.
 """
 
 from .change import change_by_part
@@ -27,16 +27,13 @@ from .retrieval import retrieval_chart
 from .runs import rows
 from .size import over_size
 from .slider import frontier, tradeoff
-from .summary import KEYS, METRICS, UNCONSTRAINED, delta_text, interval, summarise
 from .tables import Table, table
 from .theme import PALETTE, SHAPES, theme
+from .words import delta_text
 
 __all__ = [
-    "KEYS",
-    "METRICS",
     "PALETTE",
     "SHAPES",
-    "UNCONSTRAINED",
     "Table",
     "at_best",
     "change_by_part",
@@ -44,14 +41,12 @@ __all__ = [
     "delta_text",
     "frontier",
     "heat_map",
-    "interval",
     "learning_curves",
     "numbers",
     "over_size",
     "paper_and_ours",
     "retrieval_chart",
     "rows",
-    "summarise",
     "table",
     "theme",
     "titled",

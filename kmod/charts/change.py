@@ -8,8 +8,8 @@ import altair as alt
 from .compare import by_delta, lead
 from .page import titled
 from .runs import around, cells, subtitle
-from .theme import PADDING, PALETTE, SHAPES, key, menu, scale
-from .words import at, capital, pct
+from .theme import PADDING, PALETTE, SHAPES, SPREAD, key, menu, scale, tips
+from .words import at, capital, from_to, pct
 
 NORMS = {"l2": "ℓ2, length of the change", "linf": "ℓ∞, largest change of a parameter"}
 
@@ -42,16 +42,12 @@ def change_by_part(rows: Iterable[Mapping], finding: str | None = None) -> alt.L
         "mean:Q", title="norm of the change of the parameters", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5)
     )
     low = alt.X("low:Q", title="norm of the change of the parameters")
-    tips = [alt.Tooltip(f"{k}:N", title=t) for k, t in (("place", "where"), ("part", "component"), ("norm", "norm"))]
-    tips += [
-        alt.Tooltip(f"{k}:Q", title=t, format=".3~g") for k, t in (("mean", "mean"), ("low", "from"), ("high", "to"))
-    ]
+    tooltip = tips({"place": "where", "part": "component", "norm": "norm"}, SPREAD, ".3~g")
     layers = [
         base.mark_rule(strokeWidth=1, opacity=0.35).encode(x=x, x2=alt.datum(0), y=y, yOffset=offset, color=color),
         base.mark_rule(strokeWidth=3).encode(x=low, x2="high:Q", y=y, yOffset=offset, color=color, opacity=front),
         base.mark_point(filled=True, size=80)
-        .encode(x=x, y=y, yOffset=offset, color=color, shape=shape, tooltip=[*tips, alt.Tooltip("n:Q", title="seeds")],
-                opacity=front)
+        .encode(x=x, y=y, yOffset=offset, color=color, shape=shape, tooltip=tooltip, opacity=front)
         .add_params(legend),
     ]  # fmt: skip
     menus = menu("edit", "Edit", list(edits), start), menu("norm", "Norm", list(NORMS.values()), NORMS["l2"])
@@ -62,7 +58,7 @@ def change_by_part(rows: Iterable[Mapping], finding: str | None = None) -> alt.L
 
 
 def _split(name: str) -> tuple[str, str]:
-    """("block 0", "mlp") of "block 0, mlp"; what stands outside the blocks has its own place."""
+    """Split "block 0, mlp" into ("block 0", "mlp"); a component outside the blocks gets a place of its own."""
     place, _, part = name.rpartition(", ")
     return place or "outside the blocks", part
 
@@ -77,10 +73,10 @@ def _points(edit: str, cell: dict) -> list[dict]:
     for name in dict.fromkeys(name for row in cell.values() for name in row["norms"]):
         place, part = _split(name)
         for norm, title in NORMS.items():
-            found = around((row["norms"][name][norm] for row in cell.values() if name in row["norms"]), rate=False)
-            low, mean, high = (float(f"{v:.4g}") for v in (max(0, found.low), found.value, found.high))
+            average = around((row["norms"][name][norm] for row in cell.values() if name in row["norms"]), rate=False)
+            low, mean, high = (float(f"{v:.4g}") for v in (max(0, average.low), average.value, average.high))
             drawn.append({"edit": edit, "place": place, "part": part, "norm": title, "mean": mean, "low": low,
-                          "high": high, "n": found.n})  # fmt: skip
+                          "high": high, "n": average.n})  # fmt: skip
     return drawn
 
 
@@ -96,37 +92,36 @@ def _shares(cell: dict, which: int) -> dict[str, dict[int, float]]:
 
 
 def _finding(edit: str, cell: dict) -> str:
-    told = []
+    leaders = []
     for which, noun in ((1, "component"), (0, "block")):
         top = lead(_shares(cell, which))
         if top.second is None:
             continue
         if top.decided:
-            told.append(f"{top.first} {pct(top.value)}")
+            leaders.append(f"{top.first} {pct(top.value)}")
         else:
             why = "one seed cannot tell" if top.why_not.startswith("one") else "too close to call"
-            told.append(
+            leaders.append(
                 f"which {noun} moves most is undecided ({top.first} {pct(top.value)}, {top.second} next; {why})"
             )
-    if not told:
+    if not leaders:
         total = fmean(sum(n["l2"] ** 2 for n in row["norms"].values()) ** 0.5 for row in cell.values())
         return f"{capital(edit)}: all of the change, {total:.3g} long, is in {next(iter(_shares(cell, 0)))}"
-    return f"{capital(edit)}, share of the squared ℓ2 change: {'; '.join(told)}"
+    return f"{capital(edit)}, share of the squared ℓ2 change: {'; '.join(leaders)}"
 
 
 def _description(edit: str, drawn: list[dict]) -> str:
-    told = [
+    sentences = [
         f"{p['place']}, {p['part']}: {p['mean']:.3g}." for p in drawn if p["edit"] == edit and p["norm"] == NORMS["l2"]
     ]
-    return f"How far the parameters moved, by block and component. {capital(edit)}, ℓ2: {' '.join(told)}"
+    return f"How far the parameters moved, by block and component. {capital(edit)}, ℓ2: {' '.join(sentences)}"
 
 
 def _numbers(drawn: list[dict]) -> list[dict]:
     out = []
-    for p, q in zip(drawn[::2], drawn[1::2], strict=True):  # ℓ2, ℓ∞
-        row = {"edit": p["edit"], "where": p["place"], "component": p["part"]}
-        for name, one in (("ℓ2", p), ("ℓ∞", q)):
-            around = f"{one['low']:.3g} to {one['high']:.3g}" if one["n"] > 1 else None
-            row |= {name: f"{one['mean']:.3g}", f"{name} from–to": around}
-        out.append(row | {"seeds": p["n"]})
+    for l2, linf in zip(drawn[::2], drawn[1::2], strict=True):
+        row = {"edit": l2["edit"], "where": l2["place"], "component": l2["part"]}
+        for name, point in (("ℓ2", l2), ("ℓ∞", linf)):
+            row |= {name: f"{point['mean']:.3g}", f"{name} from–to": from_to(point, "{:.3g}".format)}
+        out.append(row | {"seeds": l2["n"]})
     return out

@@ -1,18 +1,22 @@
 """Which is best, and whether the seeds can tell: what the titles of the charts say."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ..experiments.statistics import Mean, best, difference
-from .runs import Cell, cells, values
+from ..experiments.selection import Selection
+from ..experiments.statistics import Mean, difference
+from .runs import RATES, Cell, around, ascending, cells, values
+from .words import delta_text, percent_columns
 
 
 @dataclass(frozen=True)
 class Lead:
-    """Which of several things is highest, and whether the seeds tell it from the next: `by` is their difference, paired
-    by seed, None without a second or a common seed."""
+    """Which of several things has the highest mean over its seeds, and which comes second.
+
+    `by` is the difference of the two, paired by seed; None without a second or a common seed. The first is `decided`
+    if the interval of that difference lies above 0.
+    """
 
     first: object
     value: float
@@ -32,7 +36,7 @@ class Lead:
 
 
 def lead(options: Mapping[object, Mapping[int, float]]) -> Lead:
-    """The thing with the highest mean over its seeds, against the next."""
+    """Compare the two of `options` (name → seed → value) that have the highest means."""
     order = sorted(options, key=lambda name: -fmean(options[name].values()))
     first, value = order[0], fmean(options[order[0]].values())
     if len(order) == 1:
@@ -41,28 +45,35 @@ def lead(options: Mapping[object, Mapping[int, float]]) -> Lead:
     return Lead(first, value, order[1], difference(a, b) if a.keys() & b.keys() else None)
 
 
-def best_delta(grid: Mapping[object, Cell]) -> object:
-    """The δ with the highest mean Ā; None if no limit at all is best."""
-    return max(grid, key=lambda delta: fmean(values(grid[delta], "A_mean").values()))
-
-
-def held_out(grid: Mapping[object, Cell]) -> dict[int, float]:
-    """Ā by seed at the δ that is best on the other seeds: a comparison that does not gain from the choice of δ."""
-    tried = [values(cell, "A_mean") for cell in grid.values()]
-    whole = [cell for cell in tried if len(cell) == max(map(len, tried))]
-    return {seed: whole[best(whole, seed)][seed] for seed in whole[0] if seed in whole[best(whole, seed)]}
-
-
-def by_delta(found: Mapping[tuple, Cell]) -> dict[object, dict[object, Cell]]:
+def by_delta(groups: Mapping[tuple, Cell]) -> dict[object, dict[float | None, Cell]]:
     """Cells keyed by (group, δ) as {group: {δ: cell}}, δ ascending and no limit last."""
-    grids: dict[object, dict[object, Cell]] = {}
-    for group, delta in sorted(found, key=lambda key: math.inf if key[1] is None else key[1]):
-        grids.setdefault(group, {})[delta] = found[group, delta]
-    order = dict.fromkeys(group for group, _ in found)
-    return {group: grids[group] for group in order}
+    grids: dict[object, dict[float | None, Cell]] = {group: {} for group, _ in groups}
+    for group, delta in sorted(groups, key=lambda key: ascending(key[1])):
+        grids[group][delta] = groups[group, delta]
+    return grids
+
+
+def grids(rows: Iterable[Mapping], need: Sequence[str]) -> dict[str, dict[float | None, Cell]]:
+    """Rows as {label: {δ: {seed: row}}}. Raises ValueError as `runs.cells` does."""
+    return by_delta(cells(rows, ("label", "delta"), need))
+
+
+def rate_table(grids: Mapping[str, Mapping[float | None, Cell]], kind: str) -> list[dict]:
+    """The numbers of {label: {δ: cell}}: a row a label and δ, with the mean and interval of each rate. `kind` heads the
+    labels."""
+    return [
+        {kind: label, "δ": delta_text(delta)}
+        | {
+            column: text
+            for name, title in RATES.items()
+            for column, text in percent_columns(around(values(cell, name).values()), title).items()
+        }
+        | {"seeds": len(cell)}
+        for label, grid in grids.items()
+        for delta, cell in grid.items()
+    ]
 
 
 def at_best(rows: Iterable[Mapping]) -> list[Mapping]:
     """The rows at the δ of each label that has the highest mean Ā (paper, section 4: δ is chosen by Ā)."""
-    grids = by_delta(cells(rows, ("label", "delta"), ("A_mean",)))
-    return [row for grid in grids.values() for row in grid[best_delta(grid)].values()]
+    return [row for grid in grids(rows, ("A_mean",)).values() for row in grid[Selection(grid).best()].values()]

@@ -8,9 +8,9 @@ import altair as alt
 
 from .compare import lead
 from .page import titled
-from .runs import around, cells, subtitle
-from .theme import PADDING, PALETTE, log_axis, menu
-from .words import capital
+from .runs import around, cells, spread, subtitle
+from .theme import PADDING, PALETTE, log_axis, menu, tips
+from .words import capital, from_to
 
 KINDS = {"edit": "seconds to make an edit", "peak_bytes": "peak memory, GiB"}
 NOUNS = {"edit": "s", "peak_bytes": "GiB"}
@@ -19,44 +19,43 @@ NOUNS = {"edit": "s", "peak_bytes": "GiB"}
 def cost_chart(rows: Iterable[Mapping], finding: str | None = None) -> alt.LayerChart:
     """Draw what each label costs on a log scale, cheapest first: seconds of an edit, or peak memory (a menu).
 
-    Points are geometric means over runs. A row needs `edit` (seconds) and `peak_bytes`; runs that differ in δ alone are
-    one sweep and share their time. Raises ValueError as `runs.cells` does.
+    Points are geometric means over runs. A row needs `edit` (seconds) and `peak_bytes`. Runs that differ in δ alone are
+    one sweep; each has its share of the sweep's time. Raises ValueError as `runs.cells` does.
     """
-    found = {key[0]: cell for key, cell in cells(rows, ("label",), ("edit", "peak_bytes")).items()}
-    for label, cell in found.items():
+    by_label = {key[0]: cell for key, cell in cells(rows, ("label",), ("edit", "peak_bytes")).items()}
+    for label, cell in by_label.items():
         if any(row["edit"] <= 0 or row["peak_bytes"] <= 0 for row in cell.values()):
             raise ValueError(f"{label}: seconds and bytes must be positive")
-    order = sorted(found, key=lambda label: fmean(math.log(v) for v in _costs(found[label], "edit").values()))
+    order = sorted(by_label, key=lambda label: fmean(math.log(v) for v in _costs(by_label[label], "edit").values()))
     drawn = []
     for kind, title in KINDS.items():
         for label in order:
-            cost = around(_costs(found[label], kind).values(), log=True)
+            cost = around(_costs(by_label[label], kind).values(), log=True)
             text = f"{_short(cost.value)} {NOUNS[kind]}"
-            drawn.append({"label": label, "kind": title, "mean": cost.value, "low": cost.low, "high": cost.high,
-                          "n": cost.n, "text": text})  # fmt: skip
+            drawn.append({"label": label, "kind": title} | spread(cost) | {"text": text})
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.kind == kind")
     log = alt.Scale(type="log", nice=True, padding=12)
     axis = log_axis()
     y = alt.Y("label:N", sort=order, title=None, scale=alt.Scale(domain=order),
               axis=alt.Axis(labelLimit=alt.expr("width < 420 ? 140 : 260"), grid=True))  # fmt: skip
     x, low = (alt.X(f"{name}:Q", title="cost (log scale)", scale=log, axis=axis) for name in ("mean", "low"))
-    tips = [alt.Tooltip("label:N", title="method"), alt.Tooltip("text:N", title="mean")]
+    tooltip = tips({"label": "method", "text": "mean"}, count="runs")
     layers = [
         base.mark_rule(strokeWidth=4, opacity=0.45, color=PALETTE[0]).encode(x=low, x2="high:Q", y=y),
         base.mark_point(filled=True, size=90, color=PALETTE[0], opacity=1)
-        .encode(x=x, y=y, tooltip=[*tips, alt.Tooltip("n:Q", title="runs")]),
+        .encode(x=x, y=y, tooltip=tooltip),
         base.mark_text(dy=-11, fontSize=11).encode(x=x, y=y, text="text:N"),
     ]  # fmt: skip
     pick = menu("kind", "Cost", list(KINDS.values()), start=KINDS["edit"])
     chart = alt.layer(*layers).add_params(pick)
     chart = chart.properties(width="container", height=32 * len(order) + 10, padding=PADDING)
     devices = list(
-        dict.fromkeys(row["device"] for cell in found.values() for row in cell.values() if row.get("device"))
+        dict.fromkeys(row["device"] for cell in by_label.values() for row in cell.values() if row.get("device"))
     )
-    sub = subtitle({(label,): cell for label, cell in found.items()}, "Bars") + (
+    sub = subtitle({(label,): cell for label, cell in by_label.items()}, "Bars") + (
         f". On {' and '.join(devices)}" if devices else ""
     )
-    return titled(chart, finding or _finding(found, order), sub, _description(drawn), _numbers(drawn))
+    return titled(chart, finding or _finding(by_label, order), sub, _description(drawn), _numbers(drawn))
 
 
 def _costs(cell: dict, kind: str) -> dict[int, float]:
@@ -67,11 +66,11 @@ def _short(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def _finding(found: dict, order: list[str]) -> str:
-    seconds = {label: around(_costs(found[label], "edit").values(), log=True).value for label in order}
+def _finding(by_label: dict, order: list[str]) -> str:
+    seconds = {label: around(_costs(by_label[label], "edit").values(), log=True).value for label in order}
     if len(order) == 1:
         return f"{capital(order[0])} takes {_short(seconds[order[0]])} s an edit"
-    quick = lead({label: {s: -math.log(v) for s, v in _costs(found[label], "edit").items()} for label in order})
+    quick = lead({label: {s: -math.log(v) for s, v in _costs(by_label[label], "edit").items()} for label in order})
     ratio = seconds[order[-1]] / seconds[order[0]]
     spread = f"{order[-1]} takes {_short(ratio)} times as long ({_short(seconds[order[-1]])} s)"
     first = f"{order[0]}, {_short(seconds[order[0]])} s an edit"
@@ -89,8 +88,7 @@ def _numbers(drawn: list[dict]) -> list[dict]:
     out = []
     for s, m in zip(drawn[:half], drawn[half:], strict=True):
         row = {"method": s["label"]}
-        for name, one in (("seconds", s), ("GiB", m)):
-            around = f"{_short(one['low'])} to {_short(one['high'])}" if one["n"] > 1 else None
-            row |= {name: _short(one["mean"]), f"{name} from–to": around}
+        for name, point in (("seconds", s), ("GiB", m)):
+            row |= {name: _short(point["mean"]), f"{name} from–to": from_to(point, _short)}
         out.append(row | {"runs": s["n"]})
     return out

@@ -4,24 +4,21 @@ from collections.abc import Iterable, Mapping
 
 import altair as alt
 
-from .compare import by_delta, lead
+from .compare import by_delta, lead, rate_table
 from .page import titled
-from .runs import RATES, around, cells, left_alone, subtitle, values
-from .summary import delta_text
-from .theme import PADDING, menu
-from .words import at, capital, pct, percent_columns, points
-
-MENU = {"A_mean": "Ā", "A_M": "A_M, new facts", "A_FS": "A_F∖S, the others"}
+from .runs import RATE_MENU, RATES, around, ascending, cells, left_alone, spread, subtitle, values
+from .theme import PADDING, SPREAD, menu, tips
+from .words import at, capital, delta_text, pct, points
 
 
-def heat_map(rows: Iterable[Mapping], what: str = "block", finding: str | None = None) -> alt.LayerChart:
-    """Draw a cell a label and δ, with the mean over seeds in it, in percent; a menu switches Ā, A_M and A_F∖S.
+def heat_map(rows: Iterable[Mapping], kind: str = "block", finding: str | None = None) -> alt.LayerChart:
+    """Draw a cell for each label and δ, with the mean over seeds, in percent; a menu switches Ā, A_M and A_F∖S.
 
-    The best cell has a star and a frame. `what` names what the labels are. Raises ValueError as `runs.cells` does.
+    The best cell has a star and a frame. `kind` names what the labels are. Raises ValueError as `runs.cells` does.
     """
-    found = cells(rows, ("label", "delta"), tuple(RATES))
-    grids = by_delta(found)
-    deltas = sorted({d for grid in grids.values() for d in grid}, key=lambda d: float("inf") if d is None else d)
+    groups = cells(rows, ("label", "delta"), tuple(RATES))
+    grids = by_delta(groups)
+    deltas = sorted({d for grid in grids.values() for d in grid}, key=ascending)
     names, labels = [delta_text(delta) for delta in deltas], list(grids)
     drawn = [cell for name in RATES for cell in _cells(grids, name)]
     slanted = {"labelAngle": "-60 : 0", "labelAlign": "'right' : 'center'", "labelBaseline": "'middle' : 'top'"}
@@ -35,21 +32,14 @@ def heat_map(rows: Iterable[Mapping], what: str = "block", finding: str | None =
     )
     y = alt.Y("label:N", sort=labels, scale=alt.Scale(domain=labels, padding=0.06), title=None,
               axis=alt.Axis(labelLimit=130, grid=False))  # fmt: skip
-    pick = menu("metric", "Accuracy", list(MENU.values()), start=MENU["A_mean"])
+    pick = menu("metric", "Accuracy", list(RATE_MENU.values()), start=RATE_MENU["A_mean"])
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.metric == metric").encode(x=x, y=y)
     shade = alt.Scale(scheme="cividis", domain=[0, 1])
-    tips = [
-        alt.Tooltip("label:N", title=what),
-        alt.Tooltip("delta:N", title="δ"),
-        alt.Tooltip("metric:N", title="metric"),
-    ]
-    tips += [
-        alt.Tooltip(f"{k}:Q", title=t, format=".1%") for k, t in (("mean", "mean"), ("low", "from"), ("high", "to"))
-    ]
+    tooltip = tips({"label": kind, "delta": "δ", "metric": "metric"}, SPREAD)
     text = "(datum.best ? '★' : '') + format(100 * datum.mean, width < 480 ? '.0f' : '.1f')"
     layers = [
         base.mark_rect().encode(color=alt.Color("shade:Q", scale=shade, legend=None),
-                                tooltip=[*tips, alt.Tooltip("n:Q", title="seeds")]),
+                                tooltip=tooltip),
         base.transform_filter("datum.best").mark_rect(fill=None, stroke="currentColor", strokeWidth=3),
         base.transform_calculate(text=text).mark_text(fontSize=alt.expr("width < 480 ? 11 : 13")).encode(
             text="text:N",
@@ -58,12 +48,12 @@ def heat_map(rows: Iterable[Mapping], what: str = "block", finding: str | None =
     ]  # fmt: skip
     chart = alt.layer(*layers).add_params(pick)
     chart = chart.properties(width="container", height=34 * len(labels) + 10, padding=PADDING)
-    alone = left_alone(found)
-    sub = subtitle(found, "Intervals in the table")
+    alone = left_alone(groups)
+    sub = subtitle(groups, "Intervals in the table")
     sub += "" if alone is None else f". Where nothing is learnt and nothing lost, Ā is {pct(alone)}"
     sub += ". Percent; ★ is the highest, the colour runs from the lowest cell to the highest"
-    sub += "; empty cells were not run" * (len(found) < len(labels) * len(deltas))
-    return titled(chart, finding or _finding(found, what), sub, _description(grids), _numbers(grids, what))
+    sub += "; empty cells were not run" * (len(groups) < len(labels) * len(deltas))
+    return titled(chart, finding or _finding(groups, kind), sub, _description(grids), rate_table(grids, kind))
 
 
 def _cells(grids: dict, name: str) -> list[dict]:
@@ -71,8 +61,7 @@ def _cells(grids: dict, name: str) -> list[dict]:
     for label, grid in grids.items():
         for delta, cell in grid.items():
             rate = around(values(cell, name).values())
-            drawn.append({"label": label, "delta": delta_text(delta), "metric": MENU[name], "mean": rate.value,
-                          "low": rate.low, "high": rate.high, "n": rate.n})  # fmt: skip
+            drawn.append({"label": label, "delta": delta_text(delta), "metric": RATE_MENU[name]} | spread(rate))
     means = [cell["mean"] for cell in drawn]
     low, high = min(means), max(means)
     for cell in drawn:
@@ -81,8 +70,8 @@ def _cells(grids: dict, name: str) -> list[dict]:
     return drawn
 
 
-def _finding(found: dict, what: str) -> str:
-    top = lead({key: values(cell, "A_mean") for key, cell in found.items()})
+def _finding(groups: dict, kind: str) -> str:
+    top = lead({key: values(cell, "A_mean") for key, cell in groups.items()})
     label, delta = top.first
     reached = f"{label} {at(delta)} reaches the highest Ā, {pct(top.value)}"
     if top.second is None:
@@ -91,23 +80,12 @@ def _finding(found: dict, what: str) -> str:
     ahead = f"{points(top.by.value)} ahead of {other}" if top.by else f"next is {other}"
     if top.decided:
         return f"{capital(reached)}, {ahead}"
-    return f"Undecided which {what} and δ are best: {reached}, {ahead}; {top.why_not}"
+    return f"Undecided which {kind} and δ are best: {reached}, {ahead}; {top.why_not}"
 
 
 def _description(grids: dict) -> str:
-    told = []
+    sentences = []
     for label, grid in grids.items():
         means = (f"δ {delta_text(d)} {pct(around(values(c, 'A_mean').values()).value)}" for d, c in grid.items())
-        told.append(f"{label}: {', '.join(means)}")
-    return f"A grid of groups by δ with the mean accuracy Ā in each cell. {'. '.join(told)}."
-
-
-def _numbers(grids: dict, what: str) -> list[dict]:
-    out = []
-    for label, grid in grids.items():
-        for delta, cell in grid.items():
-            row = {what: label, "δ": delta_text(delta)}
-            for name, title in RATES.items():
-                row |= percent_columns(around(values(cell, name).values()), title)
-            out.append(row | {"seeds": len(cell)})
-    return out
+        sentences.append(f"{label}: {', '.join(means)}")
+    return f"A grid of groups by δ with the mean accuracy Ā in each cell. {'. '.join(sentences)}."

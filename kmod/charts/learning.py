@@ -1,4 +1,4 @@
-"""Learning curves: the loss on the new facts while an edit is made, a line a δ."""
+"""Learning curves: the loss on the new facts while an edit is made, a line for each δ."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -7,28 +7,27 @@ import altair as alt
 
 from .compare import by_delta, lead
 from .page import titled
-from .runs import Mean, around, cells, subtitle
-from .summary import delta_text
-from .theme import DASHES, PADDING, key, log_axis, menu, scale, shown
-from .words import at, capital
+from .runs import Mean, around, ascending, cells, subtitle
+from .theme import DASHES, PADDING, key, log_axis, menu, scale, shown, tips
+from .words import at, capital, delta_text, from_to
 
 LOSS = "loss on the new facts, nats (log scale)"
-# From blue over grey to orange: ordered, and each stands out from the light page and from the dark one.
+# From blue through grey to orange; each is readable on the light page and on the dark one.
 RAMP = ((0x00, 0x72, 0xB2), (0x8A, 0x8A, 0x8A), (0xD5, 0x5E, 0x00))
 
 
-def learning_curves(rows: Iterable[Mapping], what: str = "block", finding: str | None = None) -> alt.LayerChart:
-    """Draw the training loss over steps (log scale), a line a δ, geometric means over seeds with bands.
+def learning_curves(rows: Iterable[Mapping], kind: str = "block", finding: str | None = None) -> alt.LayerChart:
+    """Draw the training loss over steps (log scale): a line for each δ, geometric means over seeds with bands.
 
-    Menus switch the label and bring one δ forward; so does the legend. `what` names what the labels are. Raises
+    Menus switch the label and bring one δ forward; so does the legend. `kind` names what the labels are. Raises
     ValueError as `runs.cells` does, and if no row has a curve (retraining and datastores have none).
     """
     rows = [row for row in rows if row.get("curve")]
     if not rows:
         raise ValueError("no rows with a curve to draw; only edits that descend have one")
-    found = cells(rows, ("label", "delta"), ("curve",))
-    grids = by_delta(found)
-    deltas = sorted({d for grid in grids.values() for d in grid}, key=lambda d: math.inf if d is None else d)
+    groups = cells(rows, ("label", "delta"), ("curve",))
+    grids = by_delta(groups)
+    deltas = sorted({d for grid in grids.values() for d in grid}, key=ascending)
     names, labels = [delta_text(d) for d in deltas], list(grids)
     drawn = [
         point for label, grid in grids.items() for delta, cell in grid.items() for point in _points(label, delta, cell)
@@ -47,23 +46,22 @@ def learning_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     y = alt.Y("loss:Q", title=LOSS, scale=log, axis=axis)
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.label == label")
     marks = alt.Chart(alt.Data(values=ends)).transform_filter("datum.label == label")
-    tips = [alt.Tooltip("delta:N", title="δ"), alt.Tooltip("step:Q", title="step")]
-    tips += [alt.Tooltip("loss:Q", title="loss", format=".3~g"), alt.Tooltip("n:Q", title="seeds")]
+    tooltip = tips({"delta": "δ", "step:Q": "step"}, {"loss": "loss"}, ".3~g")
     layers = [
         base.mark_area().encode(x=x, y=alt.Y("low:Q", title=LOSS, scale=log, axis=axis), y2="high:Q", color=color,
                                 opacity=shown(front, 0.12, 0.02)),
         base.mark_line(strokeWidth=2).encode(x=x, y=y, color=color, strokeDash=dash, opacity=shown(front)),
-        base.mark_point(filled=True, size=24).encode(x=x, y=y, color=color, tooltip=tips, opacity=shown(front))
+        base.mark_point(filled=True, size=24).encode(x=x, y=y, color=color, tooltip=tooltip, opacity=shown(front))
         .add_params(legend),
         marks.mark_text(align="left", dx=7, fontSize=11).encode(
             x=x, y=alt.Y("place:Q", title=LOSS, scale=log, axis=axis), text="delta:N", opacity=shown(front)),
     ]  # fmt: skip
     start = labels[0]
-    menus = menu("label", capital(what), labels, start), menu("highlight", "δ", ["all", *names], "all")
+    menus = menu("label", capital(kind), labels, start), menu("highlight", "δ", ["all", *names], "all")
     chart = alt.layer(*layers).add_params(*menus).properties(width="container", height=320, padding=PADDING)
-    sub = subtitle({key: cell for key, cell in found.items() if key[0] == start}, "Bands")
+    sub = subtitle({key: cell for key, cell in groups.items() if key[0] == start}, "Bands")
     sub += ". Geometric means, and intervals of the logarithm" * ("means of" in sub)
-    return titled(chart, finding or _finding(start, grids[start]), sub, _description(ends), _numbers(ends, what))
+    return titled(chart, finding or _finding(start, grids[start]), sub, _description(ends), _numbers(ends, kind))
 
 
 def _ticks(last: int) -> list[int]:
@@ -101,7 +99,7 @@ def _points(label: str, delta, cell: dict) -> list[dict]:
 
 
 def _ends(label: str, grid: dict, gap: float = 0.05) -> list[dict]:
-    """Where each line ends, and where its name stands: pushed apart so that no two overlap."""
+    """Where each line ends, and where its name stands. Names are moved apart so that none overlap."""
     curves = {delta: _at_steps(cell) for delta, cell in grid.items()}
     logs = [math.log(v) for curve in curves.values() for loss in curve.values() for v in (loss.low, loss.high)]
     least = gap * (max(logs) - min(logs))
@@ -147,16 +145,16 @@ def _finding(label: str, grid: dict) -> str:
 
 
 def _description(ends: list[dict]) -> str:
-    told = [
+    sentences = [
         f"{e['label']}, δ {e['delta']}: from {e['start']:.3g} to {e['loss']:.3g} at step {e['step']}." for e in ends
     ]
-    return f"The loss on the new facts over optimiser steps. {' '.join(told)}"
+    return f"The loss on the new facts over optimiser steps. {' '.join(sentences)}"
 
 
-def _numbers(ends: list[dict], what: str) -> list[dict]:
+def _numbers(ends: list[dict], kind: str) -> list[dict]:
     return [
-        {what: e["label"], "δ": e["delta"], "first loss": f"{e['start']:.3g}", "last loss": f"{e['loss']:.3g}",
-         "last from–to": f"{e['low']:.3g} to {e['high']:.3g}" if e["n"] > 1 else None, "last step": e["step"],
+        {kind: e["label"], "δ": e["delta"], "first loss": f"{e['start']:.3g}", "last loss": f"{e['loss']:.3g}",
+         "last from–to": from_to(e, "{:.3g}".format), "last step": e["step"],
          "seeds": e["n"]}
         for e in ends
     ]  # fmt: skip

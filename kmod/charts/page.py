@@ -1,7 +1,6 @@
-"""How charts reach the page: with a title, alt text, a drawing for readers without JavaScript, and their numbers."""
+"""Charts on a page: title, alternative text, a still drawing for readers without JavaScript, and a table of numbers."""
 
 import hashlib
-import html
 import json
 import os
 import re
@@ -12,11 +11,12 @@ from collections.abc import Iterable, Mapping
 import altair as alt
 import vl_convert
 
+from ..html import escape
 from .tables import Table, table
 from .theme import STATIC_WIDTH, theme
 
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION[1:].split(".")[:2])
-STILL_PANEL = 380  # pixels; the width of a panel in the drawing of a chart that has several: they stand in one column
+STILL_PANEL = 380  # pixels; width of a panel in the still drawing of a chart of several, which stand in one column
 
 
 def titled(
@@ -24,8 +24,8 @@ def titled(
 ):
     """Return `chart` with a title (the finding), a subtitle (n, what an interval means) and alt text.
 
-    `numbers`, rows as `table` takes them, stand folded under the chart in the book; `charts.numbers` gives them
-    anywhere. Raises ValueError for a text that is blank.
+    `numbers` are rows as `table` takes them: in the book they stand folded under the chart, elsewhere `charts.numbers`
+    shows them. Raises ValueError for a blank text.
     """
     for name, text in (("finding", finding), ("subtitle", subtitle), ("description", description)):
         if not text.strip():
@@ -49,8 +49,8 @@ def numbers(chart: alt.TopLevelMixin) -> Table:
 def use_book_renderer() -> None:
     """Draw charts in the kmod theme and in a form that works in the built book; harmless to call again.
 
-    On Colab and in a live Jupyter session Altair's own renderer stays, since only the book's pages carry the
-    script that wakes the charts up. Set KMOD_CHARTS to "book" or "altair" to decide by hand.
+    On Colab and in a live Jupyter session Altair's own renderer stays: only the book's pages have the script that makes
+    the charts live. The environment variable KMOD_CHARTS, "book" or "altair", overrides this.
     """
     alt.theme.register("kmod", enable=True)(theme)
     alt.renderers.register("kmod", to_bundle)
@@ -64,8 +64,8 @@ def use_book_renderer() -> None:
 def to_bundle(spec: dict, **_) -> dict[str, str]:
     """Return the MIME bundle of a chart: HTML with its title, a still drawing, the specification and its numbers.
 
-    `book/_static/charts.js` turns it into a live chart; without JavaScript the drawing stays. Nothing in it
-    is random: the same chart gives the same bytes.
+    `book/_static/charts.js` turns it into a live chart; without JavaScript the drawing stays. The same
+    chart gives the same bytes.
     """
     spec = dict(spec)
     title = spec.pop("title", "")
@@ -87,18 +87,18 @@ def to_bundle(spec: dict, **_) -> dict[str, str]:
     for character in "<>&":
         data = data.replace(character, f"\\u{ord(character):04x}")
     svg = vl_convert.vegalite_to_svg(still, vl_version=VEGA_LITE)
-    svg = re.sub(r' (aria-[a-z]+|role)="[^"]*"', "", svg)  # said once, by the figure
+    svg = re.sub(r' (aria-[a-z]+|role)="[^"]*"', "", svg)  # the figure has the only description
     name = "c" + hashlib.sha256(data.encode()).hexdigest()[:8]
-    clips = list(dict.fromkeys(re.findall(r"\bclip\d+", svg)))  # counted on from drawing to drawing
+    clips = list(dict.fromkeys(re.findall(r"\bclip\d+", svg)))  # numbered through all drawings of a process
     svg = re.sub(r"\bclip\d+", lambda m: f"{name}-{clips.index(m[0])}", svg)  # ids are shared by the whole page
     folded = ""
     if behind:
         inside = table(behind, caption=text or "The numbers of the chart")._repr_html_()
         folded = f'<details class="kmod-numbers"><summary>The numbers</summary>{inside}</details>'
     markup = (
-        f'<figure class="kmod-chart"><figcaption><strong>{html.escape(text)}</strong> '
-        f"<span>{html.escape(subtitle)}</span></figcaption>"
-        f'<div class="kmod-still" role="img" aria-label="{html.escape(description)}">{svg}</div>'
+        f'<figure class="kmod-chart"><figcaption><strong>{escape(text)}</strong> '
+        f"<span>{escape(subtitle)}</span></figcaption>"
+        f'<div class="kmod-still" role="img" aria-label="{escape(description)}">{svg}</div>'
         f'<script type="application/json">{data}</script>{folded}</figure>'
     )
     return {"text/html": markup, "text/plain": f"{text}. {subtitle}. {description}"}
@@ -107,8 +107,8 @@ def to_bundle(spec: dict, **_) -> dict[str, str]:
 def _fitting(spec: dict) -> list[dict]:
     """Changes to the compiled Vega that let the panels of a concatenated chart share the width of the page.
 
-    Vega-Lite gives them fixed widths only. On a narrow page they stand below each other. The page compiles with the
-    same Vega-Lite as this (see book/_ext/vendor.py), and each change first tests that it hits what it means.
+    Vega-Lite can only give them fixed widths. On a narrow page they stand below each other. The page compiles with the
+    same version of Vega-Lite (see book/_ext/vendor.py); each change first tests that it meets the signal it is for.
     """
     vega = vl_convert.vegalite_to_vega(spec, vl_version=VEGA_LITE)
     room = "(isFinite(containerSize()[0]) ? containerSize()[0] : 680)"

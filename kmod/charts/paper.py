@@ -7,7 +7,7 @@ import altair as alt
 from .page import titled
 from .runs import Mean, around
 from .theme import PADDING, PALETTE, percent
-from .words import pct
+from .words import from_to, pct
 
 TAGS = ("sure", "recalled")
 
@@ -15,20 +15,24 @@ TAGS = ("sure", "recalled")
 def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None = None) -> alt.LayerChart:
     """Draw a line for each number of the paper, with ours beside it and our interval over seeds.
 
-    A row is {"what": "block 0, A_M", "paper": 0.7125 or None, "tag": "recalled" or "sure", "ours": [0.95, 0.97, …]}:
-    fractions, ours one a seed. Every number of the paper that is only recalled is marked so. `note` says in the
-    subtitle what differs, such as the model and the facts. Raises ValueError for no rows, a row that lacks a key, a
-    fraction out of range, or an unknown tag: what is recalled with low confidence is not the paper's number.
+    Args:
+        rows: such as {"what": "block 0, A_M", "paper": 0.7125, "tag": "recalled", "ours": [0.95, 0.97, …]}. Numbers are
+            fractions; `ours` has one for each seed, `paper` may be None. The tag is "sure", or "recalled" for a number
+            that was not checked against the paper's text, which is then said in the chart.
+        note: what differs, such as the model and the facts; for the subtitle.
+        finding: title; by default what the rows show.
+
+    Raises ValueError for no rows, a row that lacks a key, a fraction out of range, or an unknown tag.
     """
     rows = _checked(rows)
     drawn = []
     for row in rows:
         ours = around(row["ours"])
-        told = {"what": row["what"], "ours": ours.value, "low": ours.low, "high": ours.high, "n": ours.n}
+        point = {"what": row["what"], "ours": ours.value, "low": ours.low, "high": ours.high, "n": ours.n}
         if row["paper"] is not None:
             mark = " (recalled)" if row["tag"] == "recalled" else ""
-            told |= {"paper": row["paper"], "paper_text": f"{100 * row['paper']:.1f} %{mark}"}
-        drawn.append(told)
+            point |= {"paper": row["paper"], "paper_text": f"{100 * row['paper']:.1f} %{mark}"}
+        drawn.append(point)
     names = [row["what"] for row in rows]
     base = alt.Chart(alt.Data(values=drawn))
     both = base.transform_filter("isValid(datum.paper)")
@@ -94,8 +98,8 @@ def _finding(rows: Sequence[Mapping]) -> str:
     sides = [_side(around(row["ours"]), row["paper"]) for row in known]
     if len(known) == 1:
         ((row, side),) = zip(known, sides, strict=True)
-        told = f"{row['what']}: ours {pct(around(row['ours']).value)}, the paper's {pct(row['paper'])}"
-        return told + (f"; ours is {side}" if side != "undecided" else "; undecided which is higher")
+        both = f"{row['what']}: ours {pct(around(row['ours']).value)}, the paper's {pct(row['paper'])}"
+        return both + (f"; ours is {side}" if side != "undecided" else "; undecided which is higher")
     counts = [f"{sides.count(side)} {side}" for side in ("above", "below", "undecided") if side in sides]
     return f"Of {len(known)} numbers of the paper, ours are: {', '.join(counts)}"
 
@@ -109,11 +113,11 @@ def _subtitle(rows: Sequence[Mapping], note: str) -> str:
         if counts[-1] > 1
         else "Ours: one seed each, so no intervals"
     )
-    told = [note, runs]
-    told += [f"{recalled} of the paper's numbers are recalled, not checked against its text"] if recalled else []
+    sentences = [note, runs]
+    sentences += [f"{recalled} of the paper's numbers are recalled, not checked against its text"] if recalled else []
     unknown = sum(row["paper"] is None for row in rows)
-    told += [f"of {unknown} the paper's number is not known"] if unknown else []
-    return ". ".join(text[0].upper() + text[1:] for text in told if text)
+    sentences += [f"of {unknown} the paper's number is not known"] if unknown else []
+    return ". ".join(text[0].upper() + text[1:] for text in sentences if text)
 
 
 def _text(row: Mapping) -> str:
@@ -123,16 +127,15 @@ def _text(row: Mapping) -> str:
 
 
 def _description(rows: Sequence[Mapping]) -> str:
-    told = [f"{row['what']}: ours {pct(around(row['ours']).value)}, paper {_text(row)}." for row in rows]
-    return f"Accuracies of the paper beside ours, in percent. {' '.join(told)}"
+    sentences = [f"{row['what']}: ours {pct(around(row['ours']).value)}, paper {_text(row)}." for row in rows]
+    return f"Accuracies of the paper beside ours, in percent. {' '.join(sentences)}"
 
 
 def _numbers(rows: Sequence[Mapping]) -> list[dict]:
     out = []
     for row in rows:
         ours = around(row["ours"])
-        interval = f"{100 * ours.low:.1f} to {100 * ours.high:.1f}" if ours.n > 1 else None
         side = _side(ours, row["paper"]) if row["paper"] is not None else None
         out.append({"what": row["what"], "paper, %": _text(row), "ours, %": f"{100 * ours.value:.1f}",
-                    "95 % interval": interval, "seeds": ours.n, "ours is": side})  # fmt: skip
+                    "95 % interval": from_to(vars(ours)), "seeds": ours.n, "ours is": side})  # fmt: skip
     return out

@@ -1,43 +1,46 @@
 """Trade-off curves: what is learned against what is kept, over δ, beside Ā over δ; brushing one lights up the other."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 import altair as alt
 
-from .compare import Lead, best_delta, by_delta, held_out, lead
+from ..experiments.selection import Selection
+from .compare import Lead, by_delta, lead, rate_table
 from .page import titled
-from .runs import RATE_TITLES, RATES, around, cells, left_alone, subtitle, values
-from .summary import delta_text
-from .theme import PADDING, by_label, delta_axis, menu, numbered, percent, shown, unique
-from .words import at, capital, pct, percent_columns, points
+from .runs import RATE_TITLES, RATES, around, cells, left_alone, places, subtitle, values
+from .theme import PADDING, by_label, delta_axis, menu, numbered, percent, shown, tips, unique
+from .words import at, capital, delta_text, pct, points
 
 
-def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str | None = None) -> alt.ConcatChart:
-    """Draw A_M (up) against A_F∖S (right), a point a δ and a line a label; beside it Ā over δ, of the same points.
+def tradeoff_curves(rows: Iterable[Mapping], kind: str = "block", finding: str | None = None) -> alt.ConcatChart:
+    """Draw A_M (up) against A_F∖S (right): a point for each δ, a line for each label; beside it Ā over δ.
 
-    Drag over either panel to see the same runs in the other, or pick a δ from a menu (which needs no mouse); the legend
-    and another menu bring one label forward. `what` names in the title what the labels are: block, constraint, start,
-    model. `rows` as `charts.rows` makes them. Raises ValueError as `runs.cells` does.
+    Both panels show the same runs. Drag over one of them to see the same runs in the other, or pick a δ from a menu
+    (which needs no mouse); the legend and another menu bring one label forward.
+
+    Args:
+        rows: as `charts.rows` makes them.
+        kind: what the labels are, for the title: block, constraint, start, model.
+        finding: title; by default what the rows show.
+
+    Raises ValueError as `runs.cells` does.
     """
-    found = cells(rows, ("label", "delta"), tuple(RATES))
-    grids = by_delta(found)
+    groups = cells(rows, ("label", "delta"), tuple(RATES))
+    grids = by_delta(groups)
     drawn = _points(grids)
     labels = unique(drawn, "label")
     style, marks = by_label(labels, panels=True)
     area = alt.selection_interval(name="area", mark=alt.BrushConfig(fill="gray", fillOpacity=0.15, stroke="gray"))
     span = alt.selection_interval(name="span", encodings=["x"], mark=alt.BrushConfig(fill="gray", fillOpacity=0.15))
     legend = alt.selection_point(name="legend", fields=["label"], bind="legend")
-    highlight = menu("highlight", capital(what), ["all", *labels], start="all")
+    highlight = menu("highlight", capital(kind), ["all", *labels], start="all")
     named = "highlight == 'all' || highlight == datum.label"
     group = legend & named
     radii = unique(sorted(drawn, key=lambda point: point["radius"]), "delta")
     picked = menu("picked", "δ", ["all", *radii], start="all")
     chosen = area & span & (legend & f"({named}) && (picked == 'all' || picked == datum.delta)")
     base = alt.Chart(alt.Data(values=drawn))
-    tips = [alt.Tooltip("label:N", title=what), alt.Tooltip("delta:N", title="δ")]
-    tips += [alt.Tooltip(f"{name}:Q", title=title, format=".1%") for name, title in RATES.items()]
-    tips += [alt.Tooltip("n:Q", title="seeds")]
+    tooltip = tips({"label": kind, "delta": "δ"}, RATES)
 
     def panel(x, y, whiskers, *selections, below=()):
         inner = (
@@ -45,7 +48,7 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
             .transform_calculate(line=numbered(labels))
             .mark_line(strokeWidth=2)
         )
-        dots = base.mark_point(filled=True, size=70).encode(x=x, y=y, **marks, tooltip=tips, opacity=shown(chosen))
+        dots = base.mark_point(filled=True, size=70).encode(x=x, y=y, **marks, tooltip=tooltip, opacity=shown(chosen))
         return alt.layer(
             *below,
             inner.encode(x=x, y=y, order="at:Q", opacity=shown(group, 0.75, 0.1), **style),
@@ -63,42 +66,40 @@ def tradeoff_curves(rows: Iterable[Mapping], what: str = "block", finding: str |
     ], area, legend)  # fmt: skip
     over = panel(radius, mean_y, [
         {"y": percent(alt.Y, "A_mean_low", RATE_TITLES["A_mean"], None), "y2": "A_mean_high:Q", "x": radius}
-    ], span, below=untouched(found, RATE_TITLES["A_mean"]))  # fmt: skip
+    ], span, below=untouched(groups, RATE_TITLES["A_mean"]))  # fmt: skip
     chart = (
         alt.concat(plane, over, columns=2, spacing=24)
         .add_params(highlight, picked)
         .properties(padding=PADDING, autosize=alt.AutoSizeParams(type="pad", resize=True))
     )
     sub = (
-        subtitle(found)
-        + untouched_words(found)
+        subtitle(groups)
+        + untouched_words(groups)
         + ". Drag over points in one panel, or pick a δ, to find them in the other"
     )
-    return titled(chart, finding or _finding(grids, what), sub, _description(drawn), _numbers(grids, what))
+    return titled(chart, finding or _finding(grids, kind), sub, _description(drawn), rate_table(grids, kind))
 
 
-def untouched(found: dict, title: str) -> list[alt.Chart]:
-    """A dotted line at Ā of an edit that changes no answer, on an axis with this title."""
-    alone = left_alone(found)
+def untouched(groups: dict, title: str) -> list[alt.Chart]:
+    """A dotted line at the Ā of an edit that changes no answer, on an axis with this title."""
+    alone = left_alone(groups)
     if alone is None:
         return []
     line = alt.Chart(alt.Data(values=[{"mean": alone}])).mark_rule(strokeDash=[2, 4], color="currentColor")
     return [line.encode(y=percent(alt.Y, "mean", title, None))]
 
 
-def untouched_words(found: dict) -> str:
-    alone = left_alone(found)
+def untouched_words(groups: dict) -> str:
+    alone = left_alone(groups)
     return "" if alone is None else f". Dotted: Ā where nothing is learnt and nothing lost, {pct(alone)}"
 
 
 def _points(grids: dict) -> list[dict]:
-    deltas = sorted({delta for grid in grids.values() for delta in grid if delta is not None})
-    span = math.log(deltas[-1] / deltas[0]) if deltas else 0.0
-    beyond = deltas[-1] * math.exp(max(0.22 * span, 0.7)) if deltas else 1.0
+    radius = places({delta for grid in grids.values() for delta in grid})
     drawn = []
     for label, grid in grids.items():
         for i, (delta, cell) in enumerate(grid.items()):
-            point = {"label": label, "at": i, "delta": delta_text(delta), "radius": beyond if delta is None else delta}
+            point = {"label": label, "at": i, "delta": delta_text(delta), "radius": radius[delta]}
             point |= {"unconstrained": delta is None, "n": len(cell)}
             for name in RATES:
                 rate = around(values(cell, name).values())
@@ -107,16 +108,14 @@ def _points(grids: dict) -> list[dict]:
     return drawn
 
 
-def _finding(grids: dict, what: str) -> str:
+def _finding(grids: dict, kind: str) -> str:
     if len(grids) == 1:
         ((label, grid),) = grids.items()
         return f"{capital(label)}: " + _peak(grid)
-    peaks = {label: best_delta(grid) for label, grid in grids.items()}
+    peaks = {label: Selection(grid).best() for label, grid in grids.items()}
     top = {label: values(grids[label][delta], "A_mean") for label, delta in peaks.items()}
     first = lead(top)
-    told = {label: held_out(grid) for label, grid in grids.items()}
-    a, b = told[first.first], told[first.second]
-    fair = lead({first.first: a, first.second: b})  # δ chosen on the other seeds
+    fair = lead({label: Selection(grids[label]).held_out() for label in (first.first, first.second)})
     decided = first.decided and fair.decided and fair.first == first.first
     reached = f"Ā {pct(first.value)}"
     if "no limit" not in str(first.first):  # else its name says so
@@ -125,11 +124,11 @@ def _finding(grids: dict, what: str) -> str:
     if decided:
         return f"{capital(first.first)} trades off best: {reached}, ahead of {first.second}{by}"
     why = first.why_not if not first.decided else "not once δ is chosen on other seeds"
-    return f"Undecided which {what} trades off best: {first.first} ({reached}) leads {first.second}{by}; {why}"
+    return f"Undecided which {kind} trades off best: {first.first} ({reached}) leads {first.second}{by}; {why}"
 
 
 def _peak(grid: dict) -> str:
-    """Where Ā is highest over δ, and whether the grid holds the peak."""
+    """Where Ā is highest over δ, and whether that is at an end of the grid."""
     tops = {delta: values(cell, "A_mean") for delta, cell in grid.items()}
     top: Lead = lead(tops)
     finite = [delta for delta in grid if delta is not None]
@@ -143,23 +142,9 @@ def _peak(grid: dict) -> str:
 
 
 def _description(drawn: list[dict]) -> str:
-    told = [
+    sentences = [
         f"{p['label']}, δ {p['delta']}: A_M {pct(p['A_M'])}, A_F∖S {pct(p['A_FS'])}, Ā {pct(p['A_mean'])}."
         for p in drawn
     ]
     head = "Two panels: new facts learned (A_M) against unmodified facts right (A_F∖S), and their mean Ā over δ."
-    return f"{head} {' '.join(told)}"
-
-
-def _numbers(grids: dict, what: str) -> list[dict]:
-    return [
-        {what: label, "δ": delta_text(delta)}
-        | {
-            k: v
-            for name, title in RATES.items()
-            for k, v in percent_columns(around(values(cell, name).values()), title).items()
-        }
-        | {"seeds": len(cell)}
-        for label, grid in grids.items()
-        for delta, cell in grid.items()
-    ]
+    return f"{head} {' '.join(sentences)}"

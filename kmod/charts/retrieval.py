@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def retrieval_chart(explanation: Explanation) -> alt.Chart:
-    """The weights of the retrieved facts, with the answer with and without them in the title."""
+    """Draw the weights of the retrieved facts; the title gives the answers with and without them."""
     (best, p), (alone, q) = explanation.answers[0], explanation.without_facts[0]
     drawn = explanation.frame().to_dict("records")
     chart = (
@@ -28,6 +28,6 @@ def retrieval_chart(explanation: Explanation) -> alt.Chart:
     )
     finding = f"{best} ({100 * p:.0f} %) with the fact memory, {alone} ({100 * q:.0f} %) without"
     sub = f"{explanation.statement}   λ = {explanation.lam:.2f}; the {len(drawn)} heaviest rows"
-    told = " ".join(f"{row['fact']}: {100 * row['weight']:.1f} %." for row in drawn)
+    sentences = " ".join(f"{row['fact']}: {100 * row['weight']:.1f} %." for row in drawn)
     numbers = [{"fact": row["fact"], "weight, %": f"{100 * row['weight']:.1f}"} for row in drawn]
-    return titled(chart, finding, sub, f"Weights of the facts retrieved. {told}", numbers)
+    return titled(chart, finding, sub, f"Weights of the facts retrieved. {sentences}", numbers)

@@ -1,22 +1,23 @@
-"""Rows of runs: what the charts of the research questions take, and how they are grouped and averaged.
+"""Rows of runs, which the charts draw: how they are made from records, grouped and averaged.
 
 A row is a dict of one run: `kmod.experiments.records.flat` of its record (settings, metrics as fractions, seconds),
-with "curve", "norms", "peak_bytes" and "device" of the record, and a "label", the group it is drawn in. Rows made by
-hand need only what the chart draws: label, seed, delta, and A_M, A_FS, A_mean, for most.
+with "curve", "norms", "peak_bytes" and "device" of the record, and a "label": runs of one label are drawn together.
+Rows made by hand need only what the chart draws: for most charts label, seed, delta, A_M, A_FS and A_mean.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from ..experiments import records as _records
 from ..experiments.settings import Setting
 from ..experiments.statistics import Mean, mean
-from .summary import delta_text
+from .words import delta_text
 
 NORMS = {"Linf": "ℓ∞", "L2": "ℓ2", "Fisher": "Fisher", None: "no limit"}
 SETTINGS = [field.name for field in fields(Setting)]
 RATES = {"A_mean": "Ā", "A_M": "A_M", "A_FS": "A_F∖S"}  # what a drop-down offers, the trade-off first
+RATE_MENU = {"A_mean": "Ā", "A_M": "A_M, new facts", "A_FS": "A_F∖S, the others"}
 RATE_TITLES = {
     "A_mean": "Ā, mean of the two accuracies",
     "A_M": "new facts learned (A_M)",
@@ -29,7 +30,7 @@ Cell = dict[int, dict]  # the rows of one setting, by seed
 def rows(records: Iterable[Mapping], by: str | Sequence[str] = "block") -> list[dict]:
     """A row for each finished record, labelled with the settings named in `by`, such as ("method", "block").
 
-    Raises ValueError if no record is finished, or for a setting that records do not have; it lists those they have.
+    Raises ValueError if no record is finished, and, with a list of the settings, for an unknown one.
     """
     by = [by] if isinstance(by, str) else list(by)
     for name in by:
@@ -65,12 +66,12 @@ def _word(name: str, value, block) -> str:
 
 
 def cells(rows: Iterable[Mapping], keys: Sequence[str], need: Sequence[str]) -> dict[tuple, Cell]:
-    """Group rows by the values of `keys`; each group holds a row a seed, of otherwise equal settings.
+    """Group rows by the values of `keys`. The rows of a group differ in their seed alone, and each seed has one row.
 
-    Raises ValueError for no rows, a row without a key or one of the values `need` (rates have to be fractions), and for
-    a group that mixes settings or holds a seed twice: it says in what the rows differ.
+    Raises ValueError for no rows, a row that lacks a key or one of the values `need`, an accuracy that is no fraction,
+    a radius that is not positive, a group that mixes settings, by name, and one that has two rows of a seed.
     """
-    found: dict[tuple, Cell] = {}
+    groups: dict[tuple, Cell] = {}
     for i, row in enumerate(rows):
         missing = [name for name in ("seed", *keys, *need) if name not in row or (name in need and row[name] is None)]
         if missing:
@@ -78,24 +79,31 @@ def cells(rows: Iterable[Mapping], keys: Sequence[str], need: Sequence[str]) -> 
                 f"row {i} ({row.get('label', 'no label')}) lacks {', '.join(missing)}; leave such rows out"
             )
         for name in need:
-            if name in RATES and not 0 <= row[name] <= 1:  # also catches nan
+            if name.startswith("A_") and not 0 <= row[name] <= 1:  # also catches nan
                 raise ValueError(f"row {i}: {name} is {row[name]!r}, not a fraction between 0 and 1")
-        cell = found.setdefault(tuple(row[key] for key in keys), {})
+        if "delta" in keys and row["delta"] is not None and not 0 < row["delta"] < math.inf:
+            raise ValueError(f"row {i}: delta is {row['delta']!r}; give a positive number, or None for no limit")
+        cell = groups.setdefault(tuple(row[key] for key in keys), {})
         for other in list(cell.values())[:1]:
             differ = [name for name in SETTINGS if name != "seed" and row.get(name) != other.get(name)]
             if differ or row["seed"] in cell:
-                what = (
+                fault = (
                     f"differ in {', '.join(differ)}: choose one, or name it in `by`" if differ else "are one run twice"
                 )
-                raise ValueError(f"row {i}: rows of {_key(keys, row)} {what}")
+                raise ValueError(f"row {i}: rows of {_key(keys, row)} {fault}")
         cell[row["seed"]] = row
-    if not found:
+    if not groups:
         raise ValueError("no rows to draw")
-    return found
+    return groups
 
 
 def _key(keys: Sequence[str], row: Mapping) -> str:
     return ", ".join(f"{key} {row[key]}" for key in keys) + f", seed {row['seed']}"
+
+
+def ascending(delta: float | None) -> float:
+    """The key that sorts radii; no limit comes last."""
+    return math.inf if delta is None else delta
 
 
 def values(cell: Cell, name: str) -> dict[int, float]:
@@ -104,37 +112,51 @@ def values(cell: Cell, name: str) -> dict[int, float]:
 
 
 def around(numbers: Iterable[float], log: bool = False, rate: bool = True) -> Mean:
-    """Mean and 95 % t-interval over seeds; of one seed, an interval of no width.
+    """Mean and 95 % t-interval over seeds; a single seed has an interval of no width.
 
-    A `rate` is cut to 0..1; `log` takes the mean and the interval of the logarithm (for seconds, losses).
+    Args:
+        log: average the logarithm, as for seconds and losses.
+        rate: the interval of a rate ends at 0 and 1.
     """
     numbers = list(numbers)
-    found = mean(map(math.log, numbers) if log else numbers)
-    low, high = (found.low, found.high) if found.n > 1 else (found.value, found.value)
+    average = mean(map(math.log, numbers) if log else numbers)
+    if average.n == 1:
+        average = replace(average, low=average.value, high=average.value)
     if log:
-        return Mean(math.exp(found.value), math.exp(low), math.exp(high), found.n)
-    return Mean(found.value, max(0.0, low), min(1.0, high), found.n) if rate else Mean(found.value, low, high, found.n)
+        return Mean(*map(math.exp, (average.value, average.low, average.high)), average.n)
+    return replace(average, low=max(0.0, average.low), high=min(1.0, average.high)) if rate else average
 
 
-def left_alone(found: Mapping[tuple, Cell]) -> float | None:
-    """Ā where no new fact is answered and no old one lost: half of A_F∖S before the edit, if all rows have the same to
-    2 points. None where the rows do not say, or differ."""
-    before = [row.get("A_FS_before") for cell in found.values() for row in cell.values()]
+def spread(average: Mean) -> dict:
+    """A mean and its interval as fields of a drawn point."""
+    return {"mean": average.value, "low": average.low, "high": average.high, "n": average.n}
+
+
+def places(deltas: Iterable[float | None]) -> dict[float | None, float]:
+    """Where radii stand on a log axis: no limit beyond the largest radius."""
+    finite = sorted({delta for delta in deltas if delta is not None})
+    span = math.log(finite[-1] / finite[0]) if finite else 0.0
+    return {delta: delta for delta in finite} | {None: finite[-1] * math.exp(max(0.22 * span, 0.7)) if finite else 1.0}
+
+
+def left_alone(groups: Mapping[tuple, Cell]) -> float | None:
+    """Ā of an edit that changes no answer: half of A_F∖S before the edit.
+
+    None if a row lacks that accuracy, or if the rows differ by more than 2 points.
+    """
+    before = [row.get("A_FS_before") for cell in groups.values() for row in cell.values()]
     if None in before or max(before) - min(before) > 0.02:
         return None
     return sum(before) / len(before) / 2
 
 
-def subtitle(found: Mapping[tuple, Cell], marks: str = "Whiskers") -> str:
-    """What was run, on how many facts and seeds, and what the intervals are, from the rows."""
-    first = [row for cell in found.values() for row in cell.values()]
-    told = [
-        _several([r["model"] for r in first if r.get("model")]),
-        _several([r["facts"] for r in first if r.get("facts")]),
-    ]
-    what = " on ".join(text for text in told if text)
-    sizes = sorted({row["n"] for row in first if row.get("n")})
-    counts = sorted({len(cell) for cell in found.values()})
+def subtitle(groups: Mapping[tuple, Cell], marks: str = "Whiskers") -> str:
+    """What was run, on how many facts and seeds, and what the intervals (drawn as `marks`) are, from the rows."""
+    all_rows = [row for cell in groups.values() for row in cell.values()]
+    names = [_several(row[name] for row in all_rows if row.get(name)) for name in ("model", "facts")]
+    where = " on ".join(filter(None, names))
+    sizes = sorted({row["n"] for row in all_rows if row.get("n")})
+    counts = sorted({len(cell) for cell in groups.values()})
     many = f"|M| = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") if sizes else ""
     if counts[-1] == 1:
         runs = "one seed each, so no intervals"
@@ -142,8 +164,8 @@ def subtitle(found: Mapping[tuple, Cell], marks: str = "Whiskers") -> str:
         n = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
         runs = f"means of n = {n} seeds. {marks} are 95 % t-intervals over the seeds"
         runs += "; one seed has none" if counts[0] == 1 else ""
-    told = ", ".join(filter(None, (what, many, runs)))
-    return told[0].upper() + told[1:] if not what else told
+    text = ", ".join(filter(None, (where, many, runs)))
+    return text if where else text[0].upper() + text[1:]
 
 
 def _several(names: Iterable[str]) -> str:

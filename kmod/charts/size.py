@@ -1,33 +1,31 @@
 """Accuracy over the number of modified facts."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 import altair as alt
 
+from ..experiments.selection import Selection
 from ..experiments.statistics import Mean
-from .compare import best_delta, by_delta, lead
+from .compare import by_delta, lead
 from .page import titled
 from .plane import untouched, untouched_words
-from .runs import RATES, around, cells, subtitle, values
-from .summary import delta_text
-from .theme import PADDING, by_label, menu, named_ticks, numbered, percent, shown
-from .words import capital, pct, percent_columns
+from .runs import RATE_MENU, RATES, around, ascending, cells, spread, subtitle, values
+from .theme import PADDING, SPREAD, by_label, menu, named_ticks, numbered, percent, shown, tips
+from .words import capital, delta_text, pct, percent_columns
 
-MENU = {"A_mean": "Ā", "A_M": "A_M, new facts", "A_FS": "A_F∖S, the others"}
 BEST = "best by Ā"
 
 
-def over_size(rows: Iterable[Mapping], what: str = "block", finding: str | None = None) -> alt.LayerChart:
-    """Draw accuracy over |M| (log scale), a line a label, with whiskers over seeds.
+def over_size(rows: Iterable[Mapping], kind: str = "block", finding: str | None = None) -> alt.LayerChart:
+    """Draw accuracy over |M| (log scale), a line for each label, with intervals over seeds as whiskers.
 
     Menus switch the accuracy (Ā, A_M, A_F∖S) and how δ is chosen: at each |M| the one with the highest Ā, or the same
-    everywhere. `what` names what the labels are. Raises ValueError as `runs.cells` does.
+    everywhere. `kind` names what the labels are. Raises ValueError as `runs.cells` does.
     """
-    found = cells(rows, ("label", "n", "delta"), tuple(RATES))
-    grids = _grids(found)
+    groups = cells(rows, ("label", "n", "delta"), tuple(RATES))
+    grids = _grids(groups)
     drawn, labels = _points(grids), list(grids)
-    sizes = sorted({n for _, n, _ in found})
+    sizes = sorted({n for _, n, _ in groups})
     policies = list(dict.fromkeys(p["policy"] for p in drawn))
     legend = alt.selection_point(name="legend", fields=["label"], bind="legend")
     front = legend & "highlight == 'all' || highlight == datum.label"
@@ -39,12 +37,9 @@ def over_size(rows: Iterable[Mapping], what: str = "block", finding: str | None 
         "size:Q", title="|M|, modified facts (log scale)", axis=named_ticks(sizes, list(map(str, sizes))), scale=log
     )
     y, low = percent(alt.Y, "mean", "accuracy", None), percent(alt.Y, "low", "accuracy", None)
-    tips = [alt.Tooltip("label:N", title=what), alt.Tooltip("size:Q", title="|M|"), alt.Tooltip("delta:N", title="δ")]
-    tips += [
-        alt.Tooltip(f"{k}:Q", title=t, format=".1%") for k, t in (("mean", "mean"), ("low", "from"), ("high", "to"))
-    ]
+    tooltip = tips({"label": kind, "size:Q": "|M|", "delta": "δ"}, SPREAD)
     layers = [
-        *(line.transform_filter(f"metric == '{MENU['A_mean']}'") for line in untouched(found, "accuracy")),
+        *(line.transform_filter(f"metric == '{RATE_MENU['A_mean']}'") for line in untouched(groups, "accuracy")),
         base.transform_calculate(line=numbered(labels))
         .mark_line(strokeWidth=2)
         .encode(x=x, y=y, opacity=shown(front), **style),
@@ -52,25 +47,25 @@ def over_size(rows: Iterable[Mapping], what: str = "block", finding: str | None 
             x=x, y=low, y2="high:Q", color=marks["color"], opacity=shown(front, 0.6, 0.08)
         ),
         base.mark_point(filled=True, size=80)
-        .encode(x=x, y=y, **marks, tooltip=[*tips, alt.Tooltip("n:Q", title="seeds")], opacity=shown(front))
+        .encode(x=x, y=y, **marks, tooltip=tooltip, opacity=shown(front))
         .add_params(legend),
     ]
     menus = [
-        menu("metric", "Accuracy", list(MENU.values()), start=MENU["A_mean"]),
+        menu("metric", "Accuracy", list(RATE_MENU.values()), start=RATE_MENU["A_mean"]),
         menu("policy", "δ", policies, start=policies[0]),
-        menu("highlight", capital(what), ["all", *labels], start="all"),
+        menu("highlight", capital(kind), ["all", *labels], start="all"),
     ]
     chart = alt.layer(*layers).add_params(*menus).properties(width="container", height=300, padding=PADDING)
-    sub = subtitle(found) + untouched_words(found) + f". δ {BEST} is chosen at each |M| on the seeds shown"
-    return titled(chart, finding or _finding(grids, what), sub, _description(drawn), _numbers(drawn, what))
+    sub = subtitle(groups) + untouched_words(groups) + f". δ {BEST} is chosen at each |M| on the seeds shown"
+    return titled(chart, finding or _finding(grids, kind), sub, _description(drawn), _numbers(drawn, kind))
 
 
-def _grids(found: dict) -> dict[str, dict[int, dict]]:
+def _grids(groups: dict) -> dict[str, dict[int, dict]]:
     """{label: {|M|: {δ: cell}}}, sizes ascending."""
     grids: dict[str, dict[int, dict]] = {}
-    nested = by_delta({((label, n), delta): cell for (label, n, delta), cell in found.items()})
-    for label in dict.fromkeys(label for label, _, _ in found):
-        sizes = sorted(n for one, n in nested if one == label)
+    nested = by_delta({((label, n), delta): cell for (label, n, delta), cell in groups.items()})
+    for label in dict.fromkeys(label for label, _, _ in groups):
+        sizes = sorted(n for other, n in nested if other == label)
         grids[label] = {n: nested[label, n] for n in sizes}
     return grids
 
@@ -78,23 +73,22 @@ def _grids(found: dict) -> dict[str, dict[int, dict]]:
 def _points(grids: dict) -> list[dict]:
     drawn = []
     deltas = {d for by_size in grids.values() for grid in by_size.values() for d in grid}
-    for delta in [BEST, *sorted(deltas, key=lambda d: math.inf if d is None else d)]:
+    for delta in [BEST, *sorted(deltas, key=ascending)]:
         for label, by_size in grids.items():
             for size, grid in by_size.items():
-                used = best_delta(grid) if delta == BEST else delta
+                used = Selection(grid).best() if delta == BEST else delta
                 for name in RATES if used in grid else ():
                     rate = around(values(grid[used], name).values())
                     drawn.append({"policy": BEST if delta == BEST else delta_text(delta), "label": label, "size": size,
-                                  "delta": delta_text(used), "metric": MENU[name], "mean": rate.value, "low": rate.low,
-                                  "high": rate.high, "n": rate.n})  # fmt: skip
+                                  "delta": delta_text(used), "metric": RATE_MENU[name]} | spread(rate))  # fmt: skip
     return drawn
 
 
 def _top(grid: dict) -> dict[int, float]:
-    return values(grid[best_delta(grid)], "A_mean")
+    return values(grid[Selection(grid).best()], "A_mean")
 
 
-def _finding(grids: dict, what: str) -> str:
+def _finding(grids: dict, kind: str) -> str:
     if len(grids) == 1:
         ((label, by_size),) = grids.items()
         (small, first), (large, last) = [(n, _top(by_size[n])) for n in (min(by_size), max(by_size))]
@@ -108,13 +102,13 @@ def _finding(grids: dict, what: str) -> str:
     sizes = sorted({n for by_size in grids.values() for n in by_size})
     leads = {n: lead({label: _top(by_size[n]) for label, by_size in grids.items() if n in by_size}) for n in sizes}
     sure: dict[str, list[int]] = {}
-    for n, one in leads.items():
-        sure.setdefault(one.first if one.decided else "undecided", []).append(n)
-    told = [f"{name} at |M| = {_list(ns)}" for name, ns in sure.items() if name != "undecided"]
-    told += [f"undecided at |M| = {_list(sure['undecided'])}"] if "undecided" in sure else []
+    for n, top in leads.items():
+        sure.setdefault(top.first if top.decided else "undecided", []).append(n)
+    answers = [f"{name} at |M| = {_list(ns)}" for name, ns in sure.items() if name != "undecided"]
+    answers += [f"undecided at |M| = {_list(sure['undecided'])}"] if "undecided" in sure else []
     ends = f"{pct(leads[sizes[0]].value)} at |M| = {sizes[0]}"
     ends += f" to {pct(leads[sizes[-1]].value)} at {sizes[-1]}" if len(sizes) > 1 else ""
-    best = f"Best {what} by Ā: {', '.join(told)}"
+    best = f"Best {kind} by Ā: {', '.join(answers)}"
     return f"{best}. The highest Ā goes from {ends}" if len(sizes) > 1 else f"{best}. The highest Ā is {ends}"
 
 
@@ -124,22 +118,22 @@ def _list(numbers: list[int]) -> str:
 
 
 def _description(drawn: list[dict]) -> str:
-    told = [
+    sentences = [
         f"{p['label']}, |M| {p['size']}: {pct(p['mean'])} at δ {p['delta']}."
         for p in drawn
-        if p["policy"] == BEST and p["metric"] == MENU["A_mean"]
+        if p["policy"] == BEST and p["metric"] == RATE_MENU["A_mean"]
     ]
-    return f"Accuracy over the number of modified facts. Mean accuracy Ā at its best δ: {' '.join(told)}"
+    return f"Accuracy over the number of modified facts. Mean accuracy Ā at its best δ: {' '.join(sentences)}"
 
 
-def _numbers(drawn: list[dict], what: str) -> list[dict]:
+def _numbers(drawn: list[dict], kind: str) -> list[dict]:
     table: dict[tuple, dict] = {}
-    titles = {MENU[name]: title for name, title in RATES.items()}
+    titles = {RATE_MENU[name]: title for name, title in RATES.items()}
     best = {(p["label"], p["size"], p["delta"]) for p in drawn if p["policy"] == BEST}
     for p in drawn:
         key = p["label"], p["size"], p["delta"]
         row = table.setdefault(
-            key, {what: p["label"], "|M|": p["size"], "δ": p["delta"], BEST: "yes" if key in best else ""}
+            key, {kind: p["label"], "|M|": p["size"], "δ": p["delta"], BEST: "yes" if key in best else ""}
         )
         row |= percent_columns(Mean(p["mean"], p["low"], p["high"], p["n"]), titles[p["metric"]]) | {"seeds": p["n"]}
     return [

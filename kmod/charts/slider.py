@@ -1,112 +1,32 @@
-"""Charts with a slider over δ: what an edit learns and what it keeps."""
+"""Charts with a slider over δ: what an edit learns and what it keeps.
+
+They draw rows made by hand as well as those of `charts.rows`. A row is a dict of one run:
+
+    method         str             how the edit was made, such as "FTM"
+    delta          float or None   radius of the constraint; None when there was none
+    seed           int             tells the runs of one (method, delta) apart
+    A_M            fraction 0..1   modified facts answered with the new object, phrasings not trained on
+    A_M_evidences  fraction 0..1   the same, on the sentences that were trained on
+    A_FS           fraction 0..1   facts outside S still answered rightly after the edit
+    A_FS_before    fraction 0..1   the same facts before the edit
+"""
 
 from collections.abc import Iterable, Mapping
+from statistics import fmean
 
 import altair as alt
 
+from .compare import by_delta
 from .page import titled
-from .summary import METRICS, summarise
-from .theme import PADDING, PALETTE, SHAPES, delta_axis, menu, percent, scale, unique
+from .runs import RATE_TITLES, Cell, around, ascending, cells, places, spread, values
+from .theme import PADDING, PALETTE, SHAPES, SPREAD, delta_axis, menu, percent, scale, tips
+from .words import at, delta_text, from_to
 
-
-def tradeoff(records: Iterable[Mapping], finding: str | None = None) -> alt.LayerChart:
-    """Draw what an edit learns and what it keeps, as the constraint loosens.
-
-    x is delta on a log scale, with the unconstrained edit apart at the right; y is accuracy in percent, the
-    mean over seeds with its 95 % t-interval. A slider picks a delta and reads its values; a menu and the
-    legend bring one line forward; with several methods another menu chooses which is drawn. `finding`
-    replaces the title, which otherwise states what the records show. Raises ValueError as `summarise` does.
-    """
-    rows = summarise(records)
-    labels, methods = list(METRICS.values()), unique(rows, "method")
-    pick = _slider(rows)
-    method = menu("method", "Method", methods, start=_best(rows)[0]["method"])
-    highlight = menu("highlight", "Highlight", ["all lines", *labels], start="all lines")
-    legend = alt.selection_point(name="legend", fields=["metric"], bind="legend")
-    in_front = alt.when(legend & "highlight == 'all lines' || highlight == datum.metric")
-
-    def opacity(front: float, back: float):
-        return in_front.then(alt.value(front)).otherwise(alt.value(back))
-
-    x, y, low = delta_axis(rows), percent(alt.Y, "mean", "accuracy"), percent(alt.Y, "low", "accuracy")
-    color = alt.Color("metric:N", title=None, scale=scale(labels, PALETTE), legend=_legend())
-    shape = alt.Shape("metric:N", title=None, scale=scale(labels, SHAPES), legend=_legend())
-    base = alt.Chart(alt.Data(values=rows)).transform_filter("datum.method == method")
-    within = base.transform_filter("!datum.unconstrained").encode(x=x, color=color)
-    beyond = base.transform_filter("datum.unconstrained").encode(x=x, color=color)
-    picked = base.transform_filter("datum.at == pick")
-    before = base.transform_aggregate(before="mean(before)").encode(y=percent(alt.Y, "before", "accuracy"))
-    layers = [
-        before.mark_rule(strokeDash=[2, 4], opacity=0.6),
-        before.mark_text(align="right", dy=16, opacity=0.85).encode(
-            x=alt.value(alt.expr("width * 0.9")), text=alt.value(alt.expr(BEFORE))
-        ),
-        picked.mark_rule(opacity=0.4, strokeWidth=1.5).encode(x=x),
-        within.mark_area().encode(y=low, y2="high:Q", opacity=opacity(0.15, 0.03)),
-        beyond.mark_rule(strokeWidth=4).encode(y=low, y2="high:Q", opacity=opacity(0.3, 0.05)),
-        within.mark_line(strokeWidth=2.5).encode(y=y, opacity=opacity(1, 0.15)),
-        base.mark_point(filled=True, size=80)
-        .encode(x=x, y=y, color=color, shape=shape, tooltip=_tooltip(), opacity=opacity(1, 0.15))
-        .add_params(legend),
-        picked.transform_filter(alt.datum.metric == labels[0])
-        .transform_calculate(reading=f"{READING} + ', ' + datum.method")
-        .mark_text(align="left", fontWeight=600)
-        .encode(x=alt.value(0), y=alt.value(-40), text="reading:N"),
-    ]
-    for i, label in enumerate(labels):  # the values at the picked delta, in a row above the plot
-        left = alt.value(alt.expr(f"width * {i} / {len(labels)} + 5"))
-        here = picked.transform_filter(alt.datum.metric == label).encode(x=left, y=alt.value(-17))
-        values = here.transform_calculate(reading=VALUE)
-        layers += [
-            here.mark_point(filled=True, size=80, opacity=1, shape=SHAPES[i], color=PALETTE[i]),
-            values.mark_text(align="left", dx=9, fontSize=13).encode(text="reading:N"),
-        ]
-    chart = alt.layer(*layers).add_params(pick, highlight, method).properties(**_frame(rows))
-    return titled(chart, finding or _finding_tradeoff(rows), _subtitle(rows), _description(rows), _numbers(rows))
-
-
-def frontier(records: Iterable[Mapping], finding: str | None = None) -> alt.LayerChart:
-    """Draw what is learned (A_M, up) against what is kept (A_FS, right): a point a delta, a path a method.
-
-    Crosses are 95 % t-intervals over seeds. The slider rings the picked delta and moves with the slider of
-    any `tradeoff` on the page over the same deltas; pointing at a delta brings its points forward. `finding`
-    replaces the title. Raises ValueError as `summarise` does.
-    """
-    rows = summarise(records)
-    methods = unique(rows, "method")
-    points = [new | {f"kept_{k}": kept[k] for k in ("mean", "low", "high")} for new, kept in _pairs(rows)]
-    pick = _slider(rows)
-    hover = alt.selection_point(name="hover", on="pointerover", nearest=True, fields=["at"], empty=False)
-    near = alt.when(hover | "datum.at == pick")
-
-    learned, kept = "new facts learned (A_M)", "unmodified facts right (A_F∖S)"
-    x, y = percent(alt.X, "kept_mean", kept), percent(alt.Y, "mean", learned)
-    color = alt.Color("method:N", title=None, scale=scale(methods, PALETTE), legend=_legend())
-    shape = alt.Shape("method:N", title=None, scale=scale(methods, SHAPES), legend=_legend())
-    base = alt.Chart(alt.Data(values=points)).encode(color=color)
-    picked = base.transform_filter("datum.at == pick")
-    strength = near.then(alt.value(0.9)).otherwise(alt.value(0.3))
-    layers = [
-        base.mark_line(strokeWidth=1.5, opacity=0.6).encode(x=x, y=y, order="at:Q"),
-        base.mark_rule().encode(x=percent(alt.X, "kept_low", kept), x2="kept_high:Q", y=y, opacity=strength),
-        base.mark_rule().encode(y=percent(alt.Y, "low", learned), y2="high:Q", x=x, opacity=strength),
-        base.mark_point(filled=True, size=80, opacity=1)
-        .encode(x=x, y=y, shape=shape, tooltip=_tooltip(kept=True))
-        .add_params(hover),
-        picked.mark_point(size=320, strokeWidth=2, opacity=1).encode(x=x, y=y),
-        base.transform_filter(hover)
-        .mark_text(align="left", dx=12, dy=-8)
-        .encode(x=x, y=y, text="delta:N", color=alt.value("currentColor")),
-        picked.transform_aggregate(n="max(n)", groupby=["delta", "unconstrained"])
-        .transform_calculate(reading=READING)
-        .mark_text(align="left", fontWeight=600)
-        .encode(x=alt.value(0), y=alt.value(-18), color=alt.value("currentColor"), text="reading:N"),
-    ]
-    chart = alt.layer(*layers).add_params(pick).properties(**_frame(rows))
-    subtitle = _subtitle(rows, "Crosses are")
-    return titled(chart, finding or _finding_frontier(rows), subtitle, _description(rows), _numbers(rows))
-
-
+METRICS = {
+    "A_M": "new facts, new phrasings (A_M)",
+    "A_M_evidences": "new facts, as trained",
+    "A_FS": "unmodified facts (A_F∖S)",
+}
 BEFORE = "width < 480 ? 'before' : 'unmodified facts before the edit'"  # shorter on a phone
 # Vega expressions that read the picked delta: "At δ = 0.002, mean of 5 runs" and "83.1 % (79–87)".
 READING = (
@@ -119,94 +39,214 @@ VALUE = (
     "' (' + format(100 * datum.low, '.0f') + '–' + format(100 * datum.high, '.0f') + ')')"
 )
 
-
-def _pairs(rows: list[dict]) -> list[tuple[dict, dict]]:
-    """The A_M row and the A_FS row of each method and delta."""
-    new, kept = ([r for r in rows if r["metric"] == METRICS[metric]] for metric in ("A_M", "A_FS"))
-    return list(zip(new, kept, strict=True))
+Grids = dict[str, dict[float | None, Cell]]
+"""Method → δ → seed → row."""
 
 
-def _best(rows: list[dict]) -> tuple[dict, dict]:
-    """The pair with the highest mean of A_M and A_FS, constrained edits first."""
-    return max(_pairs(rows), key=lambda pair: (not pair[0]["unconstrained"], pair[0]["mean"] + pair[1]["mean"]))
+def tradeoff(rows: Iterable[Mapping], finding: str | None = None) -> alt.LayerChart:
+    """Draw what an edit learns and what it keeps, as the constraint loosens.
+
+    x is δ on a log scale, with the unconstrained edit apart at the right; y is accuracy in percent, the mean over seeds
+    with its 95 % t-interval. A slider picks a δ and reads its values; a menu and the legend bring one line forward;
+    with several methods another menu chooses which is drawn. `finding` replaces the title, which otherwise states what
+    the rows show. Raises ValueError as `runs.cells` does.
+    """
+    grids = _grids(rows)
+    drawn, (best, _) = _points(grids), _best(grids)
+    labels = list(METRICS.values())
+    pick, method = _slider(grids), menu("method", "Method", list(grids), start=best)
+    highlight = menu("highlight", "Highlight", ["all lines", *labels], start="all lines")
+    legend = alt.selection_point(name="legend", fields=["metric"], bind="legend")
+    in_front = alt.when(legend & "highlight == 'all lines' || highlight == datum.metric")
+
+    def opacity(front: float, back: float):
+        return in_front.then(alt.value(front)).otherwise(alt.value(back))
+
+    x, y, low = delta_axis(drawn), percent(alt.Y, "mean", "accuracy"), percent(alt.Y, "low", "accuracy")
+    color, shape = _by("metric", labels)
+    base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.method == method")
+    within = base.transform_filter("!datum.unconstrained").encode(x=x, color=color)
+    beyond = base.transform_filter("datum.unconstrained").encode(x=x, color=color)
+    picked = base.transform_filter("datum.at == pick")
+    before = base.transform_aggregate(before="mean(before)").encode(y=percent(alt.Y, "before", "accuracy"))
+    tooltip = tips({"method": "method", "delta": "δ", "metric": "metric"}, SPREAD, count="runs")
+    layers = [
+        before.mark_rule(strokeDash=[2, 4], opacity=0.6),
+        before.mark_text(align="right", dy=16, opacity=0.85).encode(
+            x=alt.value(alt.expr("width * 0.9")), text=alt.value(alt.expr(BEFORE))
+        ),
+        picked.mark_rule(opacity=0.4, strokeWidth=1.5).encode(x=x),
+        within.mark_area().encode(y=low, y2="high:Q", opacity=opacity(0.15, 0.03)),
+        beyond.mark_rule(strokeWidth=4).encode(y=low, y2="high:Q", opacity=opacity(0.3, 0.05)),
+        within.mark_line(strokeWidth=2.5).encode(y=y, opacity=opacity(1, 0.15)),
+        base.mark_point(filled=True, size=80)
+        .encode(x=x, y=y, color=color, shape=shape, tooltip=tooltip, opacity=opacity(1, 0.15))
+        .add_params(legend),
+        picked.transform_filter(alt.datum.metric == labels[0])
+        .transform_calculate(reading=f"{READING} + ', ' + datum.method")
+        .mark_text(align="left", fontWeight=600)
+        .encode(x=alt.value(0), y=alt.value(-40), text="reading:N"),
+    ]
+    for i, label in enumerate(labels):  # the values at the picked delta, in a row above the plot
+        left = alt.value(alt.expr(f"width * {i} / {len(labels)} + 5"))
+        reading = picked.transform_filter(alt.datum.metric == label).encode(x=left, y=alt.value(-17))
+        layers += [
+            reading.mark_point(filled=True, size=80, opacity=1, shape=SHAPES[i], color=PALETTE[i]),
+            reading.transform_calculate(reading=VALUE)
+            .mark_text(align="left", dx=9, fontSize=13)
+            .encode(text="reading:N"),
+        ]
+    chart = alt.layer(*layers).add_params(pick, highlight, method).properties(**_frame(grids))
+    subtitle = _subtitle(grids, "Bands and bars")
+    return titled(chart, finding or _finding_tradeoff(grids), subtitle, _description(drawn), _numbers(drawn))
+
+
+def frontier(rows: Iterable[Mapping], finding: str | None = None) -> alt.LayerChart:
+    """Draw what is learned (A_M, up) against what is kept (A_FS, right): a point a delta, a path a method.
+
+    Crosses are 95 % t-intervals over seeds. The slider rings the picked delta and moves with the slider of any
+    `tradeoff` on the page over the same deltas; pointing at a delta brings its points forward. `finding` replaces the
+    title. Raises ValueError as `runs.cells` does.
+    """
+    grids = _grids(rows)
+    drawn = _points(grids)
+    learned, kept = ([p for p in drawn if p["metric"] == METRICS[name]] for name in ("A_M", "A_FS"))
+    crosses = [a | {f"kept_{k}": b[k] for k in ("mean", "low", "high")} for a, b in zip(learned, kept, strict=True)]
+    pick = _slider(grids)
+    hover = alt.selection_point(name="hover", on="pointerover", nearest=True, fields=["at"], empty=False)
+    near = alt.when(hover | "datum.at == pick")
+
+    x, y = percent(alt.X, "kept_mean", RATE_TITLES["A_FS"]), percent(alt.Y, "mean", RATE_TITLES["A_M"])
+    x_low, y_low = percent(alt.X, "kept_low", RATE_TITLES["A_FS"]), percent(alt.Y, "low", RATE_TITLES["A_M"])
+    color, shape = _by("method", list(grids))
+    base = alt.Chart(alt.Data(values=crosses)).encode(color=color)
+    picked = base.transform_filter("datum.at == pick")
+    strength = near.then(alt.value(0.9)).otherwise(alt.value(0.3))
+    tooltip = tips({"method": "method", "delta": "δ"}, {"mean": "A_M", "kept_mean": "A_F∖S"}, count="runs")
+    layers = [
+        base.mark_line(strokeWidth=1.5, opacity=0.6).encode(x=x, y=y, order="at:Q"),
+        base.mark_rule().encode(x=x_low, x2="kept_high:Q", y=y, opacity=strength),
+        base.mark_rule().encode(y=y_low, y2="high:Q", x=x, opacity=strength),
+        base.mark_point(filled=True, size=80, opacity=1)
+        .encode(x=x, y=y, shape=shape, tooltip=tooltip)
+        .add_params(hover),
+        picked.mark_point(size=320, strokeWidth=2, opacity=1).encode(x=x, y=y),
+        base.transform_filter(hover)
+        .mark_text(align="left", dx=12, dy=-8)
+        .encode(x=x, y=y, text="delta:N", color=alt.value("currentColor")),
+        picked.transform_aggregate(n="max(n)", groupby=["delta", "unconstrained"])
+        .transform_calculate(reading=READING)
+        .mark_text(align="left", fontWeight=600)
+        .encode(x=alt.value(0), y=alt.value(-18), color=alt.value("currentColor"), text="reading:N"),
+    ]
+    chart = alt.layer(*layers).add_params(pick).properties(**_frame(grids))
+    subtitle = _subtitle(grids, "Crosses")
+    return titled(chart, finding or _finding_frontier(grids), subtitle, _description(drawn), _numbers(drawn))
+
+
+def _grids(rows: Iterable[Mapping]) -> Grids:
+    return by_delta(cells(rows, ("method", "delta"), (*METRICS, "A_FS_before")))
+
+
+def _deltas(grids: Grids) -> list[float | None]:
+    return sorted({delta for grid in grids.values() for delta in grid}, key=ascending)
+
+
+def _points(grids: Grids) -> list[dict]:
+    """A point for each method, δ and metric; `at` is the index of δ, `x` its place on the axis."""
+    deltas, drawn = _deltas(grids), []
+    x = places(deltas)
+    for method, grid in grids.items():
+        for delta, cell in grid.items():
+            for metric, label in METRICS.items():
+                point = {"method": method, "at": deltas.index(delta), "delta": delta_text(delta), "x": x[delta]}
+                point |= {"unconstrained": delta is None, "metric": label}
+                point |= spread(around(values(cell, metric).values()))
+                drawn.append(point | {"before": fmean(values(cell, "A_FS_before").values())})
+    return drawn
+
+
+def _mean(cell: Cell, metric: str) -> float:
+    return fmean(values(cell, metric).values())
+
+
+def _best(grids: Grids) -> tuple[str, float | None]:
+    """The method and δ with the highest mean of A_M and A_FS; without a limit only if nothing else was run."""
+    edits = [(method, delta) for method, grid in grids.items() for delta in grid]
+
+    def rank(edit: tuple) -> tuple:
+        cell = grids[edit[0]][edit[1]]
+        return edit[1] is not None, _mean(cell, "A_M") + _mean(cell, "A_FS")
+
+    return max(edits, key=rank)
 
 
 def _percents(*fractions: float) -> str:
     return " to ".join(f"{100 * fraction:.0f} %" for fraction in fractions)
 
 
-def _where(row: dict) -> str:
-    return "without a limit" if row["unconstrained"] else f"at δ = {row['delta']}"
-
-
-def _finding_tradeoff(rows: list[dict]) -> str:
-    new, kept = _best(rows)
+def _finding_tradeoff(grids: Grids) -> str:
+    method, delta = _best(grids)
+    cell = grids[method][delta]
     return (
-        f"{new['method']} {_where(new)} learns {_percents(new['mean'])} of the new facts; "
-        f"accuracy on the others goes from {_percents(kept['before'], kept['mean'])}"
+        f"{method} {at(delta)} learns {_percents(_mean(cell, 'A_M'))} of the new facts; "
+        f"accuracy on the others goes from {_percents(_mean(cell, 'A_FS_before'), _mean(cell, 'A_FS'))}"
     )
 
 
-def _finding_frontier(rows: list[dict]) -> str:
-    method = _best(rows)[0]["method"]
-    pairs = [pair for pair in _pairs(rows) if pair[0]["method"] == method]
-    if len(pairs) == 1:
-        return _finding_tradeoff(rows)
-    learned, kept = (_percents(first["mean"], last["mean"]) for first, last in zip(pairs[0], pairs[-1], strict=True))
-    deltas = f"{pairs[0][0]['delta']} to {pairs[-1][0]['delta']}"
-    return f"{method}, δ from {deltas}: new facts go from {learned}, the others from {kept}"
+def _finding_frontier(grids: Grids) -> str:
+    method, _ = _best(grids)
+    deltas = list(grids[method])
+    if len(deltas) == 1:
+        return _finding_tradeoff(grids)
+    first, last = grids[method][deltas[0]], grids[method][deltas[-1]]
+    learned, kept = (_percents(_mean(first, name), _mean(last, name)) for name in ("A_M", "A_FS"))
+    ends = f"{delta_text(deltas[0])} to {delta_text(deltas[-1])}"
+    return f"{method}, δ from {ends}: new facts go from {learned}, the others from {kept}"
 
 
-def _subtitle(rows: list[dict], what: str = "Bands and bars are") -> str:
-    low, high = min(r["n"] for r in rows), max(r["n"] for r in rows)
-    if high == 1:
+def _subtitle(grids: Grids, marks: str) -> str:
+    counts = sorted({len(cell) for grid in grids.values() for cell in grid.values()})
+    if counts[-1] == 1:
         return "One run each, so no intervals"
-    runs = f"{high}" if low == high else f"{low} to {high}"
-    return f"Mean of {runs} runs for each δ, one a seed. {what} 95 % t-intervals over the runs"
+    runs = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    return f"Mean of {runs} runs for each δ, one a seed. {marks} are 95 % t-intervals over the runs"
 
 
-def _description(rows: list[dict]) -> str:
+def _description(drawn: list[dict]) -> str:
     """The chart in words, for those who do not see it: every mean, delta by delta."""
-    parts = []
-    for method, at in dict.fromkeys((r["method"], r["at"]) for r in rows):
-        group = [r for r in rows if (r["method"], r["at"]) == (method, at)]
-        values = ", ".join(f"{r['metric']} {100 * r['mean']:.1f} %" for r in group)
-        parts.append(f"{method}, δ {group[0]['delta']}: {values}.")
-    start = f"unmodified facts before the edit {100 * rows[0]['before']:.1f} %."
+    means: dict[tuple, list[str]] = {}
+    for p in drawn:
+        means.setdefault((p["method"], p["delta"]), []).append(f"{p['metric']} {100 * p['mean']:.1f} %")
+    parts = [f"{method}, δ {delta}: {', '.join(texts)}." for (method, delta), texts in means.items()]
+    start = f"unmodified facts before the edit {100 * drawn[0]['before']:.1f} %."
     return f"Accuracy against the radius δ of the constraint: {start} {' '.join(parts)}"
 
 
-def _numbers(rows: list[dict]) -> list[dict]:
+def _numbers(drawn: list[dict]) -> list[dict]:
     """The table behind the chart: a row a method, delta and metric."""
-    texts = []
-    for r in rows:
-        around = f"{100 * r['low']:.1f} to {100 * r['high']:.1f}" if r["n"] > 1 else None
-        row = {"method": r["method"], "δ": r["delta"], "accuracy of": r["metric"], "mean, %": f"{100 * r['mean']:.1f}"}
-        texts.append(row | {"95 % interval": around, "runs": r["n"]})
-    return texts
+    return [
+        {"method": p["method"], "δ": p["delta"], "accuracy of": p["metric"], "mean, %": f"{100 * p['mean']:.1f}"}
+        | {"95 % interval": from_to(p), "runs": p["n"]}
+        for p in drawn
+    ]
 
 
-def _slider(rows: list[dict]) -> alt.Parameter:
+def _slider(grids: Grids) -> alt.Parameter:
     """The slider over the deltas; it starts at the best one."""
-    last = max(row["at"] for row in rows)
-    return alt.param(
-        name="pick", value=_best(rows)[0]["at"], bind=alt.binding_range(min=0, max=last, step=1, name="δ ")
-    )
+    deltas = _deltas(grids)
+    bind = alt.binding_range(min=0, max=len(deltas) - 1, step=1, name="δ ")
+    return alt.param(name="pick", value=deltas.index(_best(grids)[1]), bind=bind)
 
 
-def _legend() -> alt.Legend:
-    return alt.Legend(orient="bottom", columns=alt.expr("width < 480 ? 1 : 3"), labelLimit=0, symbolOpacity=1)
+def _by(field: str, names: list[str]) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape by `field`, in one legend."""
+    legend = alt.Legend(orient="bottom", columns=alt.expr("width < 480 ? 1 : 3"), labelLimit=0, symbolOpacity=1)
+    color = alt.Color(f"{field}:N", title=None, scale=scale(names, PALETTE), legend=legend)
+    return color, alt.Shape(f"{field}:N", title=None, scale=scale(names, SHAPES), legend=legend)
 
 
-def _tooltip(kept: bool = False) -> list[alt.Tooltip]:
-    shown = [("method", "method"), ("delta", "δ")] + ([] if kept else [("metric", "metric")])
-    numbers = [("mean", "A_M"), ("kept_mean", "A_F∖S")] if kept else [("mean", "mean"), ("low", "from"), ("high", "to")]
-    tips = [alt.Tooltip(f"{field}:N", title=title) for field, title in shown]
-    tips += [alt.Tooltip(f"{field}:Q", title=title, format=".1%") for field, title in numbers]
-    return [*tips, alt.Tooltip("n:Q", title="runs")]
-
-
-def _frame(rows: list[dict]) -> dict:
-    """What all charts share: their size, and the `group` in which charts.js ties the sliders together."""
-    group = " ".join(unique(sorted(rows, key=lambda row: row["at"]), "delta"))
+def _frame(grids: Grids) -> dict:
+    """What both charts share: their size, and the `group` in which charts.js ties the sliders together."""
+    group = " ".join(map(delta_text, _deltas(grids)))
     return {"width": "container", "height": 300, "padding": PADDING, "usermeta": {"group": group}}

@@ -1,21 +1,22 @@
 """The look of every chart: colours, shapes and dashes, and the scales, axes, legends and menus that charts share."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import altair as alt
 
-# After Okabe and Ito; each stands out by more than 3:1 from the light page and from the dark one.
+# After Okabe and Ito; the contrast of each is over 3:1 on the light page and on the dark one.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#B4649A", "#9A7B00", "#6F7FD8", "#8A8A8A")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 DASHES = ([1, 0], [7, 3], [2, 2], [10, 3, 2, 3], [5, 5], [12, 4], [1, 3], [8, 2, 2, 2, 2, 2])
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 STATIC_WIDTH = 600  # pixels; the drawing shown where no JavaScript runs, scaled down to the page
+SPREAD = {"mean": "mean", "low": "from", "high": "to"}  # fields of a mean with its interval → titles in a tooltip
 PADDING = {"top": 8, "left": 4, "right": 4, "bottom": 4}
 
 
 def theme() -> alt.theme.ThemeConfig:
-    """The look of every chart: transparent, in the colour of the text around it, with quiet lines."""
+    """The look of every chart: no background, the colour of the text around it, thin lines."""
     ink = {
         "labelColor": "currentColor",
         "titleColor": "currentColor",
@@ -46,15 +47,15 @@ def unique(rows: Iterable[dict], key: str) -> list:
 
 
 def scale(domain: Iterable, values: Sequence) -> alt.Scale:
-    """Give each name of `domain` a colour, shape or dash; they start over when there are more names."""
+    """A scale that gives each name a colour, shape or dash; with more names than `values`, these repeat."""
     domain = list(domain)
     return alt.Scale(domain=domain, range=[values[i % len(values)] for i in range(len(domain))])
 
 
 def key(names: Sequence[str], panels: bool = False, **how) -> alt.Legend | None:
-    """A legend under the chart, in as many columns as a phone has room for, or a desk; none for one name.
+    """A legend under the chart, with as many columns as fit the page; none for a single name.
 
-    A chart of several `panels` has no width of its own that could tell.
+    A chart of several `panels` has no width of its own to ask for, so its legend gets the columns that fit a phone.
     """
     if len(names) < 2:
         return None
@@ -67,7 +68,7 @@ def key(names: Sequence[str], panels: bool = False, **how) -> alt.Legend | None:
 def by_label(labels: Sequence[str], panels: bool = False) -> tuple[dict, dict]:
     """Colour and dash of lines, colour and shape of points, by the field `label`, in one legend.
 
-    The dash is by `line`, the number of the label (see `numbered`), or the legend would draw dashed symbols.
+    The dash goes by `line`, the number of the label (see `numbered`): by `label`, the legend would draw dashed symbols.
     """
     legend = key(labels, panels)
     color = alt.Color("label:N", title=None, scale=scale(labels, PALETTE), legend=legend)
@@ -92,7 +93,7 @@ def percent(channel: type, field: str, title: str, domain: Sequence[float] | Non
 
 
 def named_ticks(places: Sequence[float], names: Sequence[str]) -> alt.Axis:
-    """An axis with these names at these places; those that would overlap are left out."""
+    """An axis with these names at these places; names that would overlap are left out."""
     expression = f"{json.dumps(list(names))}[indexof({json.dumps(list(places))}, datum.value)]"
     return alt.Axis(values=list(places), labelExpr=expression, labelOverlap="greedy", labelSeparation=7, grid=False)
 
@@ -115,6 +116,15 @@ def log_axis(**how) -> alt.Axis:
     )
 
 
+def tips(
+    texts: Mapping[str, str], numbers: Mapping[str, str] | None = None, form: str = ".1%", count: str = "seeds"
+) -> list[alt.Tooltip]:
+    """Tooltips: fields → titles of texts and of numbers in the format `form`; the field `n` last, titled `count`."""
+    out = [alt.Tooltip(field if ":" in field else f"{field}:N", title=title) for field, title in texts.items()]
+    out += [alt.Tooltip(f"{field}:Q", title=title, format=form) for field, title in (numbers or {}).items()]
+    return [*out, alt.Tooltip("n:Q", title=count)]
+
+
 def menu(name: str, label: str, options: list[str], start: str) -> alt.Parameter:
     """A drop-down menu; with one option only, a constant."""
     bind = alt.binding_select(options=options, name=f"{label} ") if len(options) > 1 else alt.Undefined
@@ -122,5 +132,5 @@ def menu(name: str, label: str, options: list[str], start: str) -> alt.Parameter
 
 
 def shown(selected, front: float = 1, back: float = 0.15) -> alt.Opacity:
-    """Opacity that brings forward what a selection or expression selects."""
+    """Opacity: `front` for what a selection or expression selects, `back` for the rest."""
     return alt.when(selected).then(alt.value(front)).otherwise(alt.value(back))

@@ -1,7 +1,10 @@
 """Numbers in words, for titles, descriptions and tables."""
 
+from collections.abc import Callable, Mapping
+
 from ..experiments.statistics import Mean
-from .summary import delta_text
+
+UNCONSTRAINED = "no limit"
 
 
 def pct(value: float) -> str:
@@ -12,7 +15,15 @@ def points(value: float) -> str:
     return f"{100 * value:.1f} points"
 
 
-def at(delta) -> str:
+def delta_text(delta: float | None) -> str:
+    """How a radius is printed: 0.5, 2e-3, or "no limit"."""
+    if delta is None:
+        return UNCONSTRAINED
+    mantissa, exponent = f"{delta:.6e}".split("e")
+    return f"{delta:g}" if int(exponent) >= -2 else f"{float(mantissa):g}e{int(exponent)}"
+
+
+def at(delta: float | None) -> str:
     return "without a limit" if delta is None else f"at δ = {delta_text(delta)}"
 
 
@@ -20,10 +31,11 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def percent_columns(found: Mean, name: str) -> dict:
+def percent_columns(rate: Mean, name: str) -> dict:
     """Columns of a table for one rate: mean and interval, in percent."""
-    return {f"{name}, %": f"{100 * found.value:.1f}", f"{name} from–to": _interval(found)}
+    return {f"{name}, %": f"{100 * rate.value:.1f}", f"{name} from–to": from_to(vars(rate))}
 
 
-def _interval(found: Mean, factor: float = 100, form: str = ".1f") -> str | None:
-    return f"{factor * found.low:{form}} to {factor * found.high:{form}}" if found.n > 1 else None
+def from_to(point: Mapping, text: Callable[[float], str] = lambda value: f"{100 * value:.1f}") -> str | None:
+    """The interval of a point, from its `low` to its `high`, as `text` writes numbers (in percent); None of one run."""
+    return f"{text(point['low'])} to {text(point['high'])}" if point["n"] > 1 else None

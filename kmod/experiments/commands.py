@@ -161,7 +161,7 @@ def _merge(args) -> None:
 
 def _play(args) -> None:
     from ..models import load_model
-    from ..play.make import make
+    from ..play import make
     from ..sources import load_facts, writable
     from ..training.memorise import memorise
 

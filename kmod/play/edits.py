@@ -1,4 +1,4 @@
-"""What a model answers after an edit of one fact: about the fact, about its neighbours, and where else it errs now."""
+"""What a model answers after an edit of one fact: about the fact, about its neighbours, and which other facts break."""
 
 from __future__ import annotations
 
@@ -20,27 +20,30 @@ from ..parts import blocks as blocks_of
 BLOCKS = {"all": "all", "first": 0, "last": -1}
 TRAINING = {"steps": 25, "batch_size": 8, "lr": 1e-3}
 TOP, LISTED, NEAR = 3, 40, 4
-"""How many answers of a statement, broken facts of an edit, and neighbours of each kind are written down."""
+"""The most answers of a statement, broken facts of an edit, and neighbours of each kind that are written down."""
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """The tests of all facts, how the model answers them unedited, and the states that enter the first and last
-    block."""
+class Unedited:
+    """A model before any edit: the tests of all facts, which it answers rightly, and the states kept for asking again.
+
+    `kept` holds the states that enter the lowest edited block, for each choice in `BLOCKS`. A fact is known if all its
+    tests are answered rightly.
+    """
 
     model: MaskedLM
     facts: FactBase
     tests: Examples
     kept: dict[str, Activations]
     right: np.ndarray  # (statements,) bool
-    names: dict[str, str]  # what the vocabulary writes → the object's name
-    seconds: float
+    names: dict[str, str]  # an object as the vocabulary writes it → its name
+    seconds: float  # of asking all tests
 
     @classmethod
-    def of(cls, model: MaskedLM, facts: FactBase) -> Asked:
+    def of(cls, model: MaskedLM, facts: FactBase) -> Unedited:
         tests, last = model.examples(facts, "tests"), len(blocks_of(model.net)) - 1
-        kept = {block: activations(model, tests, last if block == "last" else 0) for block in BLOCKS}
-        right = model.correct(tests, kept=kept["all"]).numpy()  # which also fills what is kept
+        kept = {blocks: activations(model, tests, last if blocks == "last" else 0) for blocks in BLOCKS}
+        right = model.correct(tests, kept=kept["all"]).numpy()  # fills the kept states as well
         started = time.perf_counter()
         model.correct(tests, kept=kept["all"])
         names = {model.written(name): name for name, _ in reversed(facts.object_counts.most_common())}
@@ -48,121 +51,127 @@ class Asked:
 
     @property
     def known(self) -> np.ndarray:
-        return self.whole(self.right)
+        return self.all_right(self.right)
 
-    def label(self, j: int) -> str:
-        return self.facts.relations[self.facts[j].relation].label
+    def label(self, i: int) -> str:
+        """The relation of fact i in words."""
+        return self.facts.relations[self.facts[i].relation].label
 
-    def whole(self, right: np.ndarray) -> np.ndarray:
-        """(facts,) bool: every test of the fact is right."""
+    def all_right(self, right: np.ndarray) -> np.ndarray:
+        """(facts,) bool: every test of the fact is right, given (statements,) which tests are."""
         return np.bincount(self.tests.owner, weights=~right, minlength=len(self.facts)) == 0
 
     def top(self, statements: Sequence[str], objects: Sequence[str], k: int = TOP) -> list[list[list]]:
         """The k best answers to each statement, as [name, probability]."""
-        found = self.model.answers(statements, objects, k) if statements else []
-        return [[[self.names.get(name, name), round(p, 3)] for name, p in answers] for answers in found]
+        ranked = self.model.answers(statements, objects, k) if statements else []
+        return [[[self.names.get(name, name), round(p, 3)] for name, p in answers] for answers in ranked]
 
-    def first(self, facts: Sequence[Fact], which: Sequence[int]) -> list[str]:
-        """The best answer to test `which` of each fact."""
-        tests = [self.facts.tests(fact)[k] for fact, k in zip(facts, which, strict=True)]
-        return [answers[0][0] for answers in self.top(tests, [fact.object for fact in facts], 1)]
+    def best(self, facts: Sequence[Fact], tests: Sequence[int] | None = None) -> list[str]:
+        """The best answer to one test of each fact: that with the number in `tests`, or the first."""
+        numbers = tests or [0] * len(facts)
+        statements = [self.facts.tests(fact)[k] for fact, k in zip(facts, numbers, strict=True)]
+        return [answers[0][0] for answers in self.top(statements, [fact.object for fact in facts], 1)]
 
 
-def change_of(model: MaskedLM, facts: FactBase, subject: str, relation: str, new: str) -> Modification:
+def single_change(model: MaskedLM, facts: FactBase, subject: str, relation: str, new: str) -> Modification:
     """The modification of one fact. Raises KeyError or ValueError as `play.make` does."""
     change = facts.modify_to([(subject, relation, new)])
     old = change.originals[0].object
-    pieces = [len(model.tokenizer(o, add_special_tokens=False)["input_ids"]) for o in (old, new)]
+    pieces = [len(model.tokenizer(name, add_special_tokens=False)["input_ids"]) for name in (old, new)]
     if pieces[0] != pieces[1]:
         raise ValueError(
             f"{old!r} has {pieces[0]} word pieces and {new!r} {pieces[1]}: choose an object with as many, so that "
-            "before and after are asked by the same statement"
+            "the same statement can be asked before and after"
         )
     return change
 
 
 def _neighbours(facts: FactBase, i: int, new: str) -> list[tuple[int, str]]:
     """Facts near fact i, and why: of the same subject; of the same relation with the old or with the new object."""
-    own = facts[i]
-    near = {"same subject": [j for j, f in enumerate(facts) if f.subject == own.subject and j != i]}
-    for why, wanted in (("same object", own.object), ("has the new object", new)):
-        near[why] = [j for j, f in enumerate(facts) if (f.relation, f.object) == (own.relation, wanted) and j != i]
-    return [(j, why) for why, found in near.items() for j in found[:NEAR]]
+    edited = facts[i]
+    near = {"same subject": [j for j, fact in enumerate(facts) if fact.subject == edited.subject and j != i]}
+    for why, name in (("same object", edited.object), ("has the new object", new)):
+        pair = (edited.relation, name)
+        near[why] = [j for j, fact in enumerate(facts) if (fact.relation, fact.object) == pair and j != i]
+    return [(j, why) for why, indices in near.items() for j in indices[:NEAR]]
 
 
-def edited(asked: Asked, subject: str, relation: str, objects: Iterable[str], deltas, done: Callable) -> dict:
-    """Every edit of a fact: to each of `objects`, by each choice of blocks and radius. `done` is called after each."""
-    facts = asked.facts
+def edit_fact(
+    unedited: Unedited, subject: str, relation: str, objects: Iterable[str], deltas, after_each: Callable
+) -> dict:
+    """All edits of one fact, as its script holds them: to each of `objects`, by each choice of blocks and radius.
+    `after_each` is called after each edit."""
+    facts = unedited.facts
     i = facts.find(subject, relation)
-    own, others = facts[i], np.arange(len(facts)) != i
-    statements = [*facts.tests(own), *facts.evidences(own)]
-    rest, intact = others[asked.tests.owner], np.flatnonzero(asked.known & others)
-    mentioned: dict[int, int] = {}  # the position of a fact in F → in the table of this script
+    fact, others = facts[i], np.arange(len(facts)) != i
+    statements = [*facts.tests(fact), *facts.evidences(fact)]
+    asked, intact = others[unedited.tests.owner], np.flatnonzero(unedited.known & others)
+    rows: dict[int, int] = {}  # position of a fact in F → its row in the script's own table of facts
     changes = []
     for new in objects:
-        change = change_of(asked.model, facts, subject, relation, new)
+        change = single_change(unedited.model, facts, subject, relation, new)
         near = _neighbours(facts, i, new)
-        before = asked.top(statements, [new] * len(statements))
-        near_before = asked.first([facts[j] for j, _ in near], [0] * len(near))
-        edits: dict[str, list[dict]] = {where: [] for where in BLOCKS}
-        for where, block in BLOCKS.items():
+        before = unedited.top(statements, [new] * len(statements))
+        near_before = unedited.best([facts[j] for j, _ in near])
+        edits: dict[str, list[dict]] = {blocks: [] for blocks in BLOCKS}
+        for blocks, block in BLOCKS.items():
             for delta in deltas:
                 ball = None if delta is None else Linf(delta)
-                edit = finetune(asked.model, change, block=block, constraint=ball, **TRAINING)
-                edits[where].append(_outcome(asked, change, edit, where, statements, near, mentioned))
-                done()
-        told = [
-            [mentioned.setdefault(j, len(mentioned)), why, answer]
-            for (j, why), answer in zip(near, near_before, strict=True)
+                edit = finetune(unedited.model, change, block=block, constraint=ball, **TRAINING)
+                edits[blocks].append(_outcome(unedited, change, edit, blocks, statements, near, rows))
+                after_each()
+        neighbours = [
+            [rows.setdefault(j, len(rows)), why, answer] for (j, why), answer in zip(near, near_before, strict=True)
         ]
-        changes.append({"object": new, "before": before, "near": told, "edits": edits})
+        changes.append({"object": new, "before": before, "near": neighbours, "edits": edits})
     return {
-        "subject": own.subject,
+        "subject": fact.subject,
         "label": facts.relations[relation].label,
-        "object": own.object,
-        "tests": len(facts.tests(own)),
+        "object": fact.object,
+        "tests": len(facts.tests(fact)),
         "statements": statements,
-        "asked": int(rest.sum()),
-        "right": int(asked.right[rest].sum()),
-        "intact": dict(Counter(asked.label(j) for j in intact.tolist())),
-        "facts": [[facts[j].subject, asked.label(j), facts[j].object] for j in mentioned],
+        "asked": int(asked.sum()),
+        "right": int(unedited.right[asked].sum()),
+        "intact": dict(Counter(unedited.label(j) for j in intact.tolist())),
+        "facts": [[facts[j].subject, unedited.label(j), facts[j].object] for j in rows],
         "changes": changes,
     }
 
 
 def _outcome(
-    asked: Asked, change: Modification, edit: Edit, where: str, statements: list[str], near, mentioned: dict[int, int]
+    unedited: Unedited, change: Modification, edit: Edit, blocks: str, statements: list[str], near, rows: dict[int, int]
 ) -> dict:
-    facts, (i,), (new,) = asked.facts, change.indices, change.objects
+    """What the edited model answers; `rows` gets a row for each fact that is listed."""
+    facts, (i,), (new,) = unedited.facts, change.indices, change.objects
     others = np.arange(len(facts)) != i
-    with edit(asked.model):
-        right = asked.model.correct(asked.tests, kept=asked.kept[where]).numpy()
-        whole = asked.whole(right)
-        broken = np.flatnonzero(asked.known & others & ~whole)
-        shown = _spread(facts, broken, facts[i].relation)
-        which = [int(np.flatnonzero(~right[asked.tests.owner == j])[0]) for j in shown]  # the first test that is wrong
-        wrong = asked.first([facts[j] for j in shown], which)
-        top = asked.top(statements, [new] * len(statements))
-        near_now = asked.first([facts[j] for j, _ in near], [0] * len(near))
-    name, tests = asked.names.get(asked.model.written(new), new), len(facts.tests(facts[i]))
+    with edit(unedited.model):
+        right = unedited.model.correct(unedited.tests, kept=unedited.kept[blocks]).numpy()
+        intact = unedited.all_right(right)
+        broken = np.flatnonzero(unedited.known & others & ~intact)
+        listed = _spread(facts, broken, facts[i].relation)
+        first_wrong = [int(np.flatnonzero(~right[unedited.tests.owner == j])[0]) for j in listed]
+        wrong = unedited.best([facts[j] for j in listed], first_wrong)
+        top = unedited.top(statements, [new] * len(statements))
+        near_now = unedited.best([facts[j] for j, _ in near])
+    name, tests = unedited.names.get(unedited.model.written(new), new), len(facts.tests(facts[i]))
     learnt = [answers[0][0] == name for answers in top]
     return {
         "top": top,
         "learnt": [sum(learnt[:tests]), sum(learnt[tests:])],
-        "kept": int(right[others[asked.tests.owner]].sum()),
+        "kept": int(right[others[unedited.tests.owner]].sum()),
         "near": near_now,
         "broken": len(broken),
-        "repaired": int((whole & ~asked.known & others).sum()),
-        "by": [[label, n] for label, n in Counter(asked.label(j) for j in broken.tolist()).most_common()],
+        "repaired": int((intact & ~unedited.known & others).sum()),
+        "by": [[label, n] for label, n in Counter(unedited.label(j) for j in broken.tolist()).most_common()],
         "list": [
-            [mentioned.setdefault(j, len(mentioned)), k, answer]
-            for j, k, answer in zip(shown, which, wrong, strict=True)
+            [rows.setdefault(j, len(rows)), test, answer]
+            for j, test, answer in zip(listed, first_wrong, wrong, strict=True)
         ],
     }
 
 
 def _spread(facts: FactBase, broken: np.ndarray, relation: str) -> list[int]:
-    """At most `LISTED` of the broken facts: one of each relation in turn, that of the edited fact first."""
+    """At most `LISTED` of the broken facts, one of each relation in turn, the edited fact's relation first."""
     groups: dict[str, list[int]] = {relation: []}
     for j in broken.tolist():
         groups.setdefault(facts[j].relation, []).append(j)
