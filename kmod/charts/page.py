@@ -1,7 +1,6 @@
 """How charts reach the page: with a title, alt text, a drawing for readers without JavaScript, and their numbers."""
 
 import hashlib
-import html
 import json
 import os
 import re
@@ -12,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import altair as alt
 import vl_convert
 
+from ..html import escape
 from .tables import Table, table
 from .theme import STATIC_WIDTH, theme
 
@@ -96,9 +96,9 @@ def to_bundle(spec: dict, **_) -> dict[str, str]:
         inside = table(behind, caption=text or "The numbers of the chart")._repr_html_()
         folded = f'<details class="kmod-numbers"><summary>The numbers</summary>{inside}</details>'
     markup = (
-        f'<figure class="kmod-chart"><figcaption><strong>{html.escape(text)}</strong> '
-        f"<span>{html.escape(subtitle)}</span></figcaption>"
-        f'<div class="kmod-still" role="img" aria-label="{html.escape(description)}">{svg}</div>'
+        f'<figure class="kmod-chart"><figcaption><strong>{escape(text)}</strong> '
+        f"<span>{escape(subtitle)}</span></figcaption>"
+        f'<div class="kmod-still" role="img" aria-label="{escape(description)}">{svg}</div>'
         f'<script type="application/json">{data}</script>{folded}</figure>'
     )
     return {"text/html": markup, "text/plain": f"{text}. {subtitle}. {description}"}

@@ -1,7 +1,8 @@
 """Tables that read well in a notebook, in the book, on a phone, aloud and as plain text."""
 
-import html
 from collections.abc import Iterable, Mapping
+
+from .. import html
 
 
 class Table:
@@ -12,25 +13,10 @@ class Table:
         self.columns = list(rows[0])
 
     def _repr_html_(self) -> str:
-        def cell(value) -> str:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            kind = ' class="number"' if number else ""
-            return f"<td{kind}>{html.escape(_text(value))}</td>"
-
-        head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in self.columns)
-        body = ""
-        for row in self.rows:
-            first, *rest = (row[column] for column in self.columns)
-            body += f'<tr><th scope="row">{html.escape(_text(first))}</th>{"".join(map(cell, rest))}</tr>\n'
-        caption = html.escape(self.caption)
-        return (
-            f'<div class="kmod-table" role="region" aria-label="{caption}" tabindex="0"><table>'
-            f"<caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n"
-            f"<tbody>\n{body}</tbody></table></div>"
-        )
+        return html.scrolling(html.table(map(dict.values, self.rows), self.columns, self.caption), self.caption)
 
     def __repr__(self) -> str:
-        lines = [self.columns, *([_text(row[column]) for column in self.columns] for row in self.rows)]
+        lines = [self.columns, *([html.plain(row[column]) for column in self.columns] for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
         return "\n".join([self.caption, lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
@@ -52,8 +38,3 @@ def table(rows: Iterable[Mapping], *, caption: str) -> Table:
             raise ValueError(f"row {i} has the columns {list(row)}, the first row {list(rows[0])}")
     return Table(rows, caption)
 
-
-def _text(value) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -9,11 +9,12 @@ this one edit stays, and says where to find the rest.
 
 from __future__ import annotations
 
-import html
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..html import Html, escape, scrolling, table
 
 FOLDER = Path("book") / "_static" / "play"
 LIVE = "On the pages of the book, with JavaScript on, fact, object, blocks and δ can be chosen here."
@@ -116,25 +117,21 @@ class Widget:
 
     def _repr_html_(self) -> str:
         if self.data is None:
-            return f'<p class="kmod-play-note">{html.escape(repr(self))}</p>'
+            return f'<p class="kmod-play-note">{escape(repr(self))}</p>'
 
-        def cell(answers: list) -> str:
-            return "<td>" + "<br>".join(html.escape(f"{name} {100 * p:.1f} %") for name, p in answers) + "</td>"
+        def cell(answers: list) -> Html:
+            return Html("<br>".join(escape(f"{name} {100 * p:.1f} %") for name, p in answers))
 
-        rows = "".join(
-            f'<tr><th scope="row">{html.escape(statement)}</th>{cell(before)}{cell(after)}</tr>\n'
-            for statement, before, after in zip(
-                self.data["statements"][: self.data["tests"]], self.change["before"], self.edit["top"], strict=False
-            )
-        )
-        attributes = "".join(f' data-{name}="{html.escape(value)}"' for name, value in self.chosen.items())
-        title = html.escape(self.title)
+        statements = self.data["statements"][: self.data["tests"]]
+        rows = [
+            (statement, cell(before), cell(after))
+            for statement, before, after in zip(statements, self.change["before"], self.edit["top"], strict=False)
+        ]
+        answers = table(rows, ("statement", "answers before", "answers after"), self.title)
+        attributes = "".join(f' data-{name}="{escape(value)}"' for name, value in self.chosen.items())
         return (
-            f'<div class="kmod-play"{attributes}>\n'
-            f'<div class="kmod-table" role="region" aria-label="{title}" tabindex="0"><table>'
-            f'<caption>{title}</caption>\n<thead><tr><th scope="col">statement</th><th scope="col">answers before</th>'
-            f'<th scope="col">answers after</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n'
-            f'<p>{html.escape(self.said)}</p>\n<p class="kmod-play-note">{LIVE}</p></div>'
+            f'<div class="kmod-play"{attributes}>\n{scrolling(answers, self.title)}\n'
+            f'<p>{escape(self.said)}</p>\n<p class="kmod-play-note">{LIVE}</p></div>'
         )
 
     def __repr__(self) -> str:

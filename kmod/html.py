@@ -1,0 +1,49 @@
+"""HTML for notebooks and pages: escaped text, and tables that a screen reader can follow."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+
+class Html(str):
+    """Markup to be shown as it is; the texts in it are already escaped."""
+
+
+def escape(value: object) -> str:
+    return html.escape(str(value))
+
+
+def plain(value: object) -> str:
+    """The text of a table cell: None as a dash, floats with four significant digits."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def table(rows: Iterable[Sequence], heads: Sequence[str], caption: str) -> str:
+    """A table with a caption; the first cell of a row is its heading. Text is escaped, unless a cell is `Html`; cells that
+    are numbers get the class "number"."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
+    body = "".join(
+        f'<tr><th scope="row">{_text(first)}</th>{"".join(map(_cell, rest))}</tr>\n' for first, *rest in rows
+    )
+    return (
+        f"<table><caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
+    )
+
+
+def scrolling(markup: str, label: str, kind: str = "") -> str:
+    """A table in the book's box: it scrolls sideways on a narrow screen, and can be reached by key. `kind` is one more
+    CSS class."""
+    classes = f"kmod-table {kind}".strip()
+    return f'<div class="{classes}" role="region" aria-label="{escape(label)}" tabindex="0">{markup}</div>'
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, Html) else escape(plain(value))
+
+
+def _cell(value: object) -> str:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f'<td class="number">{_text(value)}</td>' if number else f"<td>{_text(value)}</td>"
