@@ -63,6 +63,8 @@ class Method:
         cost: time of a step relative to plain fine-tuning, for estimates.
         package: a package that must be installed.
         from_start: the function needs the model as it was before it memorised (`start=`), and how it memorised.
+        gives_edit: False for kNN, whose `Datastore` changes no weight.
+        one_block: "all" is no choice; without a block, the function takes its own default.
     """
 
     function: Callable
@@ -73,6 +75,8 @@ class Method:
     cost: float = 1.0
     package: str | None = None
     from_start: bool = False
+    gives_edit: bool = True
+    one_block: bool = False
 
     @property
     def available(self) -> bool:
@@ -117,14 +121,16 @@ METHODS: dict[str, Method] = {
         options={"rank": Option(8, 1, whole=True), "alpha": Option(None, low=1e-6)},
     ),
     "ROME": method(
-        rome, "block steps lr seed", cost=1.2,
+        rome, "block steps lr seed", cost=1.2, one_block=True,
         options={
             "position": Option("subject", choices=POSITIONS),
             "keep": Option(1000.0, low=1e-6),
             "evidences": Option(1000, 1, whole=True),
         },
     ),
-    "kNN": method(knn, "", dial="epsilon", options={"epsilon": Option(4.0), "most": Option(10, 1, whole=True)}),
+    "kNN": method(
+        knn, "", dial="epsilon", options={"epsilon": Option(4.0), "most": Option(10, 1, whole=True)}, gives_edit=False,
+    ),
     "retrain": method(retrain, "", from_start=True),
 }  # fmt: skip
 """Name → method, for a plain masked LM."""
