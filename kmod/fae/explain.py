@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..models.masked_lm import evaluating
-from .fae import FaE
+from ..models.masked_lm import MaskedLM, evaluating
 from .memory import spans_of
 from .statements import Statement, encode_mentions, place
 
@@ -56,8 +55,8 @@ class Explanation:
 
 
 @torch.no_grad()
-def explain(model: FaE, statement: str, subject: str | None = None, k: int = 5) -> Explanation:
-    """What `model` retrieves for a statement with one [MASK], and what it answers with and without it.
+def explain(model: MaskedLM, statement: str, subject: str | None = None, k: int = 5) -> Explanation:
+    """What `model`, a FaE, retrieves for a statement with one [MASK], and what it answers with and without it.
 
     Args:
         subject: the mention besides the [MASK], as it stands in the statement; those that `FaE.read` finds if None.

@@ -23,6 +23,7 @@ from ..models.statements import statements_of
 from ..models.vocabulary import build_tokenizer
 from .config import ENTITY_SIZE
 from .entities import Names, Rows, tensors
+from .explain import explain
 from .memory import spans_of
 from .model import FaEForMaskedLM
 from .statements import MentionExamples, Mentions, Statement, encode_mentions, masked_statement, whole_statement
@@ -32,6 +33,8 @@ NAMES = "entities.json"
 
 class FaE(MaskedLM):
     """A `FaEForMaskedLM` with its tokeniser and the names of its entities and relations."""
+
+    trained_by = "train_fae"
 
     def __init__(self, net: FaEForMaskedLM, tokenizer, names: Names):
         super().__init__(net, tokenizer)
@@ -157,6 +160,9 @@ class FaE(MaskedLM):
             for position, values, entities in zip(positions.tolist(), top.tolist(), ids.tolist(), strict=True):
                 found[position] = [(self.names.entities[e], p) for e, p in zip(entities, values, strict=True)]
         return found
+
+    def retrieved(self, statement: str) -> list[tuple[str, float]]:
+        return [(str(row), row.weight) for row in explain(self, statement).rows]
 
     def written(self, name: str) -> str:
         """`name` as this model gives it in its answers. Raises ValueError if it is no entity of the memory."""

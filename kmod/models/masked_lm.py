@@ -35,6 +35,9 @@ class MaskedLM(nn.Module):
     `net` is the plain Hugging Face model and can be used as such at any time; nothing is wrapped around its parameters.
     """
 
+    trained_by = "memorise"
+    """The function of `kmod` that trains such a model on facts."""
+
     def __init__(self, net: nn.Module, tokenizer):
         super().__init__()
         for role in ("mask_token", "pad_token"):
@@ -124,6 +127,11 @@ class MaskedLM(nn.Module):
                     beam = sorted(longer, key=lambda item: -item[0])[:k]
                 found[position] = [(self.tokenizer.decode(piece).strip(), math.exp(score)) for score, piece in beam]
         return found
+
+    def retrieved(self, statement: str) -> list[tuple[str, float]]:
+        """The facts that the model looks up for `statement`, as (text, weight), the heaviest first. A model without a
+        memory of facts looks up none."""
+        return []
 
     def written(self, name: str) -> str:
         """`name` as this model's vocabulary writes it back: "Brasília" is "brasilia" in an uncased one."""
