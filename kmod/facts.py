@@ -176,10 +176,6 @@ class FactBase(Sequence[Fact]):
                 self._positions.setdefault((normal(fact.subject), fact.relation), []).append(i)
         return self._positions
 
-    def positions(self, subject: str, relation: str) -> list[int]:
-        """The positions of all facts about `subject` in `relation`: several where it has several objects."""
-        return self._by_subject().get((normal(subject), relation), [])
-
     def find(self, subject: str, relation: str) -> int:
         """The position of the fact about `subject` in `relation`. Raises KeyError that lists what is known instead."""
         found = self._by_subject().get((normal(subject), relation))

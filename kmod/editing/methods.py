@@ -49,6 +49,10 @@ class Option:
             raise ValueError(f"{name} must be a {what} from {self.low:g} to {self.high:g}, got {value!r}")
 
 
+def whole_blocks(place: int | str) -> dict:
+    return {"block": place}
+
+
 @dataclass(frozen=True)
 class Method:
     """One way to edit.
@@ -64,7 +68,8 @@ class Method:
         package: a package that must be installed.
         from_start: the function needs the model as it was before it memorised (`start=`), and how it memorised.
         gives_edit: False for kNN, whose `Datastore` changes no weight.
-        one_block: "all" is no choice; without a block, the function takes its own default.
+        places: names that its `block` or `where` may be, beside the number of a block.
+        parts: place → the `block` and `component` of `kmod.plan` that choose the parameters trained there.
     """
 
     function: Callable
@@ -76,7 +81,8 @@ class Method:
     package: str | None = None
     from_start: bool = False
     gives_edit: bool = True
-    one_block: bool = False
+    places: tuple[str, ...] = ("all",)
+    parts: Callable[[int | str], dict] = whole_blocks
 
     @property
     def available(self) -> bool:
@@ -121,7 +127,7 @@ METHODS: dict[str, Method] = {
         options={"rank": Option(8, 1, whole=True), "alpha": Option(None, low=1e-6)},
     ),
     "ROME": method(
-        rome, "block steps lr seed", cost=1.2, one_block=True,
+        rome, "block steps lr seed", cost=1.2, places=(),
         options={
             "position": Option("subject", choices=POSITIONS),
             "keep": Option(1000.0, low=1e-6),

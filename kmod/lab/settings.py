@@ -13,7 +13,8 @@ from ..editing.methods import Method, find, methods_for
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 
-EVIDENCES = 200  # for a ball's statistics: about a second on nano
+EVIDENCES = 200  # for the statistics of a ball: about a second on nano
+PLACE = frozenset({"block", "where"})  # the arguments that say where to edit; a method takes at most one
 
 
 def offered(model: MaskedLM) -> dict[str, Method]:
@@ -25,13 +26,17 @@ def offered(model: MaskedLM) -> dict[str, Method]:
     }
 
 
+def place_name(place: int | str) -> str:
+    return f"block {place}" if isinstance(place, int) else place
+
+
 @dataclass(frozen=True)
 class Settings:
     """The values of the lab's controls. A value that the method does not take has no effect.
 
     Args:
         method: a name of the registry.
-        block: a block's number from 0, or "all"; for a FaE, one of its places such as "AWT" (see `finetune_fae`).
+        block: the place to edit: a block's number from 0, or a name among the method's `places`, such as "all".
         constraint: a name of `CONSTRAINTS`, or None.
         delta: radius of the constraint, or the method's own dial.
         options: the method's own settings, where they are not the defaults.
@@ -53,8 +58,9 @@ class Settings:
         self.entry.check(dict(self.options))
         if self.constraint is not None and self.constraint not in CONSTRAINTS:
             raise ValueError(f"no constraint {self.constraint!r}; known: {', '.join(CONSTRAINTS)}")
-        if isinstance(self.block, str) and self.block != "all" and "block" in self.entry.takes:
-            raise ValueError(f"{self.method} takes a block's number or all, not {self.block!r}")
+        if isinstance(self.block, str) and self.entry.takes & PLACE and self.block not in self.entry.places:
+            places = " or ".join(["a block's number", *self.entry.places])
+            raise ValueError(f"{self.method} edits {places}, not {self.block}")
 
     @property
     def entry(self) -> Method:
@@ -69,9 +75,9 @@ class Settings:
 
     def __str__(self) -> str:
         method, parts = self.entry, [self.method]
-        if method.takes & {"block", "where"}:
-            place = f"block {self.block}" if isinstance(self.block, int) else self.block
-            parts.append({"all": "all blocks" if "block" in method.takes else "all parts"}.get(place, place))
+        if method.takes & PLACE:
+            everything = "all blocks" if "block" in method.takes else "all parts"
+            parts.append(everything if self.block == "all" else place_name(self.block))
         if self.bounded:
             parts.append(f"{'' if method.dial in method.options else f'{self.constraint} '}δ = {self.delta:.3g}")
         if method.descends:
@@ -81,7 +87,7 @@ class Settings:
     def call(self) -> str:
         """The edit as a Python expression over `kmod`, `model` and `change`: what the lab itself evaluates."""
         method = self.entry
-        arguments = self._place()
+        arguments = {name: self.block for name in PLACE & method.takes}
         if "constraint" in method.takes and self.constraint is not None:
             arguments["constraint"] = _Code(self._ball())
         arguments |= {name: getattr(self, name) for name in ("steps", "seed") if name in method.takes}
@@ -90,18 +96,12 @@ class Settings:
             arguments[method.dial] = self.delta
         return _call(method.function, "model", "change", **arguments, **method.fixed)
 
-    def _place(self) -> dict[str, object]:
-        """The argument that says where to edit. "all" is left out for a method of one block, which has a default."""
-        method = self.entry
-        if method.one_block and self.block == "all":
-            return {}
-        return {name: self.block for name in ("block", "where") if name in method.takes}
-
     def _ball(self) -> str:
         ball, statistics = CONSTRAINTS[self.constraint], STATISTICS.get(self.constraint)
         if statistics is None:
             return _call(ball, repr(self.delta))
-        return _call(ball, repr(self.delta), _call(statistics, "model", "change", **self._place(), evidences=EVIDENCES))
+        settings = self.entry.parts(self.block) | {"evidences": EVIDENCES}
+        return _call(ball, repr(self.delta), _call(statistics, "model", "change", **settings))
 
     def names(self) -> dict[str, Callable]:
         """The functions in `call` that are not public in `kmod`, by name."""

@@ -130,7 +130,7 @@ class Worker:
     def _seconds_a_step(self, change: Modification, settings: Settings) -> float:
         """Fine-tune clones of the chosen parameters on the copy for a few steps."""
         model = self.copied()
-        chosen = plan(model.net, **settings.parts(model))
+        chosen = plan(model.net, **settings.entry.parts(settings.block))
         weights = dict(model.net.named_parameters())
         params = {name: weights[name].detach().clone().requires_grad_() for name in chosen.names}
         examples = model.examples(change.base, "evidences", change.modified)
