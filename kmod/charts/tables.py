@@ -37,4 +37,3 @@ def table(rows: Iterable[Mapping], *, caption: str) -> Table:
         if list(row) != list(rows[0]):
             raise ValueError(f"row {i} has the columns {list(row)}, the first row {list(rows[0])}")
     return Table(rows, caption)
-

@@ -17,7 +17,7 @@ EVIDENCES = 200  # for the statistics of a ball: about a second on nano
 PLACE = frozenset({"block", "where"})  # the arguments that say where to edit; a method takes at most one
 
 
-def offered(model: MaskedLM) -> dict[str, Method]:
+def offered(model: MaskedLM | type) -> dict[str, Method]:
     """The methods of the registry that the lab can apply and undo: they give an `Edit`, from the model as it is."""
     return {
         name: method
@@ -37,8 +37,8 @@ class Settings:
     Args:
         method: a name of the registry.
         block: the place to edit: a block's number from 0, or a name among the method's `places`, such as "all".
-        constraint: a name of `CONSTRAINTS`, or None.
-        delta: radius of the constraint, or the method's own dial.
+        constraint: a name of `CONSTRAINTS`, or None; used if the method's dial is the constraint.
+        delta: radius of the constraint, or the value of the method's own dial.
         options: the method's own settings, where they are not the defaults.
         family: the class of the model: it decides which methods there are.
 
@@ -55,11 +55,12 @@ class Settings:
     family: type[MaskedLM] = field(default=MaskedLM, repr=False)
 
     def __post_init__(self):
-        self.entry.check(dict(self.options))
+        method = self.entry
+        method.check(dict(self.options) | self._dial)
         if self.constraint is not None and self.constraint not in CONSTRAINTS:
             raise ValueError(f"no constraint {self.constraint!r}; known: {', '.join(CONSTRAINTS)}")
-        if isinstance(self.block, str) and self.entry.takes & PLACE and self.block not in self.entry.places:
-            places = " or ".join(["a block's number", *self.entry.places])
+        if isinstance(self.block, str) and method.takes & PLACE and self.block not in method.places:
+            places = " or ".join(["a block's number", *method.places])
             raise ValueError(f"{self.method} edits {places}, not {self.block}")
 
     @property
@@ -68,18 +69,19 @@ class Settings:
         return find(self.family, self.method)
 
     @property
-    def bounded(self) -> bool:
-        """Whether `delta` has an effect."""
-        method = self.entry
-        return method.dial in method.options or ("constraint" in method.takes and self.constraint is not None)
+    def _dial(self) -> dict[str, float]:
+        """`delta` as one of the method's own settings, if its dial is one."""
+        return {self.entry.dial: self.delta} if self.entry.dial in self.entry.options else {}
 
     def __str__(self) -> str:
         method, parts = self.entry, [self.method]
         if method.takes & PLACE:
             everything = "all blocks" if "block" in method.takes else "all parts"
             parts.append(everything if self.block == "all" else place_name(self.block))
-        if self.bounded:
-            parts.append(f"{'' if method.dial in method.options else f'{self.constraint} '}δ = {self.delta:.3g}")
+        if self._dial:
+            parts.append(f"δ = {self.delta:.3g}")
+        if method.dial == "constraint" and self.constraint is not None:
+            parts.append(f"{self.constraint} δ = {self.delta:.3g}")
         if method.descends:
             parts.append(f"{self.steps} steps")
         return ", ".join([*parts, *(f"{name} = {value}" for name, value in self.options)])
@@ -88,12 +90,10 @@ class Settings:
         """The edit as a Python expression over `kmod`, `model` and `change`: what the lab itself evaluates."""
         method = self.entry
         arguments = {name: self.block for name in PLACE & method.takes}
-        if "constraint" in method.takes and self.constraint is not None:
+        if method.dial == "constraint" and self.constraint is not None:
             arguments["constraint"] = _Code(self._ball())
         arguments |= {name: getattr(self, name) for name in ("steps", "seed") if name in method.takes}
-        arguments |= {name: option.default for name, option in method.options.items()} | dict(self.options)
-        if method.dial in method.options:
-            arguments[method.dial] = self.delta
+        arguments |= {name: option.default for name, option in method.options.items()} | dict(self.options) | self._dial
         return _call(method.function, "model", "change", **arguments, **method.fixed)
 
     def _ball(self) -> str:

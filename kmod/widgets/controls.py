@@ -105,7 +105,7 @@ class SettingControls:
     def __init__(self, model: MaskedLM):
         self.methods, self.family = offered(model), type(model)
         depth = len(blocks(model.net))
-        places = dict.fromkeys(place for method in self.methods.values() for place in method.places)
+        places = dict.fromkeys(p for method in self.methods.values() if method.takes & PLACE for p in method.places)
         self.method = w.Dropdown(
             description="Method", options=list(self.methods), style=LABEL, layout=wide(), tooltip="How to edit"
         )
@@ -148,7 +148,7 @@ class SettingControls:
 
     @staticmethod
     def _option_controls(method: Method) -> dict[str, w.Widget]:
-        """A control for each of the method's own settings, but for the dial, which is δ, and those without a default."""
+        """A control for each of the method's own settings, except the dial (that is δ) and those without a default."""
         return {
             name: _option_control(name, option)
             for name, option in method.options.items()
@@ -168,20 +168,22 @@ class SettingControls:
     def enable(self) -> None:
         name = self.method.value
         method = self.methods[name]
-        bounded = "constraint" in method.takes and self.constraint.value is not None
+        bounded = method.dial == "constraint" and self.constraint.value is not None
         self.block.disabled = not method.takes & PLACE
-        self.constraint.disabled = "constraint" not in method.takes
+        self.constraint.disabled = method.dial != "constraint"
         self.radius.disabled = self.delta.disabled = not bounded and method.dial not in method.options
         self.steps.disabled = not method.descends
         self.own.children = tuple(self.options[name].values())
 
 
 def _option_control(name: str, option: Option) -> w.Widget:
-    common = {"description": name, "style": LABEL, "tooltip": f"The method's own setting {name}", "value": option.default}
-    layout = wide(flex="1 1 250px", width="auto")
+    common = {
+        "description": name, "value": option.default, "tooltip": f"The method's own setting {name}", "style": LABEL,
+        "layout": wide(flex="1 1 250px", width="auto"),
+    }  # fmt: skip
     if option.choices:
-        return w.Dropdown(options=option.choices, layout=layout, **common)
-    return (w.IntText if option.whole else w.FloatText)(layout=layout, continuous_update=False, **common)
+        return w.Dropdown(options=option.choices, **common)
+    return (w.IntText if option.whole else w.FloatText)(continuous_update=False, **common)
 
 
 class RunControls:
