@@ -115,7 +115,7 @@ class Worker:
         """The copy that edits are made on, with the model's present weights."""
         if self._copy is None:
             self._copy = copy.deepcopy(self.session.model)
-        else:
+        elif self._copy.fingerprint() != self.session.state:
             self._copy.net.load_state_dict(self.session.model.net.state_dict())
         return self._copy
 

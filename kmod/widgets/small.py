@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -21,10 +22,10 @@ DELTAS = (3e-4, 5e-4, 1e-3, 1.5e-3, 2.5e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)
 
 
 class DeltaExplorer(w.VBox):
-    """One modification, edited once for each δ beforehand; the slider shows what each of them learnt and kept.
+    """One modification, edited once for each δ in advance; the slider shows what each edit learnt and kept.
 
     Args:
-        model: left as it was.
+        model: not changed.
         deltas: radii of `Linf`, ascending.
         settings: of `kmod.finetune`.
 
@@ -50,7 +51,7 @@ class DeltaExplorer(w.VBox):
             self.slider = w.SelectionSlider(
                 description="δ slider", options=radii, readout=False, style=LABEL, layout=wide(), tooltip=tip
             )
-            # The handle of an ipywidgets slider has no name of its own: this menu is the way for screen readers.
+            # The handle of an ipywidgets slider has no name: screen readers find this menu instead.
             self.menu = w.Dropdown(description="δ", options=radii, style=LABEL, layout=wide(), tooltip=tip)
             w.link((self.slider, "value"), (self.menu, "value"))
             self.shown = area("300px")
@@ -98,7 +99,7 @@ class DeltaExplorer(w.VBox):
 
 
 class BlockChooser(w.VBox):
-    """The model as it is built, head on top, embeddings at the bottom: press the parts that an edit may change.
+    """The model from head to embeddings: press the parts that an edit may change.
 
     `block` and `component` are what `kmod.finetune` and `kmod.plan` take.
     """
@@ -106,12 +107,10 @@ class BlockChooser(w.VBox):
     def __init__(self, model: MaskedLM):
         self.net = model.net
         places = layout(self.net)
-        sizes: dict[object, int] = {}
+        sizes: Counter[int | str] = Counter()  # a block's number, or a component outside the blocks → parameters
         for name, parameter in self.net.named_parameters():
             block, component = places[name]
-            sizes[component if block is None else block] = sizes.get(component if block is None else block, 0) + (
-                parameter.numel()
-            )
+            sizes[component if block is None else block] += parameter.numel()
         depth = len({block for block, _ in places.values() if block is not None})
         order = [part for part in ("decoder_bias", "head") if part in sizes]
         order += [*range(depth - 1, -1, -1), *(["embeddings"] if "embeddings" in sizes else [])]
