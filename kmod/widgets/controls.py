@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import comm
 import ipywidgets as w
 
 from ..constraints import CONSTRAINTS
@@ -17,8 +18,30 @@ from ..editing.methods import Method, Option
 from ..lab.settings import PLACE, Settings, offered, place_name
 from ..models.masked_lm import MaskedLM
 from ..parts import blocks
+from . import view
 
 LABEL = {"description_width": "88px"}
+
+
+@contextmanager
+def silent_on_a_page() -> Iterator[None]:
+    """On a static page, widgets made inside send no messages: their state would only fill the notebook."""
+    original = comm.create_comm
+    if view.on_a_page():
+        comm.create_comm = comm.DummyComm
+    try:
+        yield
+    finally:
+        comm.create_comm = original
+
+
+class PageWidget(w.VBox):
+    """A widget that shows `_page()`, a text of HTML, on a static page."""
+
+    def _repr_mimebundle_(self, **kwargs) -> dict:
+        if not view.on_a_page():
+            return super()._repr_mimebundle_(**kwargs)
+        return {"text/html": self._page(), "text/plain": repr(self)}
 
 
 def wide(**more) -> w.Layout:

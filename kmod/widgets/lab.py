@@ -14,11 +14,8 @@ This module joins the parts: `choosing` says what changes, `controls` how, `kmod
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import comm
 import ipywidgets as w
 
 from ..facts import FactBase, Modification
@@ -29,23 +26,13 @@ from ..models.masked_lm import MaskedLM
 from ..training.history import History
 from . import view
 from .choosing import Choosing
-from .controls import Listening, RunControls, SettingControls, reason, row
+from .controls import Listening, PageWidget, RunControls, SettingControls, reason, row, silent_on_a_page
 from .edit_list import EditList
 
 REDRAW = 0.1  # seconds between two drawings of the curve
 
 
-@contextmanager
-def nobody_listening() -> Iterator[None]:
-    """Widgets made inside send no messages, whose state would only fill the notebook of a static page."""
-    before, comm.create_comm = comm.create_comm, comm.DummyComm
-    try:
-        yield
-    finally:
-        comm.create_comm = before
-
-
-class EditLab(w.VBox):
+class EditLab(PageWidget):
     """A widget that edits the facts of `model`, **in place**, and takes the edits back.
 
     Args:
@@ -60,7 +47,7 @@ class EditLab(w.VBox):
         self.session, self.index = Session(model, facts), FactIndex(facts)
         self.worker = Worker(self.session, self.index, self._watch, self._done, self._failed)
         self._drawn = 0.0
-        with nobody_listening() if view.on_a_page() else nullcontext():
+        with silent_on_a_page():
             self.run, self.how = RunControls(), SettingControls(model)
             self.choosing = Choosing(self.session, self.index, self.say, self._estimate)
             self.history = EditList(self.session, Path(folder), self.say, self._show, self.choosing.show, self.load)
@@ -176,11 +163,6 @@ class EditLab(w.VBox):
         return step
 
     # ---- on a page
-
-    def _repr_mimebundle_(self, **kwargs) -> dict:
-        if not view.on_a_page():
-            return super()._repr_mimebundle_(**kwargs)
-        return {"text/html": self._page(), "text/plain": repr(self)}
 
     def _page(self) -> str:
         """The state of the lab for a static page, and where to find the live one."""
