@@ -305,7 +305,7 @@ def test_search_ignores_accents_and_is_quick_on_many_facts(atlas):
     started = time.process_time()
     for query in ("t", "th", "thi", "thing 3", "place 96", "no such thing"):
         many.search(query)
-    assert time.process_time() - started < 2  # a key is 50 ms at the worst; nobody waits for a third of a second
+    assert time.process_time() - started < 2  # six keys, each at most 50 ms on an idle core
 
 
 def test_suggestions_put_the_same_relation_first(toy):
@@ -314,12 +314,10 @@ def test_suggestions_put_the_same_relation_first(toy):
 
 
 def test_neighbours_are_what_their_kind_says(toy):
-    index = FactIndex(toy)
-    fact = toy[0]
+    index, fact = FactIndex(toy), toy[0]
     near = index.neighbours(fact, [0])
-    assert near["same subject"] and near["same old object"] and near["same relation"]
     everything = [j for kind in near.values() for j in kind]
-    assert len(everything) == len(set(everything)) and 0 not in everything
+    assert all(near.values()) and len(everything) == len(set(everything)) and 0 not in everything
     for j in near["same subject"]:
         assert toy[j].subject == fact.subject and toy[j].relation != fact.relation
     for j in near["same old object"]:
@@ -487,16 +485,9 @@ def test_an_edit_from_search_to_undo(lab):
     lab.wait(60)
     step = lab.session.steps[0]
     assert step.edit.made["steps"] == 40 and lab.session.model.fingerprint() == step.edit.after != start
-    shown = text(lab.run.result.value)
-    for part in (
-        "Arva · P17: Upper Tam → Quor",
-        "same subject",
-        "same relation",
-        "same old object",
-        "A_F∖S",
-        "block 2",
-    ):
-        assert part in shown
+    kinds = ("same subject", "same relation", "same old object")
+    for part in ("Arva · P17: Upper Tam → Quor", *kinds, "A_F∖S", "block 2"):
+        assert part in text(lab.run.result.value)
     assert "step 40 of 40" in lab.run.curve.value and lab.run.progress.value == 40
     assert step.report.lines[0].after[0][0] == "quor"
     assert lab.session.object_now(0) == "Quor" and lab.session.object_now(1) == "Low Rill"
@@ -507,22 +498,17 @@ def test_an_edit_from_search_to_undo(lab):
     assert lab.session.stack == [step] and lab.history.chosen is step
 
 
-def test_ten_edits_and_undos_by_clicks(lab, toy):
-    for i in range(10):
-        new = "Quor" if toy[i].object != "Quor" else "Sedd"
-        edited(lab, toy[i].subject, "P17", new, 2)
-    assert len(lab.session.stack) == 10, lab.run.status.value
-    for _ in range(10):
-        lab.history.undo_button.click()
-    assert lab.session.model.fingerprint() == lab.session.start and not lab.session.stack
-
-
-def test_a_lower_edit_is_refused_in_one_line(lab):
-    edited(lab), edited(lab, "Belm")
+def test_undo_by_clicks_goes_from_the_top_to_the_start(lab):
+    edited(lab), edited(lab, "Belm"), edited(lab, "Cort", "P17", "Sedd")
+    assert len(lab.session.stack) == 3, lab.run.status.value
     lab.history.list.value = lab.session.steps[0]
     lab.history.undo_button.click()
-    assert "edit 1 cannot be undone yet: edit 2 stands on it" in text(lab.run.status.value)
-    assert 'role="alert"' in lab.run.status.value and len(lab.session.stack) == 2
+    assert "edit 1 cannot be undone yet: edits 2, 3 stand on it" in text(lab.run.status.value)
+    assert 'role="alert"' in lab.run.status.value and len(lab.session.stack) == 3
+    lab.history.list.value = lab.session.steps[2]
+    for _ in range(3):
+        lab.history.undo_button.click()
+    assert lab.session.model.fingerprint() == lab.session.start and not lab.session.stack
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom\nsecond line"), KeyboardInterrupt(), MemoryError()])
@@ -763,14 +749,22 @@ def test_a_fae_is_edited_by_its_memory_and_shows_what_it_retrieves(toy, tmp_path
     lab.how.block.value = "AWT"
     step = edited(lab, "Belm", new="Quor", steps=3)
     assert step.edit.made["method"] == "UPDATE + FTM", lab.run.status.value
-    names = {"model": copy.deepcopy(model), "facts": toy}
     lab.history.undo_button.click(), lab.history.undo_button.click()
     assert model.fingerprint() == lab.session.start
-    names["model"] = copy.deepcopy(model)
+    names = {"model": copy.deepcopy(model), "facts": toy}
     exec(lab.session.recipe(step), names)
     assert names["edit_2"].after == step.edit.after
     lab.choosing.new.value = "Atlantis"
     assert "is not among the" in lab.choosing.note.value
+
+
+def test_a_change_of_facts_with_and_without_tests_is_measured(toy):
+    base = joined(toy, own_statement("The twin of Arva is [MASK].", "Belm", (), "Arva"))
+    model = kmod.build_fae(tiny_bert(base), base, entity_size=16)
+    change = kmod.Modification(base, (0, len(base) - 1), ("Quor", "Cort"))
+    edit = kmod.update_facts(model, change)
+    report = measure(model, FactIndex(base), SampledFacts(model, base), change, edit, set())
+    assert [r.statement for r in report.retrieved] == [base.tests(base[0])[0], "The twin of Arva is [MASK]."]
 
 
 # ---------------------------------------------------------------- small widgets, and pages
@@ -807,10 +801,8 @@ def test_the_block_chooser_gives_what_plan_takes(model):
     with pytest.raises(ValueError, match="at least one part"):
         chooser.plan()
     assert "at least one part" in chooser.shown.value
-    parameters = sum(
-        int(re.search(r"([\d,]+) param", b.description)[1].replace(",", "")) for b in chooser.buttons.values()
-    )
-    assert parameters == sum(p.numel() for p in model.net.parameters())
+    sizes = [re.search(r"([\d,]+) param", b.description)[1].replace(",", "") for b in chooser.buttons.values()]
+    assert sum(map(int, sizes)) == sum(p.numel() for p in model.net.parameters())
 
 
 def test_on_a_page_a_widget_is_still_and_sends_nothing(model, toy, tmp_path, monkeypatch):
