@@ -75,7 +75,7 @@ class Session:
         return self.stack[-1].edit.after if self.stack else self.start
 
     def check(self) -> None:
-        """Raise WrongModelError if anything but this session has changed the model."""
+        """Raise WrongModelError if something else than this session has changed the model."""
         if self.model.fingerprint() != self.state:
             raise WrongModelError(
                 "the model was changed outside of this lab: undo that, or open a new lab on the model as it is now"
