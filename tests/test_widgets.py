@@ -235,6 +235,9 @@ def test_every_part_of_a_fae_that_is_offered_can_be_edited_in_every_ball(toy):
     cases += [("FTM", "AWT", name) for name in CONSTRAINTS if name != "Fisher"]
     for method, place, constraint in cases:
         chosen = Settings(method, place, constraint, 1e-2, 1, family=kmod.FaE)
+        assert chosen.call().startswith(
+            f"kmod.finetune_fae(model, change, where={place!r}, constraint=kmod.{constraint}("
+        )
         edit = chosen.make(model, change)
         trained = {n for n, (block, _) in layout(model.net).items() if block in (None, place) or place == "all"}
         assert set(edit.xor) - {"fact_memory.tails"} == trained == set(fae_parts(model, place)), chosen

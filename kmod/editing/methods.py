@@ -50,6 +50,7 @@ class Option:
 
 
 def whole_blocks(place: int | str) -> dict:
+    """The default of `Method.parts`: the place is a block, or "all" of them."""
     return {"block": place}
 
 
