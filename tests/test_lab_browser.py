@@ -55,14 +55,14 @@ def notebook(path: Path, *cells: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, _memorised):
-    """A folder with a notebook that opens the lab on a small memorised model."""
+    """A folder with a notebook that opens the lab on a small memorised model, and one that reads the saved edit."""
     folder = tmp_path_factory.mktemp("lab")
     _memorised.save(folder / "model")
     notebook(folder / "lab.ipynb", OPEN)
     news = folder / ".jupyter/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
     news.parent.mkdir(parents=True)
     news.write_text('{"fetchNews": "false"}')
-    notebook(folder / "again.ipynb", OPEN.rsplit("\n", 2)[0], READ)
+    notebook(folder / "reader.ipynb", OPEN.rsplit("\n", 2)[0], READ)
     return folder
 
 
@@ -122,7 +122,7 @@ def chromium():
 
 
 def visit(chromium, server, name, width=1280, height=1000):
-    """A notebook, opened alone (no side bars), with the world outside blocked and its cells run."""
+    """Open a notebook without side bars, block the network, and run its cells."""
     page = chromium.new_context(viewport={"width": width, "height": height}, accept_downloads=True).new_page()
     page.faults, page.out = [], page.locator(".jp-OutputArea-output").last
 
@@ -162,7 +162,7 @@ def shoot(page, name):
 
 
 def heights(page):
-    """Where each heading of the lab stands: nothing may jump."""
+    """The position of each heading of the lab, which must not change."""
     return page.locator(".jp-OutputArea-output h3").evaluate_all(
         "all => all.map(e => Math.round(e.getBoundingClientRect().top - all[0].getBoundingClientRect().top))"
     )
@@ -216,9 +216,9 @@ def test_from_search_to_a_saved_edit_by_keyboard_and_mouse(lab, folder, chromium
     assert Path(download.value.path()).read_bytes() == saved.read_bytes()
     assert saved.with_suffix(".py").read_text().startswith("import kmod")
     assert page.faults == []
-    again = visit(chromium, server, "again")
-    again.locator("body").get_by_text(re.compile("READ True")).wait_for(timeout=120_000)
-    again.context.close()
+    reader = visit(chromium, server, "reader")
+    reader.locator("body").get_by_text(re.compile("READ True")).wait_for(timeout=120_000)
+    reader.context.close()
 
 
 def test_stop_and_responsiveness_while_an_edit_runs(lab):

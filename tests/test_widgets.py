@@ -16,12 +16,15 @@ from test_fae import tiny_bert, toy_facts
 
 import kmod
 from kmod import Fact, FactBase, Relation, WrongModelError
+from kmod.constraints import CONSTRAINTS
+from kmod.editing import methods
 from kmod.fae.finetune import fae_parts
 from kmod.lab.index import OWN, FactIndex, joined, own_statement, plain
-from kmod.lab.measure import Sample, measure
+from kmod.lab.measure import SampledFacts, measure
 from kmod.lab.paste import read_changes
-from kmod.lab.settings import CONSTRAINTS, METHODS, METHODS_FAE, methods_for
-from kmod.lab.work import _seconds_in_a_thread
+from kmod.lab.settings import offered
+from kmod.lab.worker import _seconds_in_a_thread
+from kmod.parts import layout
 from kmod.progress import watching
 from kmod.widgets import BlockChooser, DeltaExplorer, EditLab, Session, Settings, view
 from kmod.widgets.choosing import STATEMENT, TABLE
@@ -193,8 +196,8 @@ def test_an_edit_is_saved_and_read_again(session, toy, _tiny, tmp_path):
 
 @pytest.mark.parametrize(
     ("method", "constraint"),
-    [(m, "L∞") for m in METHODS]
-    + [("FTM", "Fisher"), ("LayerNorm tuning", "Fisher"), ("FTA", "L2"), ("KL to the original", "none")],
+    [(m, "Linf") for m in offered(kmod.MaskedLM)]
+    + [("FTM", "Fisher"), ("LayerNorm tuning", "Fisher"), ("FTA", "L2"), ("KL", None)],
 )
 def test_the_recipe_gives_the_same_edit_to_the_bit(method, constraint, session, toy, _tiny):
     if method == "LoRA":
@@ -227,26 +230,59 @@ def test_every_part_of_a_fae_that_is_offered_can_be_edited_in_every_ball(toy):
     model = kmod.build_fae(tiny_bert(toy), toy, entity_size=16)
     change = toy.modify(2, seed=0)
     places = [place for _, place in SettingControls(model).block.options]
-    assert places == ["all", 0, 1, 2, "AWT"]
+    assert places == ["AWT", "all", 0, 1, 2]
     cases = [(m, place, "Fisher") for m in ("UPDATE + FTM", "FTM") for place in ("all", 1, "AWT")]
     cases += [("FTM", "AWT", name) for name in CONSTRAINTS if name != "Fisher"]
     for method, place, constraint in cases:
-        chosen = Settings(method, place, constraint, 1e-2, 1)
+        chosen = Settings(method, place, constraint, 1e-2, 1, family=kmod.FaE)
+        assert chosen.call().startswith(
+            f"kmod.finetune_fae(model, change, where={place!r}, constraint=kmod.{constraint}("
+        )
         edit = chosen.make(model, change)
-        assert set(edit.xor) - {"fact_memory.tails"} == set(kmod.plan(model.net, **chosen.part).names), chosen
-        if method == "UPDATE + FTM" or place == "AWT":
-            assert kmod.plan(model.net, **chosen.part).names == fae_parts(model, place)
+        trained = {n for n, (block, _) in layout(model.net).items() if block in (None, place) or place == "all"}
+        assert set(edit.xor) - {"fact_memory.tails"} == trained == set(fae_parts(model, place)), chosen
     diagonal = kmod.fisher_diagonal(model, change, component="everything", evidences=5)
     assert not diagonal["detection.weight"].any() and diagonal["entity_embeddings.weight"].any()
 
 
 def test_settings_refuse_unknown_names():
-    with pytest.raises(ValueError, match="LoRA takes no part AWT"):
-        Settings("LoRA", "AWT").call()
-    with pytest.raises(ValueError, match="no method 'FTX'; known: FTM"):
-        Settings("FTX").call()
-    with pytest.raises(ValueError, match="no constraint 'L7'; known"):
-        str(Settings(constraint="L7"))
+    for values, message in (
+        (("LoRA", "AWT"), "LoRA edits a block's number or all, not AWT"),
+        (("ROME", "all"), "ROME edits a block's number, not all"),
+        (("FTX",), "no method 'FTX'; known: FTM"),
+        (("FTM", 0, "L7"), "no constraint 'L7'; known: Linf"),
+        (("EWC", 0, None, 1, 1, 0, (("weight", -1.0),)), "weight must be a number from 0"),
+        (("FTM", 0, None, 1, 1, 0, (("rank", 2),)), "no option 'rank'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Settings(*values)
+
+
+def interpolated(model, change, *, block, steps, share, power):
+    """A method that the registry does not have."""
+    far = kmod.finetune(model, change, block=block, steps=steps)
+    weights = dict(model.net.named_parameters())
+    new = {name: weights[name] + share**power * moved for name, moved in far.difference(model).items()}
+    return kmod.Edit.between(model, {k: v.detach() for k, v in new.items()}, far.made | {"method": "interpolated"})
+
+
+def test_a_method_that_is_added_to_the_registry_is_in_the_lab_and_its_recipe_runs(model, toy, tmp_path, monkeypatch):
+    own = {"share": methods.Option(0.5, high=1), "power": methods.Option(1, 1, whole=True)}
+    entry = methods.method(interpolated, "block steps", dial="share", options=own)
+    monkeypatch.setitem(methods.METHODS, "interpolated", entry)
+    names = {"model": copy.deepcopy(model), "facts": toy}
+    lab = EditLab(model, toy, tmp_path)
+    lab.how.method.value = "interpolated"
+    assert lab.how.constraint.disabled and not lab.how.delta.disabled and not lab.how.block.disabled
+    (power,) = lab.how.own.children
+    lab.pick("Arva", "P17")
+    lab.choosing.new.value, power.value = "Quor", 0
+    assert "power must be a whole number from 1" in lab.run.estimate.value
+    power.value, lab.how.delta.value = 2, 0.5
+    step = edited(lab)
+    assert str(step.settings) == "interpolated, block 2, δ = 0.5, 8 steps, power = 2", lab.run.status.value
+    exec(lab.session.recipe(step), names)
+    assert names["edit_1"].after == step.edit.after
 
 
 # ---------------------------------------------------------------- finding facts
@@ -272,7 +308,7 @@ def test_search_ignores_accents_and_is_quick_on_many_facts(atlas):
     started = time.process_time()
     for query in ("t", "th", "thi", "thing 3", "place 96", "no such thing"):
         many.search(query)
-    assert time.process_time() - started < 2  # a key is 50 ms at the worst; nobody waits for a third of a second
+    assert time.process_time() - started < 2  # six keys, each at most 50 ms on an idle core
 
 
 def test_suggestions_put_the_same_relation_first(toy):
@@ -281,12 +317,10 @@ def test_suggestions_put_the_same_relation_first(toy):
 
 
 def test_neighbours_are_what_their_kind_says(toy):
-    index = FactIndex(toy)
-    fact = toy[0]
+    index, fact = FactIndex(toy), toy[0]
     near = index.neighbours(fact, [0])
-    assert near["same subject"] and near["same old object"] and near["same relation"]
     everything = [j for kind in near.values() for j in kind]
-    assert len(everything) == len(set(everything)) and 0 not in everything
+    assert all(near.values()) and len(everything) == len(set(everything)) and 0 not in everything
     for j in near["same subject"]:
         assert toy[j].subject == fact.subject and toy[j].relation != fact.relation
     for j in near["same old object"]:
@@ -349,7 +383,7 @@ def test_a_table_is_read_and_bad_lines_are_refused_by_number(mark, session, toy)
 
 
 def test_the_report_counts_as_evaluate_does(session, toy):
-    index, sample = FactIndex(toy), Sample(session.model, toy)
+    index, sample = FactIndex(toy), SampledFacts(session.model, toy)
     change = toy.modify_to([("Arva", "P17", "Quor"), ("Belm", "P190", "Low Rill")])
     edit = kmod.finetune(session.model, change, constraint=kmod.Linf(2e-2), steps=8)
     before = session.model.fingerprint()
@@ -359,9 +393,7 @@ def test_the_report_counts_as_evaluate_does(session, toy):
     assert (report.learnt, report.kept, report.kept_before, report.lost) == (
         result.A_M, result.A_FS, result.A_FS_before, result.delta_A_FS,
     )  # fmt: skip
-    told = {(a.statement, a.old): a for a in result.answers}
     lines = [line for line in report.lines if line.kind == "unseen phrasing"]
-    assert len(lines) == len(told)
     for line, answer in zip(lines, result.answers, strict=True):
         assert line.statement == answer.statement
         for ours, theirs in ((line.before, answer.before), (line.after, answer.after)):  # in batches of other sizes
@@ -370,7 +402,7 @@ def test_the_report_counts_as_evaluate_does(session, toy):
     assert sum(m.l2**2 for m in report.moved) == pytest.approx(
         sum(float(d.double().square().sum()) for d in difference.values())
     )
-    assert max(m.most for m in report.moved) == pytest.approx(max(float(d.abs().max()) for d in difference.values()))
+    assert max(m.largest for m in report.moved) == pytest.approx(max(float(d.abs().max()) for d in difference.values()))
     assert [m.part for m in report.moved] == ["block 0", "block 1", "block 2"]
     avoiding = measure(session.model, index, sample, change, edit, {3})
     assert avoiding.kept.facts == report.kept.facts - 1
@@ -456,16 +488,9 @@ def test_an_edit_from_search_to_undo(lab):
     lab.wait(60)
     step = lab.session.steps[0]
     assert step.edit.made["steps"] == 40 and lab.session.model.fingerprint() == step.edit.after != start
-    shown = text(lab.run.result.value)
-    for part in (
-        "Arva · P17: Upper Tam → Quor",
-        "same subject",
-        "same relation",
-        "same old object",
-        "A_F∖S",
-        "block 2",
-    ):
-        assert part in shown
+    kinds = ("same subject", "same relation", "same old object")
+    for part in ("Arva · P17: Upper Tam → Quor", *kinds, "A_F∖S", "block 2"):
+        assert part in text(lab.run.result.value)
     assert "step 40 of 40" in lab.run.curve.value and lab.run.progress.value == 40
     assert step.report.lines[0].after[0][0] == "quor"
     assert lab.session.object_now(0) == "Quor" and lab.session.object_now(1) == "Low Rill"
@@ -476,22 +501,17 @@ def test_an_edit_from_search_to_undo(lab):
     assert lab.session.stack == [step] and lab.history.chosen is step
 
 
-def test_ten_edits_and_undos_by_clicks(lab, toy):
-    for i in range(10):
-        new = "Quor" if toy[i].object != "Quor" else "Sedd"
-        edited(lab, toy[i].subject, "P17", new, 2)
-    assert len(lab.session.stack) == 10, lab.run.status.value
-    for _ in range(10):
-        lab.history.undo_button.click()
-    assert lab.session.model.fingerprint() == lab.session.start and not lab.session.stack
-
-
-def test_a_lower_edit_is_refused_in_one_line(lab):
-    edited(lab), edited(lab, "Belm")
+def test_undo_by_clicks_goes_from_the_top_to_the_start(lab):
+    edited(lab), edited(lab, "Belm"), edited(lab, "Cort", "P17", "Sedd")
+    assert len(lab.session.stack) == 3, lab.run.status.value
     lab.history.list.value = lab.session.steps[0]
     lab.history.undo_button.click()
-    assert "edit 1 cannot be undone yet: edit 2 stands on it" in text(lab.run.status.value)
-    assert 'role="alert"' in lab.run.status.value and len(lab.session.stack) == 2
+    assert "edit 1 cannot be undone yet: edits 2, 3 stand on it" in text(lab.run.status.value)
+    assert 'role="alert"' in lab.run.status.value and len(lab.session.stack) == 3
+    lab.history.list.value = lab.session.steps[2]
+    for _ in range(3):
+        lab.history.undo_button.click()
+    assert lab.session.model.fingerprint() == lab.session.start and not lab.session.stack
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom\nsecond line"), KeyboardInterrupt(), MemoryError()])
@@ -504,7 +524,7 @@ def test_a_crash_in_the_loop_leaves_the_model_and_a_lab_that_works(lab, error, m
         if training.steps == 3:
             raise error
 
-    monkeypatch.setattr(lab.work, "watch", lambda training: crash(lab, training))
+    monkeypatch.setattr(lab.worker, "watch", lambda training: crash(lab, training))
     assert edited(lab) is None
     assert lab.session.model.fingerprint() == start and not lab.session.steps
     said = text(lab.run.status.value)
@@ -515,7 +535,7 @@ def test_a_crash_in_the_loop_leaves_the_model_and_a_lab_that_works(lab, error, m
 
 
 def test_a_crash_while_measuring_or_applying_leaves_the_model(lab, monkeypatch):
-    monkeypatch.setattr("kmod.lab.work.measure", lambda *_: 1 / 0)
+    monkeypatch.setattr("kmod.lab.worker.measure", lambda *_: 1 / 0)
     assert edited(lab) is None and "ZeroDivisionError" in lab.run.status.value
     monkeypatch.undo()
     toggle = kmod.Edit._toggle
@@ -534,7 +554,7 @@ def test_a_crash_while_measuring_or_applying_leaves_the_model(lab, monkeypatch):
 
 def test_the_estimate_is_new_when_an_edit_has_ended(lab, monkeypatch):
     crashed = []
-    monkeypatch.setattr(lab.work, "seconds", lambda *_: 1.0 + len(lab.session.steps) + 5 * len(crashed))
+    monkeypatch.setattr(lab.worker, "seconds", lambda *_: 1.0 + len(lab.session.steps) + 5 * len(crashed))
     lab.pick("Arva", "P17")
     lab.choosing.new.value = "Quor"
     assert "about 1.0 s" in lab.run.estimate.value
@@ -545,7 +565,7 @@ def test_the_estimate_is_new_when_an_edit_has_ended(lab, monkeypatch):
         crashed.append(training)
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(lab.work, "watch", crash)
+    monkeypatch.setattr(lab.worker, "watch", crash)
     edited(lab, "Belm")
     assert "about 7.0 s" in lab.run.estimate.value and "boom" in lab.run.status.value
     assert not lab.run.edit.disabled
@@ -554,7 +574,7 @@ def test_the_estimate_is_new_when_an_edit_has_ended(lab, monkeypatch):
 def test_an_estimate_that_fails_says_why_and_stops_nothing(lab, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         _seconds_in_a_thread(lambda: 1 / 0)
-    monkeypatch.setattr("kmod.lab.work.fit", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("kmod.lab.worker.fit", lambda *_, **__: 1 / 0)
     lab.pick("Arva", "P17")
     lab.choosing.new.value = "Quor"
     assert "no estimate: ZeroDivisionError" in lab.run.estimate.value
@@ -568,16 +588,16 @@ def test_stop_ends_a_long_edit_and_the_lab_answers_meanwhile(lab):
     deadline = time.time() + 30
     while lab.run.progress.value < 2 and time.time() < deadline:
         time.sleep(0.01)
-    assert lab.work.busy and lab.run.edit.disabled and not lab.run.stop.disabled
+    assert lab.worker.busy and lab.run.edit.disabled and not lab.run.stop.disabled
     lab.choosing.search.value = "belm country"  # asked and answered while it runs, by the model as it was
     lab.choosing.found.index = 0
     assert "Belm lies in [MASK]" in text(lab.choosing.answers.value)
     assert lab.session.model.fingerprint() == lab.session.start
     with pytest.raises(ValueError, match="an edit is running"):
-        lab.work.start(None, None)
+        lab.worker.start(None, None)
     lab.run.stop.click()
     lab.wait(30)
-    assert not lab.work.busy and not lab.session.steps and "stopped" in lab.run.status.value
+    assert not lab.worker.busy and not lab.session.steps and "stopped" in lab.run.status.value
     assert lab.session.model.fingerprint() == lab.session.start
     assert edited(lab) is not None
 
@@ -595,7 +615,7 @@ def test_an_interrupt_while_waiting_stops_the_edit(lab, monkeypatch):
     monkeypatch.setattr(threading.Thread, "join", interrupted)
     with pytest.raises(KeyboardInterrupt):
         lab.wait()
-    assert not lab.work.busy and lab.session.model.fingerprint() == lab.session.start
+    assert not lab.worker.busy and lab.session.model.fingerprint() == lab.session.start
 
 
 def test_what_is_missing_is_said_in_one_line(lab):
@@ -710,7 +730,7 @@ def test_settings_that_a_method_does_not_take_are_disabled(lab):
     assert lab.how.constraint.disabled and lab.how.delta.disabled and not lab.how.block.disabled
     lab.how.method.value = "loss-constrained"
     assert lab.how.constraint.disabled and not lab.how.delta.disabled
-    lab.how.method.value, lab.how.constraint.value = "FTM", "none"
+    lab.how.method.value, lab.how.constraint.value = "FTM", None
     assert not lab.how.constraint.disabled and lab.how.delta.disabled
 
 
@@ -720,26 +740,34 @@ def test_settings_that_a_method_does_not_take_are_disabled(lab):
 def test_a_fae_is_edited_by_its_memory_and_shows_what_it_retrieves(toy, tmp_path):
     model = kmod.build_fae(tiny_bert(toy), toy, entity_size=16)
     lab = EditLab(model, toy, tmp_path)
-    assert list(lab.how.method.options) == list(METHODS_FAE) == list(methods_for(model))
+    assert list(lab.how.method.options) == list(kmod.fae.METHODS) == list(offered(model))
     step = edited(lab)
     assert step.edit.made["method"] == "UPDATE", lab.run.status.value
-    ((_, before, after),) = step.report.retrieved
-    assert any("Upper Tam" in name for name, _ in before) and any("Quor" in name for name, _ in after)
+    (retrieval,) = step.report.retrieved
+    assert "Upper Tam" in str(retrieval.before) and "Quor" in str(retrieval.after)
     assert "Facts retrieved" in lab.run.result.value and "fact memory" in lab.run.result.value
-    few, many = (lab.work.seconds(step.change, dataclasses.replace(step.settings, steps=n)) for n in (1, 5000))
-    assert few == many > 2 * lab.work._asking + 0.3, "an UPDATE takes time, and no steps"
+    few, many = (lab.worker.seconds(step.change, dataclasses.replace(step.settings, steps=n)) for n in (1, 5000))
+    assert few == many > 2 * lab.worker._seconds_to_measure + 0.3, "an UPDATE takes time, and no steps"
     lab.how.method.value = "UPDATE + FTM"
     lab.how.block.value = "AWT"
     step = edited(lab, "Belm", new="Quor", steps=3)
     assert step.edit.made["method"] == "UPDATE + FTM", lab.run.status.value
-    names = {"model": copy.deepcopy(model), "facts": toy}
     lab.history.undo_button.click(), lab.history.undo_button.click()
     assert model.fingerprint() == lab.session.start
-    names["model"] = copy.deepcopy(model)
+    names = {"model": copy.deepcopy(model), "facts": toy}
     exec(lab.session.recipe(step), names)
     assert names["edit_2"].after == step.edit.after
     lab.choosing.new.value = "Atlantis"
     assert "is not among the" in lab.choosing.note.value
+
+
+def test_a_change_of_facts_with_and_without_tests_is_measured(toy):
+    base = joined(toy, own_statement("The twin of Arva is [MASK].", "Belm", (), "Arva"))
+    model = kmod.build_fae(tiny_bert(base), base, entity_size=16)
+    change = kmod.Modification(base, (0, len(base) - 1), ("Quor", "Cort"))
+    edit = kmod.update_facts(model, change)
+    report = measure(model, FactIndex(base), SampledFacts(model, base), change, edit, set())
+    assert [r.statement for r in report.retrieved] == [base.tests(base[0])[0], "The twin of Arva is [MASK]."]
 
 
 # ---------------------------------------------------------------- small widgets, and pages
@@ -776,10 +804,8 @@ def test_the_block_chooser_gives_what_plan_takes(model):
     with pytest.raises(ValueError, match="at least one part"):
         chooser.plan()
     assert "at least one part" in chooser.shown.value
-    parameters = sum(
-        int(re.search(r"([\d,]+) param", b.description)[1].replace(",", "")) for b in chooser.buttons.values()
-    )
-    assert parameters == sum(p.numel() for p in model.net.parameters())
+    sizes = [re.search(r"([\d,]+) param", b.description)[1].replace(",", "") for b in chooser.buttons.values()]
+    assert sum(map(int, sizes)) == sum(p.numel() for p in model.net.parameters())
 
 
 def test_on_a_page_a_widget_is_still_and_sends_nothing(model, toy, tmp_path, monkeypatch):
@@ -795,11 +821,11 @@ def test_on_a_page_a_widget_is_still_and_sends_nothing(model, toy, tmp_path, mon
     assert "application/vnd.jupyter.widget-view+json" in lab._repr_mimebundle_()
 
 
-def test_the_lab_is_at_hand_and_says_what_is_missing():
+def test_only_the_widgets_need_ipywidgets_and_they_say_so():
     code = """if True:
-        import sys, kmod
-        assert "ipywidgets" not in sys.modules, "import kmod must stay quick"
+        import sys
         sys.modules["ipywidgets"] = None
+        import kmod, kmod.lab.paste, kmod.lab.worker
         try:
             kmod.EditLab
         except ImportError as error:

@@ -49,6 +49,11 @@ class Option:
             raise ValueError(f"{name} must be a {what} from {self.low:g} to {self.high:g}, got {value!r}")
 
 
+def whole_blocks(place: int | str) -> dict:
+    """The default of `Method.parts`: the place is a block, or "all" of them."""
+    return {"block": place}
+
+
 @dataclass(frozen=True)
 class Method:
     """One way to edit.
@@ -63,6 +68,9 @@ class Method:
         cost: time of a step relative to plain fine-tuning, for estimates.
         package: a package that must be installed.
         from_start: the function needs the model as it was before it memorised (`start=`), and how it memorised.
+        gives_edit: False for kNN, whose `Datastore` changes no weight.
+        places: names that its `block` or `where` may be, beside the number of a block.
+        parts: place → the `block` and `component` of `kmod.plan` that choose the parameters trained there.
     """
 
     function: Callable
@@ -73,6 +81,9 @@ class Method:
     cost: float = 1.0
     package: str | None = None
     from_start: bool = False
+    gives_edit: bool = True
+    places: tuple[str, ...] = ("all",)
+    parts: Callable[[int | str], dict] = whole_blocks
 
     @property
     def available(self) -> bool:
@@ -117,14 +128,16 @@ METHODS: dict[str, Method] = {
         options={"rank": Option(8, 1, whole=True), "alpha": Option(None, low=1e-6)},
     ),
     "ROME": method(
-        rome, "block steps lr seed", cost=1.2,
+        rome, "block steps lr seed", cost=1.2, places=(),
         options={
             "position": Option("subject", choices=POSITIONS),
             "keep": Option(1000.0, low=1e-6),
             "evidences": Option(1000, 1, whole=True),
         },
     ),
-    "kNN": method(knn, "", dial="epsilon", options={"epsilon": Option(4.0), "most": Option(10, 1, whole=True)}),
+    "kNN": method(
+        knn, "", dial="epsilon", options={"epsilon": Option(4.0), "most": Option(10, 1, whole=True)}, gives_edit=False,
+    ),
     "retrain": method(retrain, "", from_start=True),
 }  # fmt: skip
 """Name → method, for a plain masked LM."""

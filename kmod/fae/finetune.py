@@ -12,7 +12,7 @@ from ..constraints import Constraint
 from ..editing.common import check_constraint, check_training
 from ..editing.edit import Edit
 from ..facts import Modification
-from ..parts import block_indices, blocks, select
+from ..parts import INSIDE, OUTSIDE, blocks, select
 from ..training.loop import fit
 from ..versions import versions
 from .fae import FaE
@@ -21,22 +21,22 @@ from .symbolic import update_facts
 PLACES = ("AWT", "block 3 + AWT", "block 7 + AWT", "all")
 
 
+def parts_of(place: str | int) -> dict:
+    """The arguments of `kmod.plan` that choose "AWT", "all", or the block of a number and AWT."""
+    if place == "AWT":
+        return {"component": list(OUTSIDE)}
+    return {"component": "everything"} if place == "all" else {"block": place, "component": [*INSIDE, *OUTSIDE]}
+
+
 def fae_parts(model: FaE, where: str | int) -> list[str]:
     """Full parameter names of a part: "AWT" (all outside the blocks), "block 3 + AWT" and "block 7 + AWT" (blocks of a
     12-block model, or those as far up in a smaller one: block 3 is the last below the entity memory), a number b (that
     block and AWT), or "all". Raises ValueError that lists them."""
-    prefixes = tuple(f"{name}." for name, _ in blocks(model.net))
-    awt = [name for name, _ in model.net.named_parameters() if not name.startswith(prefixes)]
-    if where == "AWT":
-        return awt
-    if where == "all":
-        return [name for name, _ in model.net.named_parameters()]
-    if where in PLACES:
-        where = proportional(int(where.split()[1]), len(prefixes))
-    elif isinstance(where, str):
+    if isinstance(where, str) and where not in PLACES:
         raise ValueError(f"no part {where!r} of a FaE; known: {', '.join(PLACES)}, or a block's number for it and AWT")
-    chosen = set(select(model.net, block_indices(model.net, where))) | set(awt)
-    return [name for name, _ in model.net.named_parameters() if name in chosen]
+    if where in PLACES[1:3]:
+        where = proportional(int(where.split()[1]), len(blocks(model.net)))
+    return select(model.net, **parts_of(where))
 
 
 def proportional(block: int, depth: int) -> int:

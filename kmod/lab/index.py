@@ -1,9 +1,10 @@
-"""Finding facts: by typing, by nearness to a fact; and a statement of one's own as a fact."""
+"""Search facts by words, find the neighbours of a fact, and turn a statement of one's own into a fact."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -11,21 +12,20 @@ from ..facts import MASK, OBJECT, SUBJECT, Fact, FactBase, Relation
 from ..models.masked_lm import MaskedLM
 from ..names import normal
 
-OWN, OWN_LABEL = "own", "a statement of one's own"  # the relation of such a fact
+OWN, OWN_LABEL = "own", "a statement of one's own"  # the relation of a statement of one's own
 
 
 def plain(text: str) -> str:
-    """A text as it is searched: without case and accents."""
+    """A text without case and accents, as the search compares it."""
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).casefold()
 
 
 class FactIndex:
-    """Facts by words, and by subject, relation and object. Built once, in one pass over the base."""
+    """The positions of facts by words, subject, relation and object. Built in one pass over the base."""
 
     def __init__(self, facts: FactBase):
         self.facts = facts
-        self._short, self._by_plain = "", {}
-        self.lines: list[str] = []  # subject, relation, object, ready to be searched
+        self.lines: list[str] = []  # subject, relation and object as `plain` text
         self.subjects: dict[str, list[int]] = {}
         self.relations: dict[str, list[int]] = {}
         self.objects: dict[str, list[int]] = {}
@@ -38,26 +38,25 @@ class FactIndex:
             self.objects.setdefault(normal(fact.object), []).append(i)
 
     def search(self, query: str, most: int = 50) -> list[int]:
-        """Positions of facts that hold every word of `query`, those whose subject begins with it first, then those
-        with the words nearest to the front. Without words, the first facts."""
+        """Positions of the facts that contain every word of `query`: first those whose subject begins with it, then
+        those with the words nearest to the front. Without words, the first facts."""
         words = plain(query).split()
         if not words:
             return list(range(min(most, len(self.lines))))
-        longest = max(words, key=len)  # fails soonest
-        found = [i for i, line in enumerate(self.lines) if longest in line]
-        found = [i for i in found if all(word in self.lines[i] for word in words)]
+        longest = max(words, key=len)  # excludes most lines
+        hits = [i for i, line in enumerate(self.lines) if longest in line and all(word in line for word in words)]
         start = " ".join(words)
 
         def rank(i: int) -> tuple:
             line = self.lines[i]
             return not line.startswith(start), not f" {line}".count(f" {words[0]}"), line.find(words[0]), len(line), i
 
-        return sorted(found, key=rank)[:most]
+        return sorted(hits, key=rank)[:most]
 
     def label(self, relation: str) -> str:
         """A relation in words: "capital" for P36."""
-        known = self.facts.relations.get(relation)
-        return known.label if known else relation
+        entry = self.facts.relations.get(relation)
+        return entry.label if entry else relation
 
     def name(self, i: int) -> str:
         """A fact in one line, for a list to choose from."""
@@ -65,7 +64,7 @@ class FactIndex:
         return f"{fact.subject} · {self.label(fact.relation)} · {fact.object}"
 
     def suggestions(self, fact: Fact, most: int = 400) -> list[str]:
-        """Objects that could replace that of `fact`: those of its relation, then others, the frequent ones first."""
+        """Objects that could replace that of `fact`: those of its relation, then others; frequent ones first."""
         counts = self.facts.object_counts
         same = {self.facts[i].object for i in self.relations.get(fact.relation, ())}
         ordered = sorted(same, key=lambda name: (-counts[name], name))
@@ -73,7 +72,7 @@ class FactIndex:
         return [name for name in ordered if normal(name) != normal(fact.object)][:most]
 
     def neighbours(self, fact: Fact, avoid: Sequence[int] = (), each: int = 4, seed: int = 0) -> dict[str, list[int]]:
-        """Facts near `fact` that an edit of it might hurt, at most `each` of a kind, drawn from `seed`, none of
+        """Kind → positions of facts that an edit of `fact` might damage: at most `each`, drawn from `seed`, none of
         `avoid`, no fact twice."""
         subject, object = normal(fact.subject), normal(fact.object)
         rng, taken = np.random.default_rng([seed, *subject.encode()]), set(avoid)
@@ -84,15 +83,15 @@ class FactIndex:
                 j for j in self.relations.get(fact.relation, ()) if normal(self.facts[j].subject) != subject
             ],
         }
-        found = {}
+        chosen = {}
         for kind, candidates in kinds.items():
             left = [j for j in candidates if j not in taken]
-            found[kind] = sorted(rng.choice(left, min(each, len(left)), replace=False).tolist()) if left else []
-            taken.update(found[kind])
-        return found
+            chosen[kind] = sorted(rng.choice(left, min(each, len(left)), replace=False).tolist()) if left else []
+            taken.update(chosen[kind])
+        return chosen
 
     def subject_in(self, statement: str) -> str:
-        """What a statement is about: the longest name of a known subject in it, else its words beside the [MASK]."""
+        """The longest name of a known subject in a statement; if there is none, its words beside the [MASK]."""
         words = plain(statement.replace(MASK, "\n")).split(" ")
         for size in range(min(len(words), 8), 0, -1):
             for at in range(len(words) - size + 1):
@@ -102,22 +101,18 @@ class FactIndex:
         return statement.replace(MASK, " ").strip(" .,;:!?") or "it"
 
     def short_object(self, model: MaskedLM) -> str:
-        """A frequent object of one word piece: a statement about it has one slot to fill."""
-        if not self._short:
-            names = [name for name, _ in self.facts.object_counts.most_common(2000)]
-            short = (n for n in names if len(model.tokenizer(f" {n}", add_special_tokens=False)["input_ids"]) == 1)
-            self._short = next(short, names[0])
-        return self._short
+        """A frequent object of one word piece, so that a statement asked with it has one slot."""
+        names = [name for name, _ in self.facts.object_counts.most_common(2000)]
+        short = (n for n in names if len(model.tokenizer(f" {n}", add_special_tokens=False)["input_ids"]) == 1)
+        return next(short, names[0])
 
-    @property
+    @cached_property
     def _plain_subjects(self) -> dict[str, str]:
-        if not self._by_plain:
-            self._by_plain = {plain(name): self.facts[at[0]].subject for name, at in self.subjects.items()}
-        return self._by_plain
+        return {plain(name): self.facts[positions[0]].subject for name, positions in self.subjects.items()}
 
 
 def own_statement(statement: str, old: str, tests: Sequence[str], subject: str) -> Fact:
-    """A statement of one's own as a fact, learnt from it alone and examined by `tests`.
+    """A fact whose only evidence is `statement`, with `tests` as its other phrasings.
 
     Raises ValueError for a statement without exactly one [MASK].
     """
@@ -130,6 +125,6 @@ def own_statement(statement: str, old: str, tests: Sequence[str], subject: str) 
 
 
 def joined(facts: FactBase, own: Fact) -> FactBase:
-    """`facts` and a statement of one's own at the end. The recipe of an edit holds this line too."""
+    """`facts` with a statement of one's own at the end. The recipe of an edit (`Session.recipe`) repeats this line."""
     relations = {**facts.relations, OWN: Relation(OWN, OWN_LABEL)}
     return FactBase([*facts, own], relations, f"{facts.name} and a statement", untested=True)

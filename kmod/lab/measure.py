@@ -1,4 +1,4 @@
-"""What an edit did, as the lab shows it: statements before and after, the unmodified facts on a sample, the tensors."""
+"""What an edit changed: answers before and after, accuracy on a sample of the unmodified facts, size by part."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..parts import layout
 from .index import FactIndex
 
 Ranked = list[tuple[str, float]]
+"""(text, probability or weight), best first."""
 
 
 @dataclass(frozen=True)
@@ -34,44 +35,52 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Moved:
-    """How far a part of the model moved: θ − θ₀ over `parameters` parameters."""
+class PartChange:
+    """How much a part of the model changed: θ − θ₀ over its `parameters` touched parameters."""
 
     part: str
     parameters: int
     l2: float
-    most: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """The rows of the fact memory that a FaE retrieves for a statement, with their weights, before and after."""
+
+    statement: str
+    before: Ranked
+    after: Ranked
 
 
 @dataclass(frozen=True)
 class Report:
-    """What an edit did. `learnt` is the share of the modified facts' statements now answered with the new object, on
-    unseen phrasings, or, where these facts have none, on those they were learnt from. `kept`, `kept_before` and
-    `lost` (a difference) are A_{F∖S} on the sample."""
+    """What an edit changed. `learnt` is the share of the modified facts' statements now answered with the new object:
+    of their unseen phrasings or, for facts without any, of their evidences. `kept`, `kept_before` and `lost` (a
+    difference) are A_{F∖S} on the sample, None where no statement of it was asked."""
 
     lines: tuple[Line, ...]
     learnt: Rate | None
     kept: Rate | None
     kept_before: Rate | None
     lost: Rate | None
-    moved: tuple[Moved, ...]
-    retrieved: tuple[tuple[str, list[tuple[str, float]], list[tuple[str, float]]], ...]
+    moved: tuple[PartChange, ...]
+    retrieved: tuple[Retrieval, ...]
     seconds: float
 
 
-class Sample:
-    """Some facts of a base, asked by their tests: for A_{F∖S} at a price that does not grow with F."""
+class SampledFacts:
+    """At most `most` facts of a base with their tests, so that A_{F∖S} costs the same for any number of facts."""
 
     def __init__(self, model: MaskedLM, facts: FactBase, most: int = 500, seed: int = 0):
         n = min(most, len(facts))
         self.indices = np.sort(np.random.default_rng(seed).choice(len(facts), n, replace=False))
-        chosen = [facts[int(i)] for i in self.indices]
-        self.examples = model.examples(facts, "tests", chosen)
-        self.asked = np.bincount(self.examples.owner, minlength=n)
+        self.examples = model.examples(facts, "tests", [facts[int(i)] for i in self.indices])
+        self.tests = np.bincount(self.examples.owner, minlength=n)  # (facts,) how many each fact has
         self._right: dict[str, np.ndarray] = {}
 
     def right(self, model: MaskedLM) -> np.ndarray:
-        """(facts,) tests that `model` answers right; asked once for each state of the model."""
+        """(facts,) how many tests of each fact `model` answers right. Kept for each state of the model."""
         state = model.fingerprint()
         if state not in self._right:
             answers = model.correct(self.examples).numpy()
@@ -87,94 +96,91 @@ def top(model: MaskedLM, statements: list[str], objects: list[str], k: int = 5) 
 def measure(
     model: MaskedLM,
     index: FactIndex,
-    sample: Sample,
+    sample: SampledFacts,
     change: Modification,
     edit: Edit,
     avoid: set[int],
     shown: int = 5,
     seed: int = 0,
 ) -> Report:
-    """Judge an edit of `model`, which is left as it was.
+    """Measure an edit of `model`, which ends as it began.
 
     Args:
-        avoid: positions in the index's facts of what earlier edits changed: no longer facts to be kept.
-        shown: of how many modified facts to show statements and neighbours.
+        avoid: positions in the index's facts that earlier edits changed; they no longer count as unmodified.
+        shown: for how many modified facts to list statements and neighbours.
     """
     started = time.perf_counter()
-    base, asked = change.base, _questions(index, change, avoid, shown, seed)
-    kinds, statements, olds, news = (list(column) for column in zip(*asked, strict=True))
-    changed = set(change.indices) | avoid
-    rest = ~np.isin(sample.indices, list(changed))
+    base = change.base
+    questions = _questions(index, change, avoid, shown, seed)
+    kinds, statements, olds, news = (list(column) for column in zip(*questions, strict=True))
+    rest = ~np.isin(sample.indices, list(set(change.indices) | avoid))
     kind = "tests" if any(base.tests(fact) for fact in change.originals) else "evidences"
     learnt = model.examples(base, kind, change.modified)
+    asked = [(base.tests(fact) or base.evidences(fact))[0] for fact in change.originals[:shown]]
+
     before, right_before = top(model, statements, olds), sample.right(model)
-    told = _retrieved(model, change, kind, shown)
+    retrieved_before = [model.retrieved(statement) for statement in asked]
     with edit(model):
-        after, right = top(model, statements, news), sample.right(model)
+        after, right_after = top(model, statements, news), sample.right(model)
+        retrieved_after = [model.retrieved(statement) for statement in asked]
         answers = model.correct(learnt).numpy()
-        told_after = _retrieved(model, change, kind, shown)
-    counts = np.bincount(learnt.owner, minlength=len(change))
-    whole = (sample.asked[rest] > 0).any()
+
+    def kept(right: np.ndarray) -> Rate | None:
+        return rate(right[rest], sample.tests[rest]) if sample.tests[rest].any() else None
+
     return Report(
         lines=tuple(
-            Line(kind, statement, model.written(new), was, now)
-            for kind, statement, new, was, now in zip(kinds, statements, news, before, after, strict=True)
+            Line(kind, statement, model.written(new), *ranked)
+            for kind, statement, new, *ranked in zip(kinds, statements, news, before, after, strict=True)
         ),
-        learnt=rate(np.bincount(learnt.owner, weights=answers, minlength=len(change)), counts),
-        kept=rate(right[rest], sample.asked[rest]) if whole else None,
-        kept_before=rate(right_before[rest], sample.asked[rest]) if whole else None,
-        lost=rate((right - right_before)[rest], sample.asked[rest]) if whole else None,
+        learnt=rate(
+            np.bincount(learnt.owner, weights=answers, minlength=len(change)),
+            np.bincount(learnt.owner, minlength=len(change)),
+        ),
+        kept=kept(right_after),
+        kept_before=kept(right_before),
+        lost=kept(right_after - right_before),
         moved=moved(model, edit),
-        retrieved=tuple((s, was, now) for (s, was), (_, now) in zip(told, told_after, strict=True)),
+        retrieved=tuple(
+            Retrieval(*each) for each in zip(asked, retrieved_before, retrieved_after, strict=True) if any(each[1:])
+        ),
         seconds=time.perf_counter() - started,
     )
 
 
-def _questions(index, change: Modification, avoid: set[int], shown: int, seed: int) -> list[tuple[str, str, str, str]]:
-    """(kind, statement, object asked for before, and after), for the first `shown` facts and their neighbours."""
-    base, asked = change.base, []
+def _questions(
+    index: FactIndex, change: Modification, avoid: set[int], shown: int, seed: int
+) -> list[tuple[str, str, str, str]]:
+    """(kind, statement, object before, object after) for the first `shown` facts and their neighbours."""
+    base, questions = change.base, []
     pairs = list(zip(change.originals, change.objects, strict=True))[:shown]
     for fact, new in pairs:
-        asked += [("learnt from", s, fact.object, new) for s in base.evidences(fact)[:3]]
-        asked += [("unseen phrasing", s, fact.object, new) for s in base.tests(fact)[:3]]
+        questions += [("learnt from", s, fact.object, new) for s in base.evidences(fact)[:3]]
+        questions += [("unseen phrasing", s, fact.object, new) for s in base.tests(fact)[:3]]
     taken = avoid | set(change.indices)
     for fact, _ in pairs:
         for kind, near in index.neighbours(fact, sorted(taken), 4 if len(pairs) == 1 else 1, seed).items():
             taken.update(near)
-            for other in (base[j] for j in near):
-                statements = base.tests(other) or base.evidences(other)
-                asked.append((kind, statements[0], other.object, other.object))
-    return asked
+            for neighbour in (base[i] for i in near):
+                statements = base.tests(neighbour) or base.evidences(neighbour)
+                questions.append((kind, statements[0], neighbour.object, neighbour.object))
+    return questions
 
 
-def moved(model: MaskedLM, edit: Edit) -> tuple[Moved, ...]:
-    """The size of θ − θ₀ for each block and each part outside the blocks that the edit touches."""
+def moved(model: MaskedLM, edit: Edit) -> tuple[PartChange, ...]:
+    """The size of θ − θ₀ for each block, and for each part outside the blocks, that the edit touches."""
     places = layout(model.net)
-    found: dict[str, list] = {}
+    parts: dict[str, list] = {}
     for name, difference in edit.difference(model).items():
-        block, component = places.get(name, (None, "fact memory"))
+        block, component = places.get(name, (None, name.split(".")[0]))  # a buffer, such as fact_memory.tails
         part = component.replace("_", " ") if block is None else f"block {block}"
-        found.setdefault(part, []).append(difference.detach().double())
+        parts.setdefault(part, []).append(difference.detach().double())
     return tuple(
-        Moved(
+        PartChange(
             part,
-            sum(d.numel() for d in parts),
-            sum(float(d.square().sum()) for d in parts) ** 0.5,
-            max(float(d.abs().max()) for d in parts if d.numel()),
+            sum(d.numel() for d in differences),
+            sum(float(d.square().sum()) for d in differences) ** 0.5,
+            max(float(d.abs().max()) for d in differences if d.numel()),
         )
-        for part, parts in found.items()
+        for part, differences in parts.items()
     )
-
-
-def _retrieved(model: MaskedLM, change: Modification, kind: str, shown: int) -> list[tuple[str, list]]:
-    """Of a FaE: for a statement of each shown fact, the rows of the fact memory that it retrieves, with weights."""
-    if model.net.config.model_type != "fae":
-        return []
-    from ..fae import explain
-
-    found = []
-    for fact in change.originals[:shown]:
-        statement = getattr(change.base, kind)(fact)[0]
-        rows = explain(model, statement).rows
-        found.append((statement, [(str(row), row.weight) for row in rows]))
-    return found

@@ -1,12 +1,12 @@
-"""A session of edits of one model: what is applied, what was taken back, and what may be done next. No widgets here.
+"""A session of edits of one model: which are applied, which are undone, and which may be undone or redone next.
 
-The rule. Every edit names the model it was made for by its fingerprint. The applied edits form a stack, and
+Every edit names the model it was made for by its fingerprint. The applied edits form a stack:
 
-    undo   takes back the edit on top, always; one below it only after those that stand on it, for these were made for
-           the model with it, and without it nobody has seen what they do;
-    redo   puts an edit back whenever the model is in the state that it was made for, to the bit.
+    undo   takes back the edit on top. An edit below it can be undone only after those above it, because these were
+           made and measured on the model with it;
+    redo   applies an undone edit again when the model is, to the bit, in the state that the edit was made for.
 
-So a session is a tree of states that can be walked along its branches, and every walk back ends at the same bits.
+So a session is a tree of states, and every way back to a state ends at the same bits.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
+
+import torch
 
 from ..editing.edit import Edit, WrongModelError
 from ..facts import Fact, FactBase, Modification
@@ -27,7 +29,7 @@ from .settings import Settings
 
 @dataclass(eq=False)
 class Step:
-    """An edit of the session. `change` is None for an edit from a file on facts that are not at hand."""
+    """An edit of the session. `change` is None for an edit from a file whose facts are not the session's."""
 
     number: int
     edit: Edit
@@ -41,9 +43,9 @@ class Step:
         """Such as "1 · France · P36: Paris → Rome"."""
         facts = self.edit.made.get("facts") or [["?", "?", None, "?"]]
         subject, relation, old, new = facts[0]
-        what = f"{subject}: " if relation == OWN else f"{subject} · {relation}: "
+        asked = subject if relation == OWN else f"{subject} · {relation}"
         more = f" and {len(facts) - 1} more" if len(facts) > 1 else ""
-        return f"{self.number} · {what}{'' if old is None else f'{old} → '}{new}{more}"
+        return f"{self.number} · {asked}: {'' if old is None else f'{old} → '}{new}{more}"
 
     @property
     def how(self) -> str:
@@ -56,8 +58,8 @@ class Step:
 
 
 class Session:
-    """The edits of one model and where it stands. `model` changes by `commit`, `undo` and `redo` alone, each of which
-    happens whole or not at all. `lock` is held while it changes."""
+    """The edits of one model and its state. Only `commit`, `undo` and `redo` change `model`, each of them wholly or not
+    at all. `lock` is held while it changes."""
 
     def __init__(self, model: MaskedLM, facts: FactBase):
         self.model, self.facts = model, facts
@@ -82,22 +84,22 @@ class Session:
     # ---- changes
 
     def change(self, index: int, new: str, base: FactBase | None = None) -> Modification:
-        """Fact `index` with a new object. Raises ValueError if the object is none, or the fact's own already, or
-        cannot be written by the model."""
+        """Fact `index` with a new object. Raises ValueError if the object is empty, is an object of the fact already,
+        or cannot be written by the model."""
         base = base or self.facts
         fact, new = base[index], new.strip()
         if not new:
             raise ValueError("type or choose a new object")
-        taken = [base[i].object for i in base._by_subject().get((normal(fact.subject), fact.relation), [index])]
+        taken = [sibling.object for sibling in base.siblings(fact)]
         if normal(new) in map(normal, taken):
             raise ValueError(f"{fact} already has the object {new!r}; to go back to it, undo the edit that changed it")
         change = Modification(base, (index,), (new,))
-        self.model.examples(base, "evidences", change.modified)  # a new object that cannot be written says so here
+        self.model.examples(base, "evidences", change.modified)  # raises for an object that cannot be written
         return change
 
     def own_change(self, own: Fact, new: str) -> Modification:
         """A statement of one's own (`own_statement`) with a new object, in a base that it joins."""
-        if self._joined is None or self._joined[-1] != own:  # kept: a large base takes a while to join
+        if self._joined is None or self._joined[-1] != own:  # kept, because joining a large base takes a while
             self._joined = joined(self.facts, own)
         return self.change(len(self._joined) - 1, new, self._joined)
 
@@ -108,10 +110,10 @@ class Session:
                 return step.change.objects[step.change.indices.index(index)]
         return self.facts[index].object
 
-    # ---- the history
+    # ---- undo and redo
 
     def commit(self, edit: Edit, change: Modification | None, settings: Settings | None = None, **about) -> Step:
-        """Apply an edit made for the model as it stands, and put it on the stack."""
+        """Apply an edit made for the model's present state, and put it on the stack."""
         with self.lock:
             edit.apply(self.model)
             step = Step(len(self.steps) + 1, edit, change, settings, **about)
@@ -120,7 +122,7 @@ class Session:
             return step
 
     def undo(self, step: Step | None = None) -> Step:
-        """Take back the edit on top. Raises ValueError, naming what stands on it, for another one."""
+        """Take back the edit on top. Raises ValueError for another one, naming the edits above it."""
         with self.lock:
             self.check()
             if not self.stack:
@@ -135,15 +137,14 @@ class Session:
             return step
 
     def redo(self, step: Step | None = None) -> Step:
-        """Put an undone edit back; the last one that fits, if none is named. Raises ValueError that says what to do
-        first where the model is not in the state that the edit was made for."""
+        """Apply an undone edit again; if `step` is None, the last one that fits. Raises ValueError, saying what to undo
+        and redo first, if the model is not in the state that the edit was made for."""
         with self.lock:
             self.check()
-            undone = [other for other in self.steps if other not in self.stack]
             if step is None:
-                fitting = [other for other in undone if other.edit.before == self.state]
+                fitting = [s for s in self.steps if s not in self.stack and s.edit.before == self.state]
                 if not fitting:
-                    raise ValueError("nothing to redo: no undone edit was made for the model as it stands")
+                    raise ValueError("nothing to redo: no undone edit was made for the model as it is now")
                 step = fitting[-1]
             if step in self.stack:
                 raise ValueError(f"edit {step.number} is applied already")
@@ -154,7 +155,7 @@ class Session:
             return step
 
     def _way_to(self, step: Step) -> str:
-        """What to undo and redo for the model to be in the state `step` was made for."""
+        """What to undo and redo to bring the model into the state that `step` was made for."""
         needed = self.below(step)
         shared = 0
         while shared < min(len(needed), len(self.stack)) and needed[shared] is self.stack[shared]:
@@ -165,13 +166,13 @@ class Session:
 
     def below(self, step: Step) -> list[Step]:
         """The edits that were applied when `step` was made, bottom first."""
-        found: list[Step] = []
+        below: list[Step] = []
         state = step.edit.before
         while state != self.start:
-            under = next(s for s in reversed(self.steps) if s.edit.after == state and s is not step and s not in found)
-            found.insert(0, under)
+            under = next(s for s in reversed(self.steps) if s.edit.after == state and s is not step and s not in below)
+            below.insert(0, under)
             state = under.edit.before
-        return found
+        return below
 
     # ---- files and recipes
 
@@ -182,8 +183,9 @@ class Session:
         return path
 
     def read(self, path: str | Path) -> tuple[Edit, Modification | None]:
-        """An edit from a file, for the model as it stands, and the change it makes, if that is of the facts at hand.
-        Raises FileNotFoundError, ValueError for what is no edit, WrongModelError for one made for another model."""
+        """An edit from a file, for the model's present state, and its change, or None if it is not of the session's
+        facts. Raises FileNotFoundError, ValueError for a file that is no edit, WrongModelError for an edit that was
+        made for another model."""
         edit, change = Edit.load(path), None
         self.check()
         if not self.model.matches(edit.before):
@@ -196,9 +198,7 @@ class Session:
         return edit, change
 
     def recipe(self, step: Step) -> str:
-        """The lines of Python that make the edit again, bit for bit, from `model` and `facts` as the session began."""
-        import torch
-
+        """Python that makes the edit again, bit for bit, from `model` and `facts` as they were at the start."""
         lines = [
             "import kmod",
             "",
@@ -216,9 +216,10 @@ class Session:
     def _lines(self, step: Step) -> list[str]:
         if step.settings is None:
             return [f"edit_{step.number} = kmod.Edit.load({step.file!r})"]
-        change, lines = step.change, []
+        change = step.change
+        lines = [f"from {f.__module__} import {name}" for name, f in step.settings.names().items()]
         if own := change.base is not self.facts:  # the base of a statement of one's own: see `joined`
-            lines = [
+            lines += [
                 f"own = kmod.{change.base[-1]!r}",
                 f"relations = {{**facts.relations, {OWN!r}: kmod.Relation({OWN!r}, {OWN_LABEL!r})}}",
                 f"base = kmod.FactBase([*facts, own], relations, {change.base.name!r}, untested=True)",

@@ -1,138 +1,128 @@
-"""How an edit is made: the methods the lab offers, what each of them takes, and the call as a line of Python."""
+"""How an edit is made: a method of the registry, its settings, and the call as a line of Python."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import kmod
 
+from ..constraints import CONSTRAINTS
+from ..editing.balls import STATISTICS
+from ..editing.methods import Method, find, methods_for
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
-from ..parts import INSIDE, OUTSIDE
+
+EVIDENCES = 200  # for the statistics of a ball: about a second on nano
+PLACE = frozenset({"block", "where"})  # the arguments that say where to edit; a method takes at most one
 
 
-@dataclass(frozen=True)
-class Method:
-    """A function of `kmod` that gives an `Edit`, and which of the lab's settings it takes.
-
-    `cost` is the time of a step relative to a plain one, until the first edit has shown what it is.
-    """
-
-    function: str
-    takes: frozenset[str]
-    fixed: tuple[tuple[str, object], ...] = ()
-    cost: float = 1.0
-    fae: bool = False
+def offered(model: MaskedLM | type) -> dict[str, Method]:
+    """The methods of the registry that the lab can apply and undo: they give an `Edit`, from the model as it is."""
+    return {
+        name: method
+        for name, method in methods_for(model).items()
+        if method.available and method.gives_edit and not method.from_start
+    }
 
 
-def _method(function: str, takes: str, cost: float = 1.0, fae: bool = False, **fixed) -> Method:
-    return Method(function, frozenset(takes.split()), tuple(fixed.items()), cost, fae)
-
-
-METHODS = {
-    "FTM": _method("finetune", "block constraint steps"),
-    "FTA": _method("finetune", "block constraint steps", 1.3, mix=True),
-    "KL to the original": _method("kl", "block constraint steps", 3),
-    "EWC": _method("ewc", "block constraint steps", 1.2, weight=1e7, evidences=200),
-    "loss-constrained": _method("loss_constrained", "block delta steps", 3),
-    "LayerNorm tuning": _method("layernorm_tuning", "block constraint steps"),
-    "LoRA": _method("lora", "block steps", 1.5),
-    "ROME": _method("rome", "block steps", 1.2),
-}
-METHODS_FAE = {
-    "UPDATE (symbolic)": _method("update_facts", "", fae=True),
-    "UPDATE + FTM": _method("finetune_fae", "where constraint steps", fae=True),
-    "FTM": METHODS["FTM"],
-}
-CONSTRAINTS = {"L∞": "Linf", "L2": "L2", "L2 per tensor": "L2PerTensor", "Fisher": "Fisher", "none": None}
-
-
-def methods_for(model: MaskedLM) -> dict[str, Method]:
-    """The methods that this model can be edited by, with what is installed."""
-    if model.net.config.model_type == "fae":
-        return METHODS_FAE
-    return {name: m for name, m in METHODS.items() if m.function != "lora" or find_spec("peft")}
+def place_name(place: int | str) -> str:
+    return f"block {place}" if isinstance(place, int) else place
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the lab's controls say. A setting that the method does not take has no effect.
+    """The values of the lab's controls. A value that the method does not take has no effect.
 
     Args:
-        block: a block's number from 0, or "all"; of a FaE's parts also "AWT".
-        constraint: a name of `CONSTRAINTS`; `delta` its radius.
+        method: a name of the registry.
+        block: the place to edit: a block's number from 0, or a name among the method's `places`, such as "all".
+        constraint: a name of `CONSTRAINTS`, or None; used if the method's dial is the constraint.
+        delta: radius of the constraint, or the value of the method's own dial.
+        options: the method's own settings, where they are not the defaults.
+        family: the class of the model: it decides which methods there are.
+
+    Raises ValueError for an unknown method, constraint, option or place.
     """
 
     method: str = "FTM"
     block: int | str = "all"
-    constraint: str = "L∞"
+    constraint: str | None = "Linf"
     delta: float = 3e-3
     steps: int = 60
     seed: int = 0
+    options: tuple[tuple[str, object], ...] = ()
+    family: type[MaskedLM] = field(default=MaskedLM, repr=False)
 
-    def _of(self) -> Method:
-        known = METHODS | METHODS_FAE
-        if self.method not in known:
-            raise ValueError(f"no method {self.method!r}; known: {', '.join(known)}")
-        if self.constraint not in CONSTRAINTS:
+    def __post_init__(self):
+        method = self.entry
+        method.check(dict(self.options) | self._dial)
+        if self.constraint is not None and self.constraint not in CONSTRAINTS:
             raise ValueError(f"no constraint {self.constraint!r}; known: {', '.join(CONSTRAINTS)}")
-        if self.block == "AWT" and self.method not in METHODS_FAE:
-            raise ValueError(f"{self.method} takes no part AWT: that is of a FaE, and for {', '.join(METHODS_FAE)}")
-        return known[self.method]
+        if isinstance(self.block, str) and method.takes & PLACE and self.block not in method.places:
+            places = " or ".join(["a block's number", *method.places])
+            raise ValueError(f"{self.method} edits {places}, not {self.block}")
+
+    @property
+    def entry(self) -> Method:
+        """The method as the registry describes it."""
+        return find(self.family, self.method)
+
+    @property
+    def _dial(self) -> dict[str, float]:
+        """`delta` as one of the method's own settings, if its dial is one."""
+        return {self.entry.dial: self.delta} if self.entry.dial in self.entry.options else {}
 
     def __str__(self) -> str:
-        takes, parts = self._of().takes, [self.method]
-        if takes & {"block", "where"}:
-            names = {"all": "all blocks" if "block" in takes else "all parts", "AWT": "AWT"}
-            parts.append(names.get(self._place, f"block {self._place}"))
-        if "delta" in takes or ("constraint" in takes and CONSTRAINTS[self.constraint]):
-            parts.append(("" if "delta" in takes else f"{self.constraint} ") + f"δ = {self.delta:.3g}")
-        if "steps" in takes:
+        method, parts = self.entry, [self.method]
+        if method.takes & PLACE:
+            everything = "all blocks" if "block" in method.takes else "all parts"
+            parts.append(everything if self.block == "all" else place_name(self.block))
+        if self._dial:
+            parts.append(f"δ = {self.delta:.3g}")
+        if method.dial == "constraint" and self.constraint is not None:
+            parts.append(f"{self.constraint} δ = {self.delta:.3g}")
+        if method.descends:
             parts.append(f"{self.steps} steps")
-        return ", ".join(parts)
+        return ", ".join([*parts, *(f"{name} = {value}" for name, value in self.options)])
 
-    @property
-    def _place(self) -> int | str:
-        """The block; for ROME, which changes a single one, the first in the place of all."""
-        return 0 if self.method == "ROME" and self.block == "all" else self.block
+    def call(self) -> str:
+        """The edit as a Python expression over `kmod`, `model` and `change`: what the lab itself evaluates."""
+        method = self.entry
+        arguments = {name: self.block for name in PLACE & method.takes}
+        if method.dial == "constraint" and self.constraint is not None:
+            arguments["constraint"] = _Code(self._ball())
+        arguments |= {name: getattr(self, name) for name in ("steps", "seed") if name in method.takes}
+        arguments |= {name: option.default for name, option in method.options.items()} | dict(self.options) | self._dial
+        return _call(method.function, "model", "change", **arguments, **method.fixed)
 
-    @property
-    def part(self) -> dict[str, object]:
-        """Which parameters are trained, as `kmod.plan` and `kmod.fisher_diagonal` take them. AWT is all that lies
-        outside the blocks, and UPDATE + FTM trains it with whichever block."""
-        if self.block == "AWT":
-            return {"component": list(OUTSIDE)}
-        if "where" in self._of().takes:
-            whole = self.block == "all"
-            return {"component": "everything"} if whole else {"block": self.block, "component": [*INSIDE, *OUTSIDE]}
-        return {"block": self._place} | ({"component": "layernorm"} if self.method == "LayerNorm tuning" else {})
+    def _ball(self) -> str:
+        ball, statistics = CONSTRAINTS[self.constraint], STATISTICS.get(self.constraint)
+        if statistics is None:
+            return _call(ball, repr(self.delta))
+        settings = self.entry.parts(self.block) | {"evidences": EVIDENCES}
+        return _call(ball, repr(self.delta), _call(statistics, "model", "change", **settings))
 
-    def call(self, model: str = "model", change: str = "change") -> str:
-        """The edit as a Python expression over `kmod` and the two names: what the lab itself evaluates."""
-        method, parts = self._of(), []
-        if "block" in method.takes:
-            parts += _arguments(self.part) if self.block == "AWT" else [f"block={self._place!r}"]
-        if "where" in method.takes:
-            parts.append(f"where={self.block!r}")
-        if "constraint" in method.takes and (name := CONSTRAINTS[self.constraint]):
-            parts.append(f"constraint=kmod.{name}({self.delta!r}{self._diagonal(name, model, change)})")
-        if "delta" in method.takes:
-            parts.append(f"delta={self.delta!r}")
-        if "steps" in method.takes:
-            parts += [f"steps={self.steps!r}", f"seed={self.seed!r}"]
-        parts += _arguments(dict(method.fixed))
-        return f"kmod.{method.function}({', '.join([model, change, *parts])})"
-
-    def _diagonal(self, constraint: str, model: str, change: str) -> str:
-        if constraint != "Fisher":
-            return ""
-        return f", kmod.fisher_diagonal({', '.join([model, change, *_arguments(self.part)])}, evidences=200)"
+    def names(self) -> dict[str, Callable]:
+        """The functions in `call` that are not public in `kmod`, by name."""
+        functions = (self.entry.function, CONSTRAINTS.get(self.constraint), STATISTICS.get(self.constraint))
+        return {f.__name__: f for f in functions if f is not None and not _public(f)}
 
     def make(self, model: MaskedLM, change: Modification) -> kmod.Edit:
         """Make the edit; `model` is not changed. Every value in the expression is written by `repr`."""
-        return eval(self.call(), {"kmod": kmod, "model": model, "change": change})
+        return eval(self.call(), {"kmod": kmod, "model": model, "change": change} | self.names())
 
 
-def _arguments(values: dict[str, object]) -> list[str]:
-    return [f"{name}={value!r}" for name, value in values.items()]
+class _Code(str):
+    """Python code as an argument: its repr is the code itself."""
+
+    __repr__ = str.__str__
+
+
+def _public(function: Callable) -> bool:
+    return getattr(kmod, function.__name__, None) is function
+
+
+def _call(function: Callable, *code: str, **arguments: object) -> str:
+    name = f"kmod.{function.__name__}" if _public(function) else function.__name__
+    return f"{name}({', '.join([*code, *(f'{name}={value!r}' for name, value in arguments.items())])})"

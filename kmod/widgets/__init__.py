@@ -1,5 +1,5 @@
 """Editing by hand, in a notebook: `EditLab`, and two small widgets for chapters. Needs ipywidgets
-(`pip install kmod[widgets]`); what they do is in modules that know nothing of widgets (`session`, `measure`, `paste`).
+(`pip install kmod[widgets]`); the work is done in `kmod.lab`, which needs none.
 """
 
 try:

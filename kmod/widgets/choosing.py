@@ -1,5 +1,5 @@
-"""The part of the lab that says which memory changes: a fact that is found by typing, a statement of one's own, or a
-table of changes; and to what. Shows what the model answers now."""
+"""The part of the lab that chooses what changes: a fact from the search, a statement of one's own, or a table of
+changes; and the new object. It shows what the model answers now."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FACT, STATEMENT, TABLE = range(3)
 
 
 class Choosing(Listening):
-    """Controls for what changes. `changed` is called with the change, or None, whenever it is another one."""
+    """Controls for what changes. `changed` is called with each new choice: a modification, or None."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Choosing(Listening):
         self.session, self.index, self.changed = session, index, changed
         self._asked: tuple = ()
         self._fact: Fact | None = None
-        self._entered: str | None = None  # what Enter was pressed on
+        self._entered: str | None = None  # the search text when Enter was pressed
         self.search = w.Text(
             description="Search", placeholder="such as: france capital", style=LABEL, layout=wide(),
             tooltip="Words of the subject, relation or object; Enter takes the first fact", continuous_update=True,
@@ -62,7 +62,7 @@ class Choosing(Listening):
         self.new = w.Combobox(
             description="New object", placeholder="type, or choose a suggestion", style=LABEL, layout=wide(),
             tooltip="What the model shall answer instead; Enter asks if it can. The relation's own objects come first",
-            continuous_update=False,  # sent whole when the field is left, so before a click on Edit
+            continuous_update=False,  # sent when the field loses focus, that is before a click on Edit
         )  # fmt: skip
         self.note = area("40px")
         self.box = w.VBox([title("Which memory"), self.tabs, self.answers, self.new, self.note], layout=wide())
@@ -89,9 +89,11 @@ class Choosing(Listening):
         self.show()
 
     def fill(self) -> None:
-        """List the facts that hold the words of the search. A chosen one that is still among them stays chosen; after
-        Enter, words that go on from what was typed then choose the first: a browser sends Enter at once but holds the
-        last letters back while earlier ones are on their way, so Enter can come before them."""
+        """List the facts that contain the words of the search. A chosen fact stays chosen while it is listed.
+
+        A browser sends Enter at once, but delays the last letters while earlier ones are on their way. So after Enter,
+        a text that continues the one it was pressed on chooses the first fact.
+        """
         before, text = self.found.value, self.search.value
         positions = self.index.search(text)
         if self._entered is not None and text.startswith(self._entered):
@@ -125,10 +127,11 @@ class Choosing(Listening):
         facts = self.session.facts
         if fact.relation == OWN:
             tests, suggestions = fact.tests, [name for name, _ in facts.object_counts.most_common(400)]
+            now = fact.object
         else:
             tests, suggestions = facts.tests(fact), self.index.suggestions(fact)
+            now = self.session.object_now(self.found.value)
         asked = [("learnt from", s) for s in facts.evidences(fact)[:3]] + [("unseen phrasing", s) for s in tests[:3]]
-        now = fact.object if fact.relation == OWN else self.session.object_now(self.found.value)
         with self.session.lock:
             best = top(self.session.model, [s for _, s in asked], [now] * len(asked))
         self.answers.value = view.block(view.answers([(k, s, b) for (k, s), b in zip(asked, best, strict=True)]))
@@ -143,24 +146,25 @@ class Choosing(Listening):
             return None
         tests = [line.strip() for line in self.others.value.splitlines() if line.strip()]
         asked = (statement, *tests, self.session.state)
-        if asked != self._asked:  # once for each state of the model, not at every key
-            # Until a new object says how many slots there are, one: what fills it is what the model says now.
-            short, model = self.index.short_object(self.session.model), self.session.model
-            own = own_statement(statement, short, tests, self.index.subject_in(statement))
+        if asked != self._asked:  # once for each statement and state of the model, not at every key
+            # The old object is what the model now puts into one slot; a new object may need more.
+            model, subject = self.session.model, self.index.subject_in(statement)
+            short = self.index.short_object(model)
+            own_statement(statement, short, tests, subject)  # raises before the model is asked
             with self.session.lock:
                 old = top(model, [statement], [short])[0][0][0]
-            self._asked, self._fact = asked, own_statement(statement, old or short, tests, own.subject)
+            self._asked, self._fact = asked, own_statement(statement, old or short, tests, subject)
         return self._fact
 
     def _show_table(self) -> None:
         change, refused = read_changes(self.table.value, self.session)
-        said = f"Changes that can be made: {len(change) if change else 0}. Lines that are refused: {len(refused)}."
-        self.answers.value = view.block(view.note(said), *(view.note(line, "alert") for line in refused[:50]))
+        text = f"Changes that can be made: {len(change) if change else 0}. Lines that are refused: {len(refused)}."
+        self.answers.value = view.block(view.note(text), *(view.note(line, "alert") for line in refused[:50]))
         self.note.value = ""
         self.changed(change)
 
     def change(self) -> Modification:
-        """What is to change. Raises ValueError that says what is missing or wrong."""
+        """The chosen modification. Raises ValueError if something is missing or wrong."""
         if self.kind == TABLE:
             change, refused = read_changes(self.table.value, self.session)
             if change is None:
@@ -168,14 +172,14 @@ class Choosing(Listening):
             return change
         fact = self.fact()
         if fact is None:
-            what = "choose a fact: search, then take one from the list" if self.kind == FACT else "type a statement"
-            raise ValueError(f"{what} first")
+            first = "choose a fact: search, then take one from the list" if self.kind == FACT else "type a statement"
+            raise ValueError(f"{first} first")
         if fact.relation == OWN:
             return self.session.own_change(fact, self.new.value)
         return self.session.change(self.found.value, self.new.value)
 
     def check(self) -> None:
-        """Say whether the new object is possible, and why not."""
+        """Show whether the new object is possible and, if not, why."""
         if self.kind == TABLE:
             return self._show_table()
         if not self.new.value.strip():

@@ -7,44 +7,32 @@
     lab.start()
     lab.wait()
 
-This module puts the parts together: `choosing` says what changes, `controls` how, `work` does it, `history` keeps it.
+This module joins the parts: `choosing` says what changes, `controls` how, `kmod.lab.worker` makes the edit, and
+`edit_list` lists it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import comm
 import ipywidgets as w
 
 from ..facts import FactBase, Modification
 from ..lab.index import FactIndex
 from ..lab.session import Session, Step
-from ..lab.work import Stopped, Work
+from ..lab.worker import Stopped, Worker
 from ..models.masked_lm import MaskedLM
-from ..training.history import History as Training
+from ..training.history import History
 from . import view
 from .choosing import Choosing
-from .controls import Listening, RunControls, SettingControls, reason, row
-from .history import History
+from .controls import Listening, PageWidget, RunControls, SettingControls, reason, row, silent_on_a_page
+from .edit_list import EditList
 
-EVERY = 0.1  # seconds between two drawings of the curve
-
-
-@contextmanager
-def nobody_listening() -> Iterator[None]:
-    """Widgets made inside send no messages: on a static page they would only fill the notebook with their state."""
-    before, comm.create_comm = comm.create_comm, comm.DummyComm
-    try:
-        yield
-    finally:
-        comm.create_comm = before
+REDRAW = 0.1  # seconds between two drawings of the curve
 
 
-class EditLab(w.VBox):
+class EditLab(PageWidget):
     """A widget that edits the facts of `model`, **in place**, and takes the edits back.
 
     Args:
@@ -57,12 +45,12 @@ class EditLab(w.VBox):
 
     def __init__(self, model: MaskedLM, facts: FactBase, folder: str | Path = "."):
         self.session, self.index = Session(model, facts), FactIndex(facts)
-        self.work = Work(self.session, self.index, self._watch, self._done, self._failed)
+        self.worker = Worker(self.session, self.index, self._watch, self._done, self._failed)
         self._drawn = 0.0
-        with nobody_listening() if view.on_a_page() else nullcontext():
+        with silent_on_a_page():
             self.run, self.how = RunControls(), SettingControls(model)
             self.choosing = Choosing(self.session, self.index, self.say, self._estimate)
-            self.history = History(self.session, Path(folder), self.say, self._show, self.choosing.show, self.load)
+            self.history = EditList(self.session, Path(folder), self.say, self._show, self.choosing.show, self.load)
             style = w.HTML(view.STYLE, layout=w.Layout(height="0", margin="0"))
             for box in (self.choosing.box, self.how.box, self.run.box, self.run.result_box, self.history.box):
                 box.layout.padding = "0 12px 0 0"
@@ -73,13 +61,12 @@ class EditLab(w.VBox):
         listening.changes(self._settings_changed, *self.how.all)
         listening.clicks(self.start, self.run.edit)
         listening.clicks(self.stop, self.run.stop)
-        self.how.enable()
         self.run.curve.value = view.curve([], [], 1)
         self._show("<p>Nothing is edited yet.</p>")
         self.say(f"{len(facts):,} facts. Search one, give it a new object, and press Edit.")
 
     def say(self, text: str, kind: str = "status") -> None:
-        """The line that tells what happened last."""
+        """Show what happened last, in one line."""
         self.run.status.value = view.note(text, kind)
 
     def _show(self, markup: str) -> None:
@@ -96,18 +83,18 @@ class EditLab(w.VBox):
         self.choosing.check()
 
     def _estimate(self, change: Modification | None) -> None:
-        if self.work.busy:
-            return  # the end of the edit asks again
+        if self.worker.busy:
+            return  # when the edit ends, this is called again
         try:
-            said = "" if change is None else f"about {self.work.seconds(change, self.how.settings()):.1f} s"
-        except Exception as error:  # what cannot be timed can still be chosen, and changed
-            said = f"no estimate: {reason(error)}"
-        self.run.estimate.value = view.note(said) if said else ""
+            text = "" if change is None else f"about {self.worker.seconds(change, self.how.settings()):.1f} s"
+        except Exception as error:  # without an estimate, the edit can still be made
+            text = f"no estimate: {reason(error)}"
+        self.run.estimate.value = view.note(text) if text else ""
 
     # ---- the edit
 
     def start(self) -> None:
-        """Begin the edit that the controls describe, in the background. Raises ValueError that says what is wrong."""
+        """Begin the edit that the controls describe, in the background. Raises ValueError if it is not possible."""
         change, settings = self.choosing.change(), self.how.settings()
         self.run.progress.value, self.run.progress.max = 0, settings.steps
         self.run.progress.bar_style = ""
@@ -115,36 +102,36 @@ class EditLab(w.VBox):
         self._enable(False)
         self.say(f"Editing {len(change)} fact{'s' * (len(change) > 1)}: {settings} …")
         try:
-            self.work.start(change, settings)
+            self.worker.start(change, settings)
         except BaseException:
             self._enable(True)
             raise
 
     def stop(self) -> None:
         """Stop the edit that runs; the model stays as it was."""
-        self.work.stop()
+        self.worker.stop()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Until the edit that runs is done (for notebooks and scripts). Interrupting it stops the edit."""
-        self.work.wait(seconds)
+        """Wait until the edit has ended, in notebooks and scripts. An interrupt stops the edit."""
+        self.worker.wait(seconds)
 
     def _enable(self, on: bool) -> None:
         self.run.edit.disabled, self.run.stop.disabled = not on, on
         self.history.enable(on)
 
-    def _watch(self, training: Training) -> None:
+    def _watch(self, history: History) -> None:
         now = time.perf_counter()
-        if now - self._drawn >= EVERY or training.steps == self._steps:
+        if now - self._drawn >= REDRAW or history.steps == self._steps:
             self._drawn = now
-            self.run.progress.value = training.steps
-            self.run.curve.value = view.curve(training.loss, training.recall, self._steps)
+            self.run.progress.value = history.steps
+            self.run.curve.value = view.curve(history.loss, history.recall, self._steps)
 
     def _done(self, step: Step) -> None:
         self.run.progress.value = self._steps
         self.run.progress.bar_style = "success"
         self._show(view.report(step))
         try:
-            self.choosing.show()  # before Edit is enabled: no other edit can start while this thread still works
+            self.choosing.show()  # before Edit is enabled, so that no edit starts while this thread still works
         finally:
             self._enable(True)
             self.history.refresh(step)
@@ -163,11 +150,11 @@ class EditLab(w.VBox):
 
     def load(self, path: str | Path) -> Step:
         """Apply an edit from a file. Raises FileNotFoundError, ValueError, or WrongModelError if it was made for
-        another model than this one as it stands."""
-        if self.work.busy:
+        another model, or for another state of this one."""
+        if self.worker.busy:
             raise ValueError("an edit is running: wait for it, or press Stop")
         edit, change = self.session.read(path)
-        report = None if change is None else self.work.judge(self.work.copied(), change, edit)
+        report = None if change is None else self.worker.report(self.worker.copied(), change, edit)
         step = self.session.commit(edit, change, file=str(path), report=report)
         self.history.refresh(step)
         self._show(view.report(step))
@@ -177,13 +164,8 @@ class EditLab(w.VBox):
 
     # ---- on a page
 
-    def _repr_mimebundle_(self, **kwargs) -> dict:
-        if not view.on_a_page():
-            return super()._repr_mimebundle_(**kwargs)
-        return {"text/html": self._page(), "text/plain": repr(self)}
-
     def _page(self) -> str:
-        """What a page shows that no kernel stands behind: the state of the lab, and where it lives."""
+        """The state of the lab for a static page, and where to find the live one."""
         edits = "".join(
             f"<li>{view.escape(step.name)} ({view.escape(step.how)})"
             f"{', applied' if step in self.session.stack else ', undone'}</li>"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import ipywidgets as w
 
@@ -14,17 +14,16 @@ from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 from ..parts import INSIDE, OUTSIDE, layout, plan
 from . import view
-from .controls import LABEL, area, row, title, wide
-from .lab import nobody_listening
+from .controls import LABEL, PageWidget, area, row, silent_on_a_page, title, wide
 
 DELTAS = (3e-4, 5e-4, 1e-3, 1.5e-3, 2.5e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)
 
 
-class DeltaExplorer(w.VBox):
-    """One modification, edited once for each δ beforehand; the slider shows what each of them learnt and kept.
+class DeltaExplorer(PageWidget):
+    """One modification, edited once for each δ in advance; the slider shows what each edit learnt and kept.
 
     Args:
-        model: left as it was.
+        model: not changed.
         deltas: radii of `Linf`, ascending.
         settings: of `kmod.finetune`.
 
@@ -44,13 +43,13 @@ class DeltaExplorer(w.VBox):
             {"method": "FTM", "delta": delta, "seed": settings.get("seed", 0)} | result.record()
             for delta, result in zip(self.deltas, self.results, strict=True)
         ]
-        with nobody_listening() if view.on_a_page() else nullcontext():
+        with silent_on_a_page():
             radii = [(f"{delta:g}", i) for i, delta in enumerate(self.deltas)]
             tip = "Radius of the constraint: how far a weight may move"
             self.slider = w.SelectionSlider(
                 description="δ slider", options=radii, readout=False, style=LABEL, layout=wide(), tooltip=tip
             )
-            # The handle of an ipywidgets slider has no name of its own: this menu is the way for screen readers.
+            # The handle of an ipywidgets slider has no name: screen readers find this menu instead.
             self.menu = w.Dropdown(description="δ", options=radii, style=LABEL, layout=wide(), tooltip=tip)
             w.link((self.slider, "value"), (self.menu, "value"))
             self.shown = area("300px")
@@ -76,29 +75,22 @@ class DeltaExplorer(w.VBox):
             view.table(rows, ("statement", "before", "after"), "Held-out phrasings of the modified facts"),
         )
 
-    def _repr_mimebundle_(self, **kwargs) -> dict:
-        if not view.on_a_page():
-            return super()._repr_mimebundle_(**kwargs)
+    def _page(self) -> str:
         rows = [
-            (
-                f"{delta:g}",
-                view.percent(r.A_M.value),
-                view.percent(r.A_FS.value),
-                view.ranked(r.answers[0].after, 1),
-            )
+            (f"{delta:g}", *map(view.percent, (r.A_M.value, r.A_FS.value)), view.ranked(r.answers[0].after, 1))
             for delta, r in zip(self.deltas, self.results, strict=True)
         ]
         heads = ("δ", "new facts learnt (A_M)", "unmodified facts right (A_F∖S)", "best answer")
         statement = self.results[0].answers[0].statement
         shown = view.table(rows, heads, f"One edit under every δ; the answer is that to “{statement}”")
-        return {"text/html": view.page("the slider over δ", shown), "text/plain": repr(self)}
+        return view.page("the slider over δ", shown)
 
     def __repr__(self) -> str:
         return f"DeltaExplorer({self.change!r}, {len(self.deltas)} deltas)"
 
 
-class BlockChooser(w.VBox):
-    """The model as it is built, head on top, embeddings at the bottom: press the parts that an edit may change.
+class BlockChooser(PageWidget):
+    """The model from head to embeddings: press the parts that an edit may change.
 
     `block` and `component` are what `kmod.finetune` and `kmod.plan` take.
     """
@@ -106,16 +98,14 @@ class BlockChooser(w.VBox):
     def __init__(self, model: MaskedLM):
         self.net = model.net
         places = layout(self.net)
-        sizes: dict[object, int] = {}
+        sizes: Counter[int | str] = Counter()  # a block's number, or a component outside the blocks → parameters
         for name, parameter in self.net.named_parameters():
             block, component = places[name]
-            sizes[component if block is None else block] = sizes.get(component if block is None else block, 0) + (
-                parameter.numel()
-            )
+            sizes[component if block is None else block] += parameter.numel()
         depth = len({block for block, _ in places.values() if block is not None})
         order = [part for part in ("decoder_bias", "head") if part in sizes]
         order += [*range(depth - 1, -1, -1), *(["embeddings"] if "embeddings" in sizes else [])]
-        with nobody_listening() if view.on_a_page() else nullcontext():
+        with silent_on_a_page():
             self.buttons = {
                 part: w.ToggleButton(
                     description=f"{self._name(part)} · {sizes[part]:,} parameters",
@@ -167,15 +157,10 @@ class BlockChooser(w.VBox):
         except ValueError as error:
             self.shown.value = view.note(str(error), "alert")
 
-    def _repr_mimebundle_(self, **kwargs) -> dict:
-        if not view.on_a_page():
-            return super()._repr_mimebundle_(**kwargs)
-        rows = [
-            (button.description.split(" · ")[0], button.description.split(" · ")[1], "yes" if button.value else "no")
-            for button in self.buttons.values()
-        ]
+    def _page(self) -> str:
+        rows = [(*button.description.split(" · "), "yes" if button.value else "no") for button in self.buttons.values()]
         shown = view.table(rows, ("part", "size", "may change"), "The parts of the model, from the answer down")
-        return {"text/html": view.page("the choice of parts", shown, self.shown.value), "text/plain": repr(self)}
+        return view.page("the choice of parts", shown, self.shown.value)
 
     def __repr__(self) -> str:
         return f"BlockChooser(block={self.block!r}, component={self.component!r})"

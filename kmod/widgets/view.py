@@ -1,19 +1,19 @@
-"""What the lab shows, as HTML: every text is escaped here, every drawing has its words for those who do not see it."""
+"""What the lab shows, as HTML: all text is escaped here, and every drawing has a description for screen readers."""
 
 from __future__ import annotations
 
 import base64
-import html
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..evaluation import Rate
-from ..lab.measure import Moved, Ranked, Report
+from ..html import Html, escape, table
+from ..lab.measure import Line, PartChange, Ranked, Retrieval
 from ..lab.session import Step
 
-INK = ("#0072B2", "#D55E00")  # told apart by the colour-blind, on light and dark
-LARGEST_LINK = 16_000_000  # bytes of a file that goes into a page as a link of its own
+INK = ("#0072B2", "#D55E00")  # distinct for the colour-blind, on light and dark
+LARGEST_LINK = 16_000_000  # bytes; a larger file is not embedded in its link
 STYLE = """<style>
 .kmod-lab { font-family: system-ui, sans-serif; font-size: 13px; line-height: 1.45; overflow-wrap: break-word; }
 .kmod-lab table { border-collapse: collapse; margin: 0 0 10px; width: 100%; table-layout: auto; }
@@ -29,7 +29,7 @@ STYLE = """<style>
 
 
 def on_a_page() -> bool:
-    """Whether what is shown lands on a page of the book, where no widget lives: its build says so."""
+    """Whether the output is for a static page of the book, where widgets do not work."""
     return os.environ.get("KMOD_CHARTS") == "book"
 
 
@@ -38,29 +38,9 @@ def block(*parts: str) -> str:
 
 
 def note(text: str, kind: str = "status") -> str:
-    """A line that is read out when it changes: `kind` is "status", or "alert" for what went wrong."""
+    """A line that screen readers read when it changes: `kind` is "status", or "alert" for an error."""
     mark = "⚠ " if kind == "alert" else ""
-    return block(f'<p role="{kind}">{mark}{html.escape(text)}</p>')
-
-
-def table(rows: Iterable[Sequence[str]], heads: Sequence[str], caption: str) -> str:
-    """A table of plain texts; the first cell of a row is its heading. Cells that are `Html` stand as they are."""
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in heads)
-    body = "".join(
-        f'<tr><th scope="row">{_cell(first)}</th>{"".join(f"<td>{_cell(cell)}</td>" for cell in rest)}</tr>'
-        for first, *rest in rows
-    )
-    return (
-        f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
-
-
-class Html(str):
-    """Markup made here, of texts that are escaped."""
-
-
-def _cell(value: str) -> str:
-    return value if isinstance(value, Html) else html.escape(str(value))
+    return block(f'<p role="{kind}">{mark}{escape(text)}</p>')
 
 
 def percent(p: float) -> str:
@@ -85,38 +65,34 @@ def answers(rows: list[tuple[str, str, Ranked]]) -> str:
 
 
 def report(step: Step) -> str:
-    """All that is known of an edit."""
+    """All that was measured of an edit."""
     r = step.report
-    if r is None:  # from a file, on facts that are not at hand
-        return (
-            f"<p>Edit {html.escape(step.name)} ({html.escape(step.how)}): not measured, for its facts are not here.</p>"
-        )
-    rows = [(line.statement, line.kind, _answer(line, 0), _answer(line, 1)) for line in r.lines]
-    parts = [
-        table(rows, ("statement", "kind", "before", "after"), f"Edit {step.name}  ({step.how})"),
-        table(
-            [
-                ("new facts learnt", interval(r.learnt)),
-                ("unmodified facts right, before", interval(r.kept_before)),
-                ("unmodified facts right, after (A_F∖S)", interval(r.kept)),
-                ("difference, in points", _difference(r.lost)),
-            ],
-            ("measure", "value with its 95 % interval"),
-            "Learnt, and kept, on a sample of the facts",
-        ),
-        change_by_block(r.moved),
+    if r is None:
+        text = f"Edit {step.name} ({step.how}): not measured, because its facts are not those of the lab."
+        return f"<p>{escape(text)}</p>"
+    lines = [(line.statement, line.kind, _answer(line, 0), _answer(line, 1)) for line in r.lines]
+    accuracy = [
+        ("new facts learnt", interval(r.learnt)),
+        ("unmodified facts right, before", interval(r.kept_before)),
+        ("unmodified facts right, after (A_F∖S)", interval(r.kept)),
+        ("difference, in points", _difference(r.lost)),
     ]
-    for statement, before, after in r.retrieved:
-        parts.append(retrieved(statement, before, after))
-    return "".join(parts)
+    return "".join(
+        [
+            table(lines, ("statement", "kind", "before", "after"), f"Edit {step.name}  ({step.how})"),
+            table(accuracy, ("measure", "value with its 95 % interval"), "Learnt, and kept, on a sample of the facts"),
+            change_by_part(r.moved),
+            *map(retrieved, r.retrieved),
+        ]
+    )
 
 
-def _answer(line, at: int) -> Html:
-    best = (line.before, line.after)[at]
-    wrong = at == 1 and not line.right[1]
-    verdict = ("✓ ", "✗ ")[wrong] if at else ""
-    said = html.escape(f"{verdict}{ranked(best, 3)}")
-    return Html(f"<b>{said}</b>" if wrong else said)
+def _answer(line: Line, after: int) -> Html:
+    """The best answers before (0) or after (1); those after are marked right or wrong."""
+    text = ranked((line.before, line.after)[after], 3)
+    if not after:
+        return Html(escape(text))
+    return Html(escape(f"✓ {text}") if line.right[1] else f"<b>{escape(f'✗ {text}')}</b>")
 
 
 def _difference(rate: Rate | None) -> str:
@@ -126,41 +102,43 @@ def _difference(rate: Rate | None) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def change_by_block(moved: Sequence[Moved]) -> str:
-    longest = max((m.l2 for m in moved), default=0) or 1
+def change_by_part(changes: Sequence[PartChange]) -> str:
+    longest = max((change.l2 for change in changes), default=0) or 1
 
-    def bar(m: Moved) -> Html:
-        width = f"{70 * m.l2 / longest:.0f}px"
-        return Html(f'<span class="kmod-bar" aria-hidden="true" style="width:{width}"></span> {m.l2:.3g}')
+    def bar(l2: float) -> Html:
+        width = f"{70 * l2 / longest:.0f}px"
+        return Html(f'<span class="kmod-bar" aria-hidden="true" style="width:{width}"></span> {l2:.3g}')
 
-    rows = [(m.part, bar(m), f"{m.most:.3g}", f"{m.parameters:,}") for m in moved]
+    rows = [(c.part, bar(c.l2), f"{c.largest:.3g}", f"{c.parameters:,}") for c in changes]
     return table(rows, ("part", "‖θ − θ₀‖₂", "largest |θ − θ₀|", "parameters"), "The change, part by part")
 
 
-def retrieved(statement: str, before: Ranked, after: Ranked) -> str:
-    names = dict.fromkeys(name for name, _ in (*after, *before))
-    was, now = dict(before), dict(after)
-    rows = [(name, *(percent(d[name]) if name in d else "–" for d in (was, now))) for name in names]
-    return table(rows, ("fact", "weight before", "weight after"), f"Facts retrieved for “{statement}”")
+def retrieved(retrieval: Retrieval) -> str:
+    before, after = dict(retrieval.before), dict(retrieval.after)
+    rows = [
+        (fact, *(percent(weights[fact]) if fact in weights else None for weights in (before, after)))
+        for fact in {**after, **before}
+    ]
+    return table(rows, ("fact", "weight before", "weight after"), f"Facts retrieved for “{retrieval.statement}”")
 
 
 def compare(a: Step, b: Step) -> str:
     """Two edits side by side."""
 
     def column(step: Step) -> list[str]:
-        r: Report | None = step.report
+        r = step.report
         if r is None:
             return [step.how, *["not measured"] * 6]
-        lines = [line for line in r.lines if line.kind in ("learnt from", "unseen phrasing")]
-        near = [line for line in r.lines if line not in lines]
+        modified = [line for line in r.lines if line.kind in ("learnt from", "unseen phrasing")]
+        known = [line for line in r.lines if line not in modified and line.right[0]]
         return [
             step.how,
             interval(r.learnt),
-            "; ".join(ranked(line.after, 1) for line in lines[:4]),
+            "; ".join(ranked(line.after, 1) for line in modified[:4]),
             interval(r.kept),
             _difference(r.lost),
-            f"{sum(line.right[0] and not line.right[1] for line in near)} of {sum(line.right[0] for line in near)}",
-            ", ".join(f"{m.part} {m.l2:.3g}" for m in r.moved),
+            f"{sum(not line.right[1] for line in known)} of {len(known)}",
+            ", ".join(f"{change.part} {change.l2:.3g}" for change in r.moved),
         ]
 
     heads = (
@@ -172,53 +150,43 @@ def compare(a: Step, b: Step) -> str:
 
 
 def curve(loss: Sequence[float], recall: Sequence[float], steps: int) -> str:
-    """The loss of the modified facts and the share answered, step by step, as a drawing that keeps its size."""
+    """The loss of the modified facts and the share answered, step by step, as a drawing of fixed size."""
     width, height, left = 320, 84, 4
-    top = max(loss, default=1.0) or 1.0
 
-    def points(values: Sequence[float], most: float) -> str:
+    def line(values: Sequence[float], largest: float, style: str) -> str:
         last = max(steps - 1, 1)
-        return " ".join(
-            f"{left + (width - 2 * left) * i / last:.1f},{height - 6 - (height - 14) * max(v, 0) / most:.1f}"
+        points = " ".join(
+            f"{left + (width - 2 * left) * i / last:.1f},{height - 6 - (height - 14) * max(v, 0) / largest:.1f}"
             for i, v in enumerate(values)
         )
+        return f'<polyline points="{points}" fill="none" {style} stroke-width="2"/>'
 
-    said = f"step {len(loss)} of {steps}" + (f", loss {loss[-1]:.3g}" if loss else "")
-    said += f", {100 * recall[-1]:.0f} % answered" if recall else ""
-    lines = f'<polyline points="{points(loss, top)}" fill="none" stroke="{INK[0]}" stroke-width="2"/>'
-    if recall:
-        lines += (
-            f'<polyline points="{points(recall, 1)}" fill="none" stroke="{INK[1]}" stroke-width="2" '
-            'stroke-dasharray="4 3"/>'
-        )
+    text = f"step {len(loss)} of {steps}" + (f", loss {loss[-1]:.3g}" if loss else "")
+    text += f", {100 * recall[-1]:.0f} % answered" if recall else ""
+    lines = line(loss, max(loss, default=1.0) or 1.0, f'stroke="{INK[0]}"')
+    lines += line(recall, 1, f'stroke="{INK[1]}" stroke-dasharray="4 3"') if recall else ""
     return block(
-        f'<svg role="img" aria-label="Training: {said}" viewBox="0 0 {width} {height}" width="100%" height="{height}" '
+        f'<svg role="img" aria-label="Training: {text}" viewBox="0 0 {width} {height}" width="100%" height="{height}" '
         f'preserveAspectRatio="none">{lines}</svg>'
-        f'<p class="kmod-quiet">{said} (solid: loss; dashed: share answered)</p>'
+        f'<p class="kmod-quiet">{text} (solid: loss; dashed: share answered)</p>'
     )
 
 
 def link(path: Path) -> str:
-    """A link that downloads the file, its bytes in the page; its place on disk alone, if it is large."""
-    name, size = html.escape(path.name), path.stat().st_size
-    written = f"Written to {html.escape(str(path))} ({size / 1e3:,.0f} kB)."
-    if size > LARGEST_LINK:
-        return block(f"<p>{written}</p>")
-    data = base64.b64encode(path.read_bytes()).decode()
-    return block(
-        f'<p>{written} <a download="{name}" href="data:application/octet-stream;base64,{data}">Download {name}</a></p>'
-    )
+    """A link that downloads the file, with the bytes in the link; the path alone for a large file."""
+    name, size = escape(path.name), path.stat().st_size
+    text = f"Written to {escape(path)} ({size / 1e3:,.0f} kB)."
+    if size <= LARGEST_LINK:
+        data = base64.b64encode(path.read_bytes()).decode()
+        text += f' <a download="{name}" href="data:application/octet-stream;base64,{data}">Download {name}</a>'
+    return block(f"<p>{text}</p>")
 
 
-def code(lines: str, about: str = "The recipe of the edit, as Python") -> str:
-    return block(f'<pre tabindex="0" aria-label="{html.escape(about)}">{html.escape(lines)}</pre>')
+def code(lines: str, label: str = "The recipe of the edit, as Python") -> str:
+    return block(f'<pre tabindex="0" aria-label="{escape(label)}">{escape(lines)}</pre>')
 
 
-def escape(text: str) -> str:
-    return html.escape(str(text))
-
-
-def page(what: str, *parts: str) -> str:
-    """What stands on a static page in the place of a widget."""
-    where = f"This page is still. Open the chapter in Jupyter or Colab, and {html.escape(what)} is live here."
+def page(widget: str, *parts: str) -> str:
+    """What a static page shows in place of a widget."""
+    where = f"This page is still. Open the chapter in Jupyter or Colab, and {escape(widget)} is live here."
     return STYLE + block(f"<p><em>{where}</em></p>", *parts)

@@ -1,4 +1,4 @@
-"""The part of the lab that lists every edit so far: undo, redo, side by side, files."""
+"""The part of the lab that lists the edits so far: undo, redo, compare, save and load."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from . import view
 from .controls import LABEL, Listening, area, beside, button, title, wide
 
 
-class History(Listening):
+class EditList(Listening):
     """Controls for the edits of a session.
 
     Args:
-        show: shows markup about an edit.
-        changed: called after the model has changed.
-        open: called with a path, to load an edit.
+        show: called with markup about an edit.
+        changed: called after undo and redo.
+        load: called with the path of an edit.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class History(Listening):
         say: Callable[[str, str], None],
         show: Callable[[str], None],
         changed: Callable[[], None],
-        open: Callable[[str], None],
+        load: Callable[[str], None],
     ):
         super().__init__(say)
         self.session, self.folder, self.show, self.changed = session, folder, show, changed
@@ -65,7 +65,7 @@ class History(Listening):
         self.clicks(self.redo, self.redo_button)
         self.clicks(self.save, self.save_button)
         self.clicks(self._compare, self.compare_button)
-        self.clicks(lambda: open(self.path.value.strip()), self.load_button)
+        self.clicks(lambda: load(self.path.value.strip()), self.load_button)
         self.refresh()
 
     @property
@@ -73,14 +73,14 @@ class History(Listening):
         return self.list.value
 
     def refresh(self, step: Step | None = None) -> None:
-        """List the edits again, `step` chosen."""
+        """Fill the list again and choose `step`; if None, the edit on top."""
         applied, steps = self.session.stack, self.session.steps
         with self.deaf():
             self.list.options = [(f"{'applied' if s in applied else 'undone '}  {s.name}", s) for s in steps]
             self.list.value = step if step is not None else (applied[-1] if applied else None)
-            before = self.other.value
+            other = self.other.value
             self.other.options = [(s.name, s) for s in steps]
-            self.other.value = before if before in steps else None
+            self.other.value = other if other in steps else None
         for control in (self.undo_button, self.redo_button, self.save_button, self.compare_button):
             control.disabled = not steps
 
@@ -95,14 +95,14 @@ class History(Listening):
             self.show(view.report(self.chosen))
 
     def undo(self) -> None:
-        """Take back the chosen edit, or the one on top if none is chosen."""
+        """Undo the chosen edit; if none is chosen, the one on top."""
         step = self.session.undo(self.chosen)
         self.refresh()
         self.say(f"Edit {step.number} is undone, bit for bit.", "status")
         self.changed()
 
     def redo(self) -> None:
-        """Put back the chosen edit; if it is applied, or none is chosen, the last one that fits."""
+        """Redo the chosen edit; if it is applied, or none is chosen, the last one that fits."""
         chosen = self.chosen
         step = self.session.redo(None if chosen in self.session.stack else chosen)
         self.refresh(step)
@@ -115,9 +115,9 @@ class History(Listening):
             raise ValueError("choose an edit to save")
         path = self.session.save(step, self.folder / f"edit-{step.slug}.safetensors")
         recipe = self.session.recipe(step)
-        lines = path.with_suffix(".py")
-        lines.write_text(recipe, "utf-8")
-        self.files.value = view.block(view.link(path), view.link(lines), view.code(recipe))
+        script = path.with_suffix(".py")
+        script.write_text(recipe, "utf-8")
+        self.files.value = view.block(view.link(path), view.link(script), view.code(recipe))
         with self.deaf():
             self.path.value = str(path)
         self.say(f"Edit {step.number} is saved to {path}.", "status")
