@@ -21,8 +21,9 @@ from kmod.experiments import records, runner, suites
 from kmod.experiments.claims import CLAIMS, Effect, Part, claim, decide, ledger
 from kmod.experiments.cost import Estimate, text
 from kmod.experiments.report import table
+from kmod.experiments.selection import Selection
 from kmod.experiments.settings import Setting
-from kmod.experiments.statistics import best, difference, mean
+from kmod.experiments.statistics import difference, mean
 from kmod.experiments.suites import PROFILES, SUITES, profile, settings
 
 SMOKE = PROFILES["smoke"]
@@ -179,10 +180,25 @@ def test_differences_pair_by_seed(pairs):
     assert found.n == len(pairs) and found.value == pytest.approx(np.mean([x - y for x, y in pairs.values()]))
 
 
-def test_the_best_cell_is_chosen_without_the_seed_it_is_reported_on():
-    cells = [{0: 1.0, 1: 0.1, 2: 0.1}, {0: 0.0, 1: 0.5, 2: 0.5}]
-    assert best(cells) == 0 and best(cells, 0) == 1 and best(cells, 1) == 0
-    assert best([{0: 0.2}, {0: 0.3}], 0) == 1
+def test_the_best_cell_is_chosen_on_the_seeds_shown_or_on_the_others():
+    cells = {1: (0.9, 0.1, 0.1), 2: (0.0, 0.5, 0.5), 3: (0.2, 0.2, 0.2)}
+    cells = {key: {seed: {"A_mean": x, "A_M": {"value": x / 2}} for seed, x in enumerate(c)} for key, c in cells.items()}
+    choice = Selection(cells)
+    assert choice.best() == 1 and choice.chosen == {0: 2, 1: 1, 2: 1}
+    assert choice.held_out() == {0: 0.0, 1: 0.1, 2: 0.1} and choice.held_out("A_M") == {0: 0.0, 1: 0.05, 2: 0.05}
+    assert choice.prefers(1) and not choice.prefers(2)
+    fewer = Selection(cells | {4: {0: {"A_mean": 1.0}}})
+    assert fewer.best() == 4 and fewer.held_out() == choice.held_out()  # one seed is shown, but not compared with
+    alone = Selection({key: {0: cell[0]} for key, cell in cells.items()})
+    assert alone.chosen == {0: 1}
+    with pytest.raises(ValueError, match="nothing to choose from"):
+        Selection({})
+
+
+def test_a_metric_is_read_from_records_and_rows():
+    rate, plain = {"value": 0.5, "low": 0.4}, 0.25
+    for found in ({"metrics": {"A_M": rate, "A_mean": plain}}, {"A_M": rate, "A_mean": plain}):
+        assert (records.metric(found, "A_M"), records.metric(found, "A_mean")) == (0.5, 0.25)
 
 
 # ---------------------------------------------------------------- claims

@@ -17,8 +17,9 @@ import numpy as np
 
 from ..fae import FaEConfig
 from . import records, statistics
+from .selection import Selection
 from .settings import Setting
-from .statistics import Mean, best, mean
+from .statistics import Mean, mean
 from .suites import DESCENDS, Profile
 
 LEAST_SEEDS = 3
@@ -172,7 +173,7 @@ class Runs:
 
     def values(self, metric: str, runs: Mapping[int, dict]) -> dict[int, float]:
         self.note([runs], runs)
-        return {seed: value(record, metric) for seed, record in runs.items()}
+        return {seed: records.metric(record, metric) for seed, record in runs.items()}
 
     def free(self, metric: str, method: str, block="all", **others) -> dict[int, float]:
         """Seed → metric without a constraint."""
@@ -181,23 +182,15 @@ class Runs:
 
     def tuned(self, metric: str, *grids: dict[float | None, dict[int, dict]]) -> Values:
         """Seed → metric at the cell whose Ā was best on the other seeds, among all the cells of the grids."""
+        cells = {(i, radius): runs for i, grid in enumerate(grids) for radius, runs in grid.items()}
+        seeds = common(cells.values())
+        self.note(cells.values(), seeds)
+        choice = Selection({key: {seed: runs[seed] for seed in seeds} for key, runs in cells.items()})
         ends = []
-        cells = [runs for grid in grids for runs in grid.values()]
-        seeds = common(cells)
-        means = [{seed: value(runs[seed], "A_mean") for seed in seeds} for runs in cells]
-        chosen = {seed: best(means, seed) for seed in seeds}
-        self.note(cells, seeds)
-        for grid in grids:
-            widest = None if None in grid else max(grid)
-            at_end = [seed for seed in seeds if cells[chosen[seed]] is grid[widest]]
-            if widest is not None and len(grid) > 1 and len(at_end) > len(seeds) / 2:
-                ends.append(Setting(**grid[widest][seeds[0]]["settings"]).group.label)
-        return Values({seed: value(cells[chosen[seed]][seed], metric) for seed in seeds}, ends)
-
-
-def value(record: dict, metric: str) -> float:
-    found = record["metrics"][metric]
-    return found["value"] if isinstance(found, dict) else found
+        for i, grid in enumerate(grids):
+            if len(grid) > 1 and None not in grid and choice.prefers((i, max(grid))):
+                ends.append(Setting(**grid[max(grid)][seeds[0]]["settings"]).group.label)
+        return Values(choice.held_out(metric), ends)
 
 
 def common(cells: Iterable[Mapping[int, object]]) -> list[int]:
@@ -258,7 +251,7 @@ def drop(grid: dict[float, dict[int, dict]], seed: int, times: float = 1.5) -> f
     """How much Ā falls, on average, at 1.5 times and at 1/1.5 of the best radius; between radii of the grid, Ā is
     interpolated linearly in the logarithm, and a radius outside of it counts as its end."""
     radii = sorted(grid)
-    means = [value(grid[radius][seed], "A_mean") for radius in radii]
+    means = [records.metric(grid[radius][seed], "A_mean") for radius in radii]
     top = int(np.argmax(means))
     near = np.interp(np.log([radii[top] * times, radii[top] / times]), np.log(radii), means)
     return means[top] - float(near.mean())

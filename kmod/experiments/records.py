@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,9 +113,14 @@ def merge(source: Path, into: Path) -> int:
     return sum(map(len, new.values()))
 
 
-def flat(record: dict) -> dict:
+def metric(record: Mapping, name: str) -> float:
+    """A metric's value. Metrics of a record stand under "metrics"; those of a row in the row itself. Either is a number
+    or a rate, {"value", "low", "high", ...}."""
+    found = record.get("metrics", record)[name]
+    return found["value"] if isinstance(found, Mapping) else found
+
+
+def flat(record: Mapping) -> dict:
     """A record as one row of a table: its settings, the values of its metrics, its id and seconds."""
-    metrics = {
-        name: metric["value"] if isinstance(metric, dict) else metric for name, metric in record["metrics"].items()
-    }
+    metrics = {name: metric(record, name) for name in record["metrics"]}
     return {"id": record["id"], "status": record["status"]} | record["settings"] | metrics | record["seconds"]

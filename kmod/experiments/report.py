@@ -43,13 +43,8 @@ def _line(found: Sequence[dict]) -> str:
         return "  ".join(f"{name} {100 * rate['value']:.1f}" for name, rate in found[0]["metrics"].items())
     columns = []
     for name in METRICS:
-        got = mean(_value(record, name) for record in found)
+        got = mean(records.metric(record, name) for record in found)
         around = f" [{100 * got.low:.1f}, {100 * got.high:.1f}]" if got.n > 1 else ""
         columns.append(f"{f'{100 * got.value:.1f}{around}':>22}")
     seconds = mean(record["seconds"]["edit"] for record in found).value
     return "".join(columns) + f"{seconds:>11.2f}  {len(found)}"
-
-
-def _value(record: dict, name: str) -> float:
-    metric = record["metrics"][name]
-    return metric["value"] if isinstance(metric, dict) else metric
