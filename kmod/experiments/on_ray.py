@@ -18,7 +18,7 @@ from .groups import work
 from .machine import tensor_cores
 from .runner import Group
 from .settings import FOLDERS, Setting, State
-from .starts import Bench, CannotStart, Trained
+from .starts import Bench, CannotStart, PortableState
 
 RETRIES = 5  # of a task whose node was lost
 A_TASK = {"GPU": {"num_gpus": 1}, "CPU": {"num_cpus": 1}}  # what it asks for, by what the cluster has
@@ -53,8 +53,8 @@ def device() -> Device:
     return replace(found, slots=_slots(ray, resource))
 
 
+@tensor_cores()
 def _measured() -> Device:
-    tensor_cores()
     return here()
 
 
@@ -125,26 +125,27 @@ def _state(group: Group) -> State:
     return group[1][0].state
 
 
-_here: list[Bench] = []  # one bench a worker process, which Ray uses for many tasks
+_benches: list[Bench] = []  # one bench a worker process, which Ray uses for many tasks
 
 
-def _bench(folders: dict[str, Path], *given: Trained) -> Bench:
+def _bench(folders: dict[str, Path], *given: PortableState) -> Bench:
     FOLDERS.update(folders)
-    if not _here:
-        tensor_cores()
-        _here.append(Bench())
-    _here[0].given = {trained.state: trained for trained in given}
-    return _here[0]
+    if not _benches:
+        _benches.append(Bench())
+    _benches[0].given = {portable.state: portable for portable in given}
+    return _benches[0]
 
 
-def _train(folders: dict[str, Path], state: State) -> Trained:
+@tensor_cores()
+def _train(folders: dict[str, Path], state: State) -> PortableState:
     try:
-        return _bench(folders).trained(state)
+        return _bench(folders).portable(state)
     except CannotStart as error:
-        return Trained(state, failure=str(error))
+        return PortableState(state, failure=str(error))
     except OSError as error:
-        return Trained(state, failure=str(error), passing=True)
+        return PortableState(state, failure=str(error), passing=True)
 
 
-def _edit(folders: dict[str, Path], runs: list[Setting], trained: Trained, reference: Trained) -> list[dict]:
-    return work(_bench(folders, trained, reference), runs)
+@tensor_cores()
+def _edit(folders: dict[str, Path], runs: list[Setting], start: PortableState, reference: PortableState) -> list[dict]:
+    return work(_bench(folders, start, reference), runs)

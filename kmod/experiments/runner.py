@@ -20,8 +20,9 @@ from tqdm.auto import tqdm
 from . import records
 from .cost import Device, Estimate, here, text
 from .groups import work
+from .known import keep
 from .machine import tensor_cores
-from .settings import Setting, State
+from .settings import Setting, State, is_fae
 from .starts import Bench, kept
 from .suites import Profile, settings
 
@@ -31,7 +32,7 @@ Group = tuple[str, list[Setting]]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Todo:
     """What is to be done: groups in order, how many runs of the suites are done already, and the estimated seconds of
     each group and state."""
 
@@ -61,31 +62,29 @@ class Plan:
 
 def plan(
     suites: Sequence[str], profile: Profile, out: Path, on: str | Device | None = None, retry: bool = False
-) -> Plan:
+) -> Todo:
     """What the suites lack in the records under `out`: all cells at one seed before any at the next; with an estimate
-    for this machine, or `on` another (`cost.Estimate`). With `retry`, what failed is lacking, too. Raises ValueError if
-    a model of the profile is a FaE."""
+    for this machine, or `on` another (`cost.Estimate`). A run that failed is not lacking, unless `retry`. Raises
+    ValueError if a model of the profile is a FaE."""
     for model in (profile.model, profile.pretrained or ""):
-        if model.startswith("fae-"):
-            plain = model.removeprefix("fae-")
-            raise ValueError(f"suites name the plain model: {plain}, not {model}; rq3_fae trains the FaE of it itself")
-    found = {record["id"]: record for record in records.read(out) if not retry or record["status"] != "failed"}
-    estimate = Estimate(of(profile, found.values()), on)
+        if is_fae(model):
+            raise ValueError(f"suites name the plain model, not {model}; rq3_fae trains the FaE of it itself")
+    recorded = {record["id"]: record for record in records.read(out) if not retry or record["status"] != "failed"}
+    estimate = Estimate(of(profile, recorded.values()), on)
     wanted: dict[Setting, str] = {}
     for suite in suites:
         for run in settings(suite, profile):
             wanted.setdefault(run, suite)
     groups: dict[Setting, Group] = {}
     for run, suite in sorted(wanted.items(), key=lambda item: profile.seeds.index(item[0].seed)):  # stable
-        if run.id not in found:
+        if run.id not in recorded:
             groups.setdefault(run.group, (suite, []))[1].append(run)
-    recorded = [found[run.id] for run in wanted if run.id in found]
-    failed = sum(record["status"] == "failed" for record in recorded)
+    statuses = [recorded[run.id]["status"] for run in wanted if run.id in recorded]
     needed = dict.fromkeys(state for _, (run, *_) in groups.values() for state in (run.state.reference, run.state))
-    return Plan(
+    return Todo(
         list(groups.values()),
-        len(recorded) - failed,
-        failed,
+        len(statuses) - statuses.count("failed"),
+        statuses.count("failed"),
         [sum(map(estimate.run, runs)) for _, runs in groups.values()],
         {state: KEPT if kept(state) else estimate.state(state) for state in needed if state.memorised},
         estimate.slots,
@@ -97,6 +96,7 @@ def of(profile: Profile, found: Iterable[dict]) -> list[dict]:
     return [record for record in found if record["settings"]["facts"] == profile.facts]
 
 
+@tensor_cores()  # before the device is measured
 def run(
     suites: Sequence[str],
     profile: Profile,
@@ -108,8 +108,10 @@ def run(
     on: Device | None = None,
     tell: Callable[[str], None] = print,
     progress: bool = True,
-) -> Plan:
+) -> Todo:
     """Run what is missing and append it to results/<suite>/<profile>.jsonl under `out`; what is still missing then.
+
+    What the starting states know, from which the modified facts were drawn, is kept beside them (`known`).
 
     Args:
         retry: run what failed again, too.
@@ -122,13 +124,13 @@ def run(
     SIGINT and SIGTERM let the group in hand finish and then stop; a second one drops it.
     """
     started, out = time.perf_counter(), Path(out)
-    tensor_cores()  # before the device is measured
     on = on or here()
     todo = plan(suites, profile, out, on=on, retry=retry)
     tell(f"{', '.join(suites)} ({profile.name}): {todo}")
     if not todo.groups:
         return todo
     pace = Pace(todo, started, budget)
+    done = {record["id"] for record in records.read(out) if record["status"] == "done"}
     with stoppable(tell) as stopped, tqdm(total=todo.runs, desc="runs", disable=None if progress else True) as bar:
 
         def begun() -> Iterator[Group]:
@@ -141,17 +143,17 @@ def run(
                 pace.begin(index)
                 yield group
 
-        for (suite, runs), found in (
-            execute or partial(local, until=lambda group: pace.until(todo.groups.index(group)))
-        )(begun(), todo.states):
-            for record in found:
+        executor = execute or partial(local, until=lambda group: pace.until(todo.groups.index(group)))
+        for (suite, runs), made in executor(begun(), todo.states):
+            for record in made:
                 record |= {"suite": suite, "profile": profile.name}
                 if record["status"] != "done":
                     tell(f"{record['status']}: {Setting(**record['settings']).label}: {record['reason']}")
-            records.append(
-                out / suite / f"{profile.name}.jsonl", [record for record in found if record["status"] != "skipped"]
-            )
-            if not any(record["status"] == "skipped" for record in found):
+            keep(out, *(record.pop("known") for record in made if "known" in record))
+            new = [record for record in made if record["status"] != "skipped" and record["id"] not in done]
+            records.append(out / suite / f"{profile.name}.jsonl", new)
+            done |= {record["id"] for record in new if record["status"] == "done"}
+            if not any(record["status"] == "skipped" for record in made):
                 pace.done(runs)
             bar.update(len(runs))
     left = plan(suites, profile, out, on=on)
@@ -174,7 +176,7 @@ def local(
 class Pace:
     """Whether a group still fits the budget, by its estimate times how long the finished ones took against theirs."""
 
-    def __init__(self, todo: Plan, started: float, budget: float | None):
+    def __init__(self, todo: Todo, started: float, budget: float | None):
         self.todo, self.started, self.budget = todo, started, budget
         self.ready: set[State] = set()
         self.begun: dict[Setting, tuple[float, float]] = {}  # when a group was begun, and its estimate then
@@ -201,8 +203,8 @@ class Pace:
         self.begun[self.todo.groups[index][1][0].group] = time.perf_counter(), self.estimate(index)
 
     def done(self, runs: Sequence[Setting]) -> None:
-        begun, estimate = self.begun[runs[0].group]
-        self.took += time.perf_counter() - begun
+        started, estimate = self.begun[runs[0].group]
+        self.took += time.perf_counter() - started
         self.estimated += estimate
         self.ready |= {runs[0].state, runs[0].state.reference}
 
