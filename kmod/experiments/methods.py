@@ -27,7 +27,7 @@ def edits(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -> 
     if method.function is finetune:  # all radii at once, so that they share what they have in common
         settings.pop("seed")
         return sweep(model, [(change, each["constraint"], run.seed) for each in radii], **settings)
-    return [method.function(model, change, **settings, **each) for each in radii]
+    return [method.function(model, change, **settings | each) for each in radii]
 
 
 def check(method: Method, run: Setting) -> None:
@@ -37,6 +37,8 @@ def check(method: Method, run: Setting) -> None:
     method.check(options)
     if method.dial in options:
         raise ValueError(f"{method.dial} is the radius of {run.method}: give it as delta, not as an option")
+    if method.dial in method.options and run.delta is not None:
+        method.options[method.dial].check(method.dial, run.delta)
     takes = {name: name in method.takes for name in ("block", "steps", "batch_size", "lr")}
     takes |= {"constraint": method.dial == "constraint", "delta": method.dial is not None}
     takes["block"] |= "where" in method.takes
@@ -48,12 +50,14 @@ def check(method: Method, run: Setting) -> None:
 
 
 def shared_settings(method: Method, run: Setting) -> dict:
-    """What the method takes of `run`, but for the radius; what is None is left to the method's own default."""
+    """What the method takes of `run`, but for the radius; options that are not given have the registry's default, and
+    what else is None is left to the method."""
+    defaults = {name: option.default for name, option in method.options.items() if option.default is not None}
     settings = {name: getattr(run, name) for name in ("block", "steps", "batch_size", "lr", "seed")}
     settings = {name: value for name, value in settings.items() if name in method.takes and value is not None}
     if "where" in method.takes and run.block is not None:
         settings["where"] = run.block
-    return settings | dict(run.options or ()) | dict(method.fixed)
+    return defaults | settings | dict(run.options or ()) | dict(method.fixed)
 
 
 def radius(method: Method, prepared: Prepared, change: Modification, run: Setting, statistics: dict) -> dict:
