@@ -1,6 +1,6 @@
-"""What runs will cost, before they start: floating-point operations over what this device does in a second.
+"""What runs will cost, before they start: their floating-point operations over what this device does in a second.
 
-Corrected by what past runs took on the same device: the median of measured over counted seconds, for each method.
+The estimate of each method is corrected by past runs on the same device: the median of measured over estimated seconds.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from .settings import FOLDERS, Setting, State
 from .starts import BATCH
 
 SHAPES = {"bert-base-uncased": "base", "bert-large-uncased": "large", "albert-base-v2": "base", "nano-wiki": "nano"}
-EFFICIENCY = 0.4  # of large matrix products that a training step reaches, until records say otherwise
-LAUNCH = {"cuda": 2.5e-5, "cpu": 1e-5}  # seconds to start an operation, a guess; a block has some forty
+EFFICIENCY = 0.4  # share of the rate of large matrix products that a training step reaches, a guess
+LAUNCH = {"cuda": 2.5e-5, "cpu": 1e-5}  # seconds to start an operation, a guess; a block has about forty
 SAMPLE = 500  # facts whose statements are counted
 STEPS = 60  # of a method where a setting leaves them to it
-RATES = {"h200": 4.0e14, "h100": 4.0e14, "a100": 1.4e14, "t4": 6.0e12}  # FLOP/s of large products, TF32 where it is had
+RATES = {"h200": 4.0e14, "h100": 4.0e14, "a100": 1.4e14, "t4": 6.0e12}  # FLOP/s of large products, in TF32 but on t4
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a fact base: facts, evidences, tests, and tokens a statement of either kind."""
+    """The size of a fact base: facts, evidences, tests, and tokens a statement of either kind."""
 
     facts: int
     evidences: int
@@ -46,14 +46,14 @@ def size(facts: str) -> Size:
     for kind in ("evidences", "tests"):
         statements = [getattr(base, kind)(fact) for fact in base]
         counts[kind] = sum(map(len, statements))
-        words = [len(text.split()) for some in statements[::step] for text in some]
-        tokens[kind] = 2 + 1.35 * statistics.fmean(words)  # [CLS] and [SEP]; a word has some 1.35 pieces with its comma
+        words = [len(text.split()) for texts in statements[::step] for text in texts]
+        tokens[kind] = 2 + 1.35 * statistics.fmean(words)  # [CLS] and [SEP]; about 1.35 word pieces a word
     return Size(len(base), counts["evidences"], counts["tests"], tokens["evidences"], tokens["tests"])
 
 
 @dataclass(frozen=True)
 class Device:
-    """What runs are done on: FLOP/s of large products, and how many such devices work side by side."""
+    """What runs are done on: FLOP/s of large matrix products, and how many such devices work side by side."""
 
     name: str
     kind: str  # "cuda" or "cpu"
@@ -103,8 +103,8 @@ class Estimate:
         self.correction = {method: statistics.median(values) for method, values in ratios.items() if values}
 
     def _seconds(self, flops: float, steps: float, depth: int) -> float:
-        arithmetic, starts = flops / self.flops, steps * 3 * 40 * depth * LAUNCH[self.kind]
-        return max(arithmetic, starts) if self.kind == "cuda" else arithmetic + starts  # a GPU is fed while it works
+        arithmetic, launches = flops / self.flops, steps * 3 * 40 * depth * LAUNCH[self.kind]
+        return max(arithmetic, launches) if self.kind == "cuda" else arithmetic + launches  # a GPU does both at once
 
     def _pass(self, state: State, statements: float, tokens: float, blocks: float | None = None) -> float:
         """FLOPs of a forward pass over so many blocks, and of the decoder for one masked slot a statement."""

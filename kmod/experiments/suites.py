@@ -1,7 +1,7 @@
 """The suites: one grid of settings a research question, at the sizes of a profile.
 
-A suite is a function of a profile that yields settings, each for one seed; the runner crosses them with the profile's
-seeds. What two suites share is run once: a record is known by its settings, not by its suite.
+A suite is a function of a profile that yields settings; `settings` crosses them with the profile's seeds. Runs that two
+suites share are done once: a record is known by its settings, not by its suite.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def paper_grid(p: Profile) -> Iterator[Setting]:
 
 SUITES = {suite.__name__: suite for suite in (rq1_reliability, rq2_where, rq3_fae, rq4_phases, rq5_scale, cost)}
 NAMED = SUITES | {"paper_grid": paper_grid}
-"""What the book rests on; and what is too large for that."""
+"""The suites of the book, and all by name: with those that are too large for it."""
 
 PROFILES = {
     profile.name: profile
