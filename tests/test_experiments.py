@@ -430,7 +430,8 @@ def test_estimates_are_corrected_by_what_was_measured_on_this_device():
 
 def test_status_says_what_is_missing_and_asks_for_no_other_facts(tmp_path, capsys):
     foreign = record(replace(PLAIN, facts="/no/such/table.csv"), hardware={"device": Estimate().name})
-    records.append(tmp_path / "rq2_where" / "gpu.jsonl", [foreign])
+    gone = record(SMOKE.setting("FTM", 0, model="gone@1a2b3c4d"), hardware=foreign["hardware"])
+    records.append(tmp_path / "rq2_where" / "gpu.jsonl", [foreign, gone])
     assert main(["status", "all", "--profile", "smoke", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert len(out.splitlines()) == len(SUITES) + 1 and "runs missing, 0 done: about" in out

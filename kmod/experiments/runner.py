@@ -68,7 +68,8 @@ def plan(
     for model in (profile.model, profile.pretrained or ""):
         if is_fae(model):
             raise ValueError(f"suites name the plain model, not {model}; rq3_fae trains the FaE of it itself")
-    recorded = {record["id"]: record for record in records.read(out) if not retry or record["status"] != "failed"}
+    usable = [record for record in records.read(out) if not retry or record["status"] != "failed"]
+    recorded = {Setting(**record["settings"]).id: record for record in usable}
     same_facts = [record for record in recorded.values() if record["settings"]["facts"] == profile.facts]
     estimate = Estimate(same_facts, on)  # other facts may not be on this machine
     wanted: dict[Setting, str] = {}
