@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from synthetic_runs import PAST, as_claimed, record, runs
 
 from kmod.cli import main
-from kmod.experiments import records, runner, suites
+from kmod.experiments import known, records, runner, suites
 from kmod.experiments.claims import CLAIMS, claim, ledger
 from kmod.experiments.cost import Estimate, text
+from kmod.experiments.known import Known
 from kmod.experiments.ledger import Effect, Part, decide
+from kmod.experiments.redraw import modification
 from kmod.experiments.report import table
 from kmod.experiments.selection import Selection
 from kmod.experiments.settings import FOLDERS, Setting
@@ -182,6 +184,17 @@ def test_records_of_machines_merge_by_id(tmp_path, capsys):
     assert records.merge(there, here) == 0
     assert sorted(records.read(here), key=lambda r: r["settings"]["seed"]) == [a, b, c, d]
     assert records.flat(a)["A_M"] == 0.8 and records.flat(a)["A_mean"] == 0.8
+
+
+def test_what_committed_records_changed_is_drawn_again_from_them():
+    kept = {Known.of(line).state for line in known.stored(RESULTS)}
+    rows = {(run.state.reference, run.n, run.state.plain): row for row in records.read(RESULTS)
+            if row.get("change") and (run := Setting(**row["settings"])).facts == "atlas"}  # fmt: skip
+    rows = [row for (reference, _, _), row in rows.items() if reference in kept]
+    assert len(rows) >= 5
+    for row in rows:
+        change = modification(row, RESULTS)
+        assert len(change) == row["settings"]["n"] and change.base.fingerprint().startswith(row["facts"])
 
 
 # ---------------------------------------------------------------- statistics
