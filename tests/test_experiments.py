@@ -21,9 +21,8 @@ from kmod.cli import main
 from kmod.experiments import known, records, runner, suites
 from kmod.experiments.claims import CLAIMS, claim, ledger
 from kmod.experiments.cost import Estimate, text
-from kmod.experiments.known import Known
+from kmod.experiments.known import Known, modification
 from kmod.experiments.ledger import Effect, Part, decide
-from kmod.experiments.redraw import modification
 from kmod.experiments.report import table
 from kmod.experiments.selection import Selection
 from kmod.experiments.settings import FOLDERS, Setting

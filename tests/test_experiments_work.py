@@ -18,9 +18,8 @@ from kmod.experiments import groups, known, records, runner
 from kmod.experiments import starts as module
 from kmod.experiments.cost import Estimate
 from kmod.experiments.groups import thinned, work
-from kmod.experiments.known import Known
+from kmod.experiments.known import Known, modification
 from kmod.experiments.machine import tensor_cores
-from kmod.experiments.redraw import modification
 from kmod.experiments.settings import Setting, State
 from kmod.experiments.starts import Bench, PortableState, build
 from kmod.experiments.suites import PROFILES
@@ -98,6 +97,12 @@ def test_every_method_of_the_registries_can_be_run(bench, model, name):
 def test_what_a_method_does_not_take_is_refused_by_name(bench, run, message):
     (row,) = work(bench, [run])
     assert row["status"] == "failed" and message in row["reason"]
+
+
+def test_a_package_that_is_not_installed_leaves_no_record(bench, monkeypatch):
+    monkeypatch.setattr("kmod.editing.methods.find_spec", lambda package: None)
+    (row,) = work(bench, [SMOKE.setting("LoRA", 3)])
+    assert row["status"] == "skipped" and "LoRA needs peft: pip install" in row["reason"]
 
 
 def test_constraints_need_not_be_linf_nor_starts_memorised(bench):

@@ -29,8 +29,8 @@ def work(bench: Bench, runs: Sequence[Setting]) -> list[dict]:
 
     Out of memory, fewer are done at once, and then with half the batch: such a run is recorded under the settings that
     it ran with, and the run that was asked for as failed, naming that one. A run that diverges or cannot be done is
-    "failed", with the reason. What cannot be had now (a model of a hub that does not answer) is "skipped": that is no
-    record to keep. The first record carries, as "known", what the reference state knows.
+    "failed", with the reason. What cannot be had now (a package, a model of a hub that does not answer) is "skipped":
+    that is no record to keep. The first record carries, as "known", what the reference state knows.
     """
     rows = []
     for run, (ran, result) in zip(runs, _results(bench, runs), strict=True):
@@ -60,6 +60,8 @@ def _results(bench: Bench, runs: Sequence[Setting]) -> list[tuple[Setting, dict]
     shared = time.perf_counter() - started
     try:
         results = edit_and_judge(prepared, runs)
+    except ModuleNotFoundError as error:
+        return [(run, {"status": "skipped", "reason": str(error), "seconds": {}}) for run in runs]
     except (FloatingPointError, ValueError) as error:
         reason = str(error)
     except (MemoryError, RuntimeError) as error:

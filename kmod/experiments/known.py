@@ -1,4 +1,4 @@
-"""Which facts a starting state knows, kept once: with them, what a run changed can be told from its record alone.
+"""Which facts a starting state knows, kept once: from them, what a run changed is drawn again, from its record alone.
 
 A line of results/starts/known.jsonl is {"facts", "model", "state", "count", "known"}: fingerprints of the facts and of
 the memorised model, how it came about, and a bit a fact, in hexadecimal.
@@ -11,9 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..facts import Modification
 from ..files import append
+from ..models import PRESETS, build_tokenizer, load_model
+from ..sources import load_facts, writable
+from ..sources.sets import checksums
 from . import records
-from .settings import State
+from .settings import FOLDERS, Setting, State
 
 FILE = Path("starts") / "known.jsonl"
 
@@ -53,3 +57,34 @@ def keep(out: Path, *lines: dict) -> int:
     new = [line for line in lines if line not in here]
     append(Path(out) / FILE, new)
     return len(new)
+
+
+def modification(record: dict, out: str | Path) -> Modification:
+    """Which facts a run changed, and to what: drawn from its settings and from what its reference state knows, which is
+    kept under the folder `out`.
+
+    Raises LookupError if that is not kept, or if the record holds no modification, and ValueError if the facts, or what
+    is drawn from them, are not those of the record.
+    """
+    run = Setting(**record["settings"])
+    reference = run.state.reference
+    if not record.get("change"):
+        raise LookupError(f"{run.label}: the record holds no modification")
+    facts = load_facts(run.facts)
+    name = reference.model
+    tokenizer = build_tokenizer(facts) if name in PRESETS else load_model(FOLDERS.get(name, name)).tokenizer
+    facts = writable(facts, tokenizer)
+    if facts.fingerprint()[:16] != record["facts"]:
+        raise ValueError(f"{run.facts} are other facts here than those of the record {record['id']}")
+    candidates = [
+        known
+        for known in map(Known.of, stored(Path(out)))
+        if (known.facts, known.state) == (record["facts"], reference)
+    ]  # several, where machines memorised to different weights
+    if not candidates:
+        raise LookupError(f"nothing is kept of what {reference} knows")
+    for known in candidates:
+        change = facts.modify(run.n, run.seed, known.flags)
+        if checksums(change)["M"].startswith(record["change"]):
+            return change
+    raise ValueError(f"what is drawn is not what the record {record['id']} changed; another model may have drawn it")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..editing import finetune, sweep
 from ..editing.balls import make_ball
-from ..editing.methods import Method, find
+from ..editing.methods import Method
 from ..facts import Modification
 from .settings import Setting
 from .starts import BATCH, Prepared, build
@@ -14,9 +14,11 @@ from .starts import BATCH, Prepared, build
 
 def edits(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -> list:
     """The edits of runs that differ in their radius alone. Raises ValueError for a method or setting that the model or
-    method does not have."""
+    method does not have, and ModuleNotFoundError for a package that is not installed."""
     model, run = prepared.model, runs[0]
-    method = find(model, run.method)
+    method = run.registered
+    if not method.available:
+        raise ModuleNotFoundError(f"{run.method} needs {method.package}: pip install 'kmod[baselines]'")
     for each in runs:
         check(method, each)
     settings = shared_settings(method, run)

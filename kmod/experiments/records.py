@@ -3,7 +3,7 @@
 A record is {"schema", "id", "suite", "profile", "settings", "status", "metrics", "curve", "norms", "seconds",
 "peak_bytes", "hardware", "versions", "commit", "dirty", "time"}; `id` is the hash of the settings. "facts", "model" and
 "reference" are fingerprints of the facts, of the starting state and of the model that says which facts are known;
-"change" is a checksum of the modification, which `redraw.modification` gives. Files lie at
+"change" is a checksum of the modification, which `known.modification` draws again. Files lie at
 results/<suite>/<profile>.jsonl. Records of other machines are merged by id.
 """
 
