@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,3 +39,49 @@ def save_whole(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
             save_file(dict(tensors), draft, dict(metadata))
         except SafetensorError as error:  # a full disk, among others
             raise OSError(str(error)) from error
+
+
+def append(path: Path, rows: Iterable[Mapping]) -> None:
+    """Add lines of JSON to a file, in one write, with no other writer. A torn last line, left by a writer that was
+    killed, is cut off first."""
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    if not lines:
+        return
+    with _locked(Path(path)) as handle:
+        size = os.fstat(handle).st_size
+        whole = _end_of_last_line(handle, size)
+        if whole < size:
+            warnings.warn(f"{path}: dropped a torn last line ({size - whole} bytes)", stacklevel=2)
+            os.ftruncate(handle, whole)
+        written = os.write(handle, lines)
+        while written < len(lines):  # a signal, or a disk that fills up
+            written += os.write(handle, lines[written:])
+        os.fsync(handle)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """The file, open for reading and appending, with no other writer; on file systems without locks, without."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            warnings.warn(f"{path}: this file system has no locks; let one process write at a time", stacklevel=4)
+        yield handle
+    finally:
+        os.close(handle)  # which unlocks
+
+
+def _end_of_last_line(handle: int, size: int) -> int:
+    end = size
+    while end > 0:
+        begin = max(0, end - 65536)
+        newline = os.pread(handle, end - begin, begin).rfind(b"\n")
+        if newline >= 0:
+            return begin + newline + 1
+        end = begin
+    return 0

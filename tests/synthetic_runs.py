@@ -1,6 +1,6 @@
 """Records of runs that never ran: for what reads records."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from kmod.experiments.settings import Setting
 from kmod.experiments.suites import PROFILES, SUITES, Profile, settings
@@ -12,7 +12,7 @@ def record(run: Setting, A_M=0.8, A_FS=0.8, before=0.9, status="done", **others)
     rates = {"A_M": A_M, "A_FS": A_FS, "A_FS_before": before, "delta_A_FS": A_FS - before}
     metrics = {name: {"value": value} for name, value in rates.items()} | {"A_mean": (A_M + A_FS) / 2}
     return {
-        "schema": 1, "id": run.id, "suite": "rq2_where", "profile": "cpu", "settings": asdict(run), "status": status,
+        "schema": 1, "id": run.id, "suite": "rq2_where", "profile": "cpu", "settings": run.record(), "status": status,
         "metrics": metrics if status == "done" else {}, "seconds": {"prepare": 0.0, "edit": 1.0, "evaluate": 1.0},
         "hardware": {"device": "an abacus"}, "reason": "it fell",
     } | others  # fmt: skip

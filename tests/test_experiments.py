@@ -7,6 +7,7 @@ import os
 import signal
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,16 +18,19 @@ from hypothesis import strategies as st
 from synthetic_runs import PAST, as_claimed, record, runs
 
 from kmod.cli import main
-from kmod.experiments import records, runner, suites
-from kmod.experiments.claims import CLAIMS, Effect, Part, claim, decide, ledger
+from kmod.experiments import known, records, runner, suites
+from kmod.experiments.claims import CLAIMS, claim, ledger
 from kmod.experiments.cost import Estimate, text
+from kmod.experiments.known import Known, modification
+from kmod.experiments.ledger import Effect, Part, decide
 from kmod.experiments.report import table
 from kmod.experiments.selection import Selection
-from kmod.experiments.settings import Setting
+from kmod.experiments.settings import FOLDERS, Setting
 from kmod.experiments.statistics import difference, mean
 from kmod.experiments.suites import PROFILES, SUITES, profile, settings
 
 SMOKE = PROFILES["smoke"]
+RESULTS = Path(__file__).parents[1] / "results"
 PLAIN = Setting(facts="atlas", model="nano", start="RI+FT", method="FTM", n=32)
 
 
@@ -41,6 +45,31 @@ def test_ids_are_those_of_the_records_that_exist():
         replace(PLAIN, start="FT")
     with pytest.raises(ValueError, match="unknown constraint 'L3'; known: Linf"):
         replace(PLAIN, constraint="L3")
+
+
+def test_equal_settings_have_one_id_and_no_number_is_taken_for_another():
+    at = replace(PLAIN, constraint="Linf", delta=4)
+    for delta in (4.0, np.float32(4), np.int64(4)):
+        assert replace(at, delta=delta) == at and replace(at, delta=delta).id == at.id
+    knn = [replace(PLAIN, method="kNN", delta=delta) for delta in (4, 4.0, np.int64(4))]
+    assert len({run.id for run in knn}) == len(set(knn)) == 1 and '"delta": 4,' in json.dumps(knn[1].record())
+    assert replace(PLAIN, n=np.int64(32), block=np.int32(0), epochs=11.0).id == replace(PLAIN, block=0).id
+    assert replace(PLAIN, training=0) == PLAIN
+    for name, value in (("delta", True), ("lr", np.nan), ("delta", -1), ("n", 3.0), ("n", True), ("seed", "1"),
+                        ("block", True), ("steps", 0), ("epochs", np.inf), ("options", {"weight": True})):  # fmt: skip
+        with pytest.raises(ValueError, match=f"{'weight' if name == 'options' else name} must be a"):
+            replace(PLAIN, **{name: value})
+
+
+def test_options_are_part_of_a_setting_and_no_old_id_moves():
+    run = replace(PLAIN, method="KL", options={"weight": np.float64(2), "a": None})
+    assert run == replace(PLAIN, method="KL", options=[("weight", 2)]) and run.id != replace(run, options=None).id
+    assert run.record()["options"] == {"weight": 2} and ", weight 2," in run.label
+    assert Setting(**json.loads(json.dumps(run.record()))) == run and hash(run)
+    assert replace(PLAIN, options={}) == PLAIN and "options" not in PLAIN.record()
+    committed = records.read(RESULTS)
+    assert len(committed) >= 1906
+    assert all(Setting(**row["settings"]).id == row["id"] for row in committed)
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -156,6 +185,17 @@ def test_records_of_machines_merge_by_id(tmp_path, capsys):
     assert records.flat(a)["A_M"] == 0.8 and records.flat(a)["A_mean"] == 0.8
 
 
+def test_what_committed_records_changed_is_drawn_again_from_them():
+    kept = {Known.of(line).state for line in known.stored(RESULTS)}
+    rows = {(run.state.reference, run.n, run.state.plain): row for row in records.read(RESULTS)
+            if row.get("change") and (run := Setting(**row["settings"])).facts == "atlas"}  # fmt: skip
+    rows = [row for (reference, _, _), row in rows.items() if reference in kept]
+    assert len(rows) >= 5
+    for row in rows:
+        change = modification(row, RESULTS)
+        assert len(change) == row["settings"]["n"] and change.base.fingerprint().startswith(row["facts"])
+
+
 # ---------------------------------------------------------------- statistics
 
 
@@ -182,7 +222,10 @@ def test_differences_pair_by_seed(pairs):
 
 def test_the_best_cell_is_chosen_on_the_seeds_shown_or_on_the_others():
     cells = {1: (0.9, 0.1, 0.1), 2: (0.0, 0.5, 0.5), 3: (0.2, 0.2, 0.2)}
-    cells = {key: {seed: {"A_mean": x, "A_M": {"value": x / 2}} for seed, x in enumerate(c)} for key, c in cells.items()}
+    cells = {
+        key: {seed: {"A_mean": x, "A_M": {"value": x / 2}} for seed, x in enumerate(means)}
+        for key, means in cells.items()
+    }
     choice = Selection(cells)
     assert choice.best() == 1 and choice.chosen == {0: 2, 1: 1, 2: 1}
     assert choice.held_out() == {0: 0.0, 1: 0.1, 2: 0.1} and choice.held_out("A_M") == {0: 0.0, 1: 0.05, 2: 0.05}
@@ -267,9 +310,28 @@ def test_grids_are_tighter_where_fewer_facts_change():
     assert PAST.balls("all") == PAST.balls("all", PAST.n)
 
 
-def test_a_claim_reads_runs_of_the_profile_s_effort_alone(world):
-    longer = [record(replace(Setting(**row["settings"]), steps=999), A_M=0, A_FS=0) for row in world]
-    assert claim("C2", PAST, world + longer) == claim("C2", PAST, world)
+@pytest.mark.parametrize("others", [dict(steps=999), dict(lr=1e-4), dict(batch_size=8), dict(least_steps=9)], ids=str)
+def test_a_claim_reads_runs_of_the_profile_s_settings_alone(world, others):
+    effort = "least_steps" not in others
+    tuned = [row for row in world if row["settings"]["steps"] or not effort]
+    other = {replace(Setting(**row["settings"]), **others) for row in tuned}
+    other = [record(run, A_M=0, A_FS=0) for run in other]
+    for name in CLAIMS:
+        assert claim(name, PAST, world + other) == claim(name, PAST, world) == claim(name, PAST, other + world)
+
+
+def test_two_records_of_one_run_are_refused_by_name(world, tmp_path):
+    twice = [*world, world[0] | {"id": "another"}]
+    with pytest.raises(ValueError, match=f"two records of .*, seed 0: {world[0]['id']} and another"):
+        claim("C1", PAST, twice)
+    records.append(tmp_path / "rq1_reliability" / "cpu.jsonl", twice)
+    with pytest.raises(ValueError, match="two records of"):
+        table("rq1_reliability", PAST, tmp_path)
+
+
+def test_a_commit_with_changed_files_says_so():
+    rows = [{"commit": "b1", "dirty": True}, {"commit": "b1", "dirty": False}, {"commit": "a2"}, {"commit": "b1"}]
+    assert records.commits(rows) == ["a2", "b1", "b1+"]
 
 
 @pytest.mark.parametrize("name", CLAIMS)
@@ -380,7 +442,8 @@ def test_estimates_are_corrected_by_what_was_measured_on_this_device():
 
 def test_status_says_what_is_missing_and_asks_for_no_other_facts(tmp_path, capsys):
     foreign = record(replace(PLAIN, facts="/no/such/table.csv"), hardware={"device": Estimate().name})
-    records.append(tmp_path / "rq2_where" / "gpu.jsonl", [foreign])
+    gone = record(SMOKE.setting("FTM", 0, model="gone@1a2b3c4d"), hardware=foreign["hardware"])
+    records.append(tmp_path / "rq2_where" / "gpu.jsonl", [foreign, gone])
     assert main(["status", "all", "--profile", "smoke", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert len(out.splitlines()) == len(SUITES) + 1 and "runs missing, 0 done: about" in out
@@ -506,17 +569,32 @@ def test_the_plan_shares_what_suites_have_in_common(tmp_path, clock):
     assert all(a <= b for a, b in pairwise(firsts))
 
 
-def test_a_model_in_a_folder_is_known_by_the_folder_s_name(tmp_path):
-    for place in ("a/my-bert", "b/my-bert", "a/nano"):
-        (tmp_path / place).mkdir(parents=True)
+def test_a_model_in_a_folder_is_known_by_its_contents(tmp_path, monkeypatch):
+    def train(place, weights):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
         (tmp_path / place / "config.json").write_text("{}")
-    found = suites.profile("gpu", model=str(tmp_path / "a" / "my-bert"))
-    assert (found.model, found.pretrained) == ("my-bert", "my-bert")
-    assert suites.profile("gpu", model=str(tmp_path / "a" / "my-bert")) == found
-    for other in ("b/my-bert", "a/nano"):  # one name for two models, or that of a preset
-        with pytest.raises(ValueError, match="rename the folder"):
-            suites.profile("gpu", model=str(tmp_path / other))
+        (tmp_path / place / "model.safetensors").write_bytes(weights)
+        return suites.profile("gpu", model=str(tmp_path / place))
+
+    first = train("a/my-bert", b"1")
+    assert first.model == first.pretrained and first.model.startswith("my-bert@") and len(first.model) == 16
+    assert suites.profile("gpu", model=str(tmp_path / "a" / "my-bert")) == first == train("b/my-bert", b"1")
+    again, elsewhere = train("a/my-bert", b"2"), train("b/my-bert", b"3")
+    assert len({first.model, again.model, elsewhere.model}) == 3
+    for sizes, place in ((again, "a"), (elsewhere, "b")):
+        assert FOLDERS[sizes.model] == tmp_path / place / "my-bert"
+    out = tmp_path / "results"
+    records.append(out / "cost" / "gpu.jsonl", [record(run) for run in settings("cost", first)])
+    assert {run.id for run in settings("cost", again)}.isdisjoint(row["id"] for row in records.read(out))
+    with pytest.raises(ValueError, match="rename the folder"):
+        train("a/fae-bert", b"1")
+    train("nano", b"1")
+    monkeypatch.chdir(tmp_path)
+    assert suites.profile("cpu", model="nano").model == "nano"  # a preset's name is the preset's
     assert suites.profile("cpu", model="bert-base-uncased").model == "bert-base-uncased"
+
+
+def test_facts_of_a_suite_have_a_name():
     assert suites.profile("cpu", facts="bios:9").facts == "bios:9"
     with pytest.raises(ValueError, match=r"facts with a name, such as .*; got '/some/mine.csv'"):
         suites.profile("cpu", facts="/some/mine.csv")

@@ -15,7 +15,7 @@ import kmod
 from kmod.experiments import runner
 from kmod.experiments.cost import Device
 from kmod.experiments.on_ray import device, execute
-from kmod.experiments.settings import named
+from kmod.experiments.settings import model_name
 from kmod.experiments.suites import PROFILES
 
 SMALL = replace(PROFILES["smoke"], seeds=(0, 1), deltas=(4e-3,), block_deltas=(1e-2,), steps=3)
@@ -23,7 +23,7 @@ VARIES = ("seconds", "time", "peak_bytes", "hardware", "commit", "dirty")  # the
 
 
 def finished(out) -> list[dict]:
-    (file,) = out.glob("*/*.jsonl")
+    file = out / "rq5_scale" / "smoke.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert len({line["id"] for line in lines}) == len(lines), "a run is recorded twice"
     rows = [{name: value for name, value in line.items() if name not in VARIES} for line in lines]
@@ -155,7 +155,7 @@ def test_a_lost_node_loses_nothing(tmp_path, cluster, one_thread):
 
     folder = tmp_path / "of-mine"  # a model that the workers find by the name alone
     kmod.load_model("nano", kmod.load_facts(SMALL.facts)).save(folder)
-    suite = replace(SMALL, model=named(str(folder)))
+    suite = replace(SMALL, model=model_name(str(folder)))
     (second,) = cluster.worker_nodes
     cluster.wait_for_nodes()
     lost = []

@@ -1,21 +1,27 @@
 """The work behind a record, on a small model that memorised a few generated people."""
 
 import copy
+import json
 import weakref
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 import kmod
-from kmod import Fact, FactBase
+from kmod import Fact, FactBase, fae
 from kmod.cli import main
-from kmod.experiments import groups, runner
+from kmod.editing import methods as registry
+from kmod.experiments import groups, known, records, runner
 from kmod.experiments import starts as module
+from kmod.experiments.cost import Estimate
 from kmod.experiments.groups import thinned, work
-from kmod.experiments.settings import State
-from kmod.experiments.starts import Bench, Trained, build
+from kmod.experiments.known import Known, modification
+from kmod.experiments.machine import tensor_cores
+from kmod.experiments.settings import Setting, State
+from kmod.experiments.starts import Bench, PortableState, build
 from kmod.experiments.suites import PROFILES
 
 SMOKE = PROFILES["smoke"]
@@ -28,13 +34,13 @@ def bench():
 
 
 def essence(rows):
-    return [{k: v for k, v in row.items() if k not in ("seconds", "time", "peak_bytes")} for row in rows]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "time", "peak_bytes", "known")} for row in rows]
 
 
 def test_a_record_says_what_it_must(bench):
     tight, wide = work(bench, [replace(LINF, delta=1e-3), LINF])
     for row, run in ((tight, replace(LINF, delta=1e-3)), (wide, LINF)):
-        assert (row["schema"], row["status"], row["id"], row["settings"]) == (1, "done", run.id, asdict(run))
+        assert (row["schema"], row["status"], row["id"], row["settings"]) == (1, "done", run.id, run.record())
         assert row["metrics"]["A_M"]["facts"] == run.n and 0 <= row["metrics"]["A_mean"] <= 1
         assert row["delta_used"] == pytest.approx(run.delta, rel=1e-4)
         assert len(row["norms"]) == 12 and max(n["linf"] for n in row["norms"].values()) == pytest.approx(
@@ -49,22 +55,60 @@ def test_a_record_says_what_it_must(bench):
     assert bench.prepared(LINF.state).model.fingerprint()[:16] == wide["model"]
 
 
-@pytest.mark.parametrize("run", [
-    SMOKE.setting("FTA", 3, "Linf", 1e-2), SMOKE.setting("FTM", "all", "Fisher", 1e-4), SMOKE.setting("kNN", delta=4),
-    SMOKE.setting("FTM", "all", "Linf", 4e-3, start="RI"),
-], ids=lambda run: run.label)  # fmt: skip
-def test_methods(bench, run):
+OWN = {
+    "KL": {"weight": 2}, "EWC": {"evidences": 5}, "LoRA": {"rank": 2}, "ROME": {"position": "mask"}, "kNN": {"most": 3},
+}  # fmt: skip
+METHODS = [("nano", name) for name in registry.METHODS] + [("fae-nano", name) for name in fae.METHODS]
+
+
+@pytest.mark.parametrize("model, name", METHODS)
+def test_every_method_of_the_registries_can_be_run(bench, model, name):
+    method = (fae.METHODS if model == "fae-nano" else registry.METHODS)[name]
+    if method.package:
+        pytest.importorskip(method.package)
+    where = 3 if "block" in method.takes else "AWT" if "where" in method.takes else None
+    ball = {"constraint": ("Linf", 1e-2), None: (None, None)}.get(method.dial, (None, 0.5))
+    run = SMOKE.setting(name, where, *ball, model=model, options=OWN.get(name))
     (row,) = work(bench, [run])
-    assert row["status"] == "done" and row["metrics"]["A_M"]["facts"] == 4, row
-    assert set(row["norms"]) == (set() if run.method == "kNN" else set(row["norms"]) - {""})
-    assert bool(row["norms"]) == (run.method != "kNN")
+    assert row["status"] == "done" and row["metrics"]["A_M"]["facts"] == 4, row["reason"]
+    assert row["settings"].get("options") == OWN.get(name) and Setting(**row["settings"]).id == row["id"] == run.id
+    assert bool(row["norms"]) == (name not in ("kNN", "UPDATE"))
+    if ball[0]:
+        assert row["delta_used"] <= 1e-2 * 1.001
+    if row["curve"]:
+        assert [point[0] for point in row["curve"]] == list(range(run.steps))
+    estimate = Estimate()
+    assert method.descends == (estimate.run(replace(run, steps=10**5)) > estimate.run(run) > 0)
 
 
-@pytest.mark.parametrize("run", [SMOKE.setting("FTA", "all"), SMOKE.setting("FTM", "AWT", "Fisher", 1e-4)],
-                         ids=lambda run: run.label)  # fmt: skip
-def test_a_fae_is_not_recorded_as_what_it_cannot_do(bench, run):
-    (row,) = work(bench, [replace(run, model="fae-nano")])
-    assert row["status"] == "failed" and "a FaE is tuned by FTM or UPDATE + FTM" in row["reason"]
+@pytest.mark.parametrize("run, message", [
+    (SMOKE.setting("FTM", 3, options={"weight": 1}), "finetune has no option 'weight'; it has: none"),
+    (SMOKE.setting("KL", 3, options={"weight": -1}), "weight must be a number"),
+    (SMOKE.setting("ROME", 3, options={"position": "middle"}), "position must be one of subject"),
+    (SMOKE.setting("kNN", options={"epsilon": 3}), "epsilon is the radius of kNN: give it as delta"),
+    (SMOKE.setting("kNN", "all"), "kNN takes no block, got 'all'"),
+    (SMOKE.setting("ROME", 3, "Linf", 1e-2), "ROME takes no constraint, got 'Linf'"),
+    (SMOKE.setting("retrain", delta=1), "retrain takes no delta, got 1.0"),
+    (SMOKE.setting("FTM", 3, None, 1e-2), "FTM takes constraint and delta together"),
+    (SMOKE.setting("loss-constrained", 3, "Linf", 1e-2), "loss-constrained takes no constraint"),
+    (replace(SMOKE.setting("FTA", "AWT"), model="fae-nano"), "no method 'FTA' for fae-nano; known: UPDATE"),
+    (SMOKE.setting("FTM", "AWT", "Fisher", 1e-4, model="fae-nano"), "Fisher"),
+], ids=lambda value: getattr(value, "label", None))  # fmt: skip
+def test_what_a_method_does_not_take_is_refused_by_name(bench, run, message):
+    (row,) = work(bench, [run])
+    assert row["status"] == "failed" and message in row["reason"]
+
+
+def test_a_package_that_is_not_installed_leaves_no_record(bench, monkeypatch):
+    monkeypatch.setattr("kmod.editing.methods.find_spec", lambda package: None)
+    (row,) = work(bench, [SMOKE.setting("LoRA", 3)])
+    assert row["status"] == "skipped" and "LoRA needs peft: pip install" in row["reason"]
+
+
+def test_constraints_need_not_be_linf_nor_starts_memorised(bench):
+    for run in (SMOKE.setting("FTM", "all", "Fisher", 1e-4), SMOKE.setting("FTM", "all", "Linf", 4e-3, start="RI")):
+        (row,) = work(bench, [run])
+        assert row["status"] == "done" and row["norms"], row["reason"]
 
 
 @pytest.mark.parametrize("names", [dict(model="fae-nano"), dict(pretrained="fae-nano")])
@@ -97,7 +141,7 @@ def test_a_state_from_elsewhere_is_the_state(bench):
     there = Bench()
     run = replace(LINF, start="RI")
     for state in (run.state.reference, run.state):
-        there.given[state] = Bench().trained(state)
+        there.given[state] = Bench().portable(state)
     assert essence(work(there, [run])) == essence(work(bench, [run]))
 
 
@@ -109,7 +153,7 @@ def test_what_diverges_is_recorded_and_the_rest_goes_on(bench):
 
 
 class Tensors:
-    pass
+    batch_size = None
 
 
 def stub(monkeypatch, problem):
@@ -123,10 +167,10 @@ def stub(monkeypatch, problem):
         calls.append([(run.delta, run.batch_size) for run in runs])
         if problem(runs):
             raise problem(runs)  # a new one: what is raised holds the frames it went through
-        return [{"metrics": {"A_mean": run.delta}, "seconds": {"edit": 1.0}} for run in runs]
+        return [{"metrics": {"A_mean": run.delta}, "seconds": {"edit": 1.0, "evaluate": 1.0}} for run in runs]
 
-    monkeypatch.setattr(groups, "_results", results)
-    return SimpleNamespace(prepared=lambda state: Tensors(), made={"state": 1}), calls
+    monkeypatch.setattr(groups, "edit_and_judge", results)
+    return SimpleNamespace(prepared=lambda state: Tensors(), made={"state": 1}, until=None), calls
 
 
 GROUP = [replace(LINF, delta=delta) for delta in (1.0, 2.0, 3.0, 4.0)]
@@ -149,15 +193,32 @@ def test_of_a_group_only_the_run_that_diverged_fails(monkeypatch):
 def test_out_of_memory_halves_the_runs_at_once_and_then_the_batch(monkeypatch, capsys, error):
     bench, calls = stub(monkeypatch, lambda runs: copy.copy(error) if len(runs) * runs[0].batch_size > 4 else None)
     rows = work(bench, GROUP)
-    assert [row["id"] for row in rows] == [run.id for run in GROUP] and not bench.made
-    assert all(row["status"] == "done" and row["batch_size"] == 4 for row in rows)
-    assert all(row["settings"]["batch_size"] == LINF.batch_size for row in rows)
+    assert [row["id"] for row in rows[::2]] == [run.id for run in GROUP] and not bench.made
+    for asked, ran in zip(rows[::2], rows[1::2], strict=True):
+        run = replace(Setting(**asked["settings"]), batch_size=4)
+        assert (asked["status"], ran["status"]) == ("failed", "done") and not asked["metrics"]
+        assert Setting(**ran["settings"]) == run and ran["id"] == run.id and ran["metrics"] == {"A_mean": run.delta}
+        assert asked["reason"] == f"out of memory: batches of 4 instead, recorded as {run.id}"
     assert [len(call) for call in calls[:3]] == [4, 2, 1] and [call[0][1] for call in calls[2:5]] == [16, 8, 4]
     assert "goes on with batches of 4" in capsys.readouterr().out
     bench, _ = stub(monkeypatch, lambda runs: copy.copy(error))
-    assert {(row["status"], row["reason"]) for row in work(bench, GROUP)} == {
-        ("failed", "out of memory even with one statement a batch")
+    assert {(row["id"], row["status"], row["reason"]) for row in work(bench, GROUP)} == {
+        (run.id, "failed", "out of memory even with one statement a batch") for run in GROUP
     }
+
+
+def test_a_run_with_a_smaller_batch_is_asked_for_once(monkeypatch, tmp_path):
+    bench, calls = stub(monkeypatch, lambda runs: MemoryError() if runs[0].batch_size > 4 else None)
+    monkeypatch.setattr(runner, "Bench", lambda: bench)
+    small = replace(SMOKE, sizes=(4,), blocks=(0,))
+    for retry in (False, False, True):
+        before = len(calls)
+        left = runner.run(["rq5_scale"], small, tmp_path, tell=lambda _: None, progress=False, retry=retry)
+        assert not left.groups and left.failed and not left.done
+        assert (len(calls) > before) == (before == 0 or retry)
+    done = [row for row in records.read(tmp_path) if row["status"] == "done"]
+    lines = [line["id"] for line in records.lines(tmp_path / "rq5_scale" / "smoke.jsonl") if line["status"] == "done"]
+    assert len(done) == left.failed == len(lines)
 
 
 def memorising(monkeypatch, problem):
@@ -174,13 +235,18 @@ def memorising(monkeypatch, problem):
 
 def test_out_of_memory_while_memorising_halves_the_batch(monkeypatch, capsys):
     bench = memorising(monkeypatch, lambda batch: MemoryError() if batch > 32 else None)
-    trained = bench.trained(LINF.state)
+    trained = bench.portable(LINF.state)
     assert trained.batch_size == 32 and "with batches of 32" in capsys.readouterr().out
-    (row,) = work(bench, [LINF])
-    assert row["status"] == "done" and row["start_batch_size"] == 32
+    asked, ran = work(bench, [LINF])
+    run = replace(LINF, start_batch_size=32)
+    assert asked["status"] == "failed" and ran["status"] == "done" and ran["id"] == run.id != LINF.id == asked["id"]
+    assert asked["reason"] == f"out of memory: a start memorised in batches of 32 instead, recorded as {run.id}"
     elsewhere = Bench()
     elsewhere.given[LINF.state] = trained
-    assert essence(work(elsewhere, [LINF])) == essence([row])
+    assert essence(work(elsewhere, [LINF])) == essence([asked, ran])
+    monkeypatch.undo()
+    assert essence(work(Bench(), [Setting(**ran["settings"])])) == essence([ran])  # its settings are what it ran with
+    monkeypatch.setattr(module, "memorise", None)
     (row,) = work(memorising(monkeypatch, lambda batch: torch.OutOfMemoryError()), [LINF])
     assert row["reason"].endswith("could not be made: out of memory even with one statement a batch")
 
@@ -189,20 +255,20 @@ def test_out_of_memory_beside_other_states_makes_the_same_state(monkeypatch, cap
     """What else is kept goes first, and a batch that was halved stays so: one state is one model."""
     bench = memorising(monkeypatch, lambda batch: MemoryError() if bench.made or batch > most else None)
     most, states = module.BATCH, [replace(SMOKE, training=i).setting("FTM", "all").state for i in (0, 1)]
-    assert [bench.trained(state).batch_size for state in states] == [None, None]
+    assert [bench.portable(state).batch_size for state in states] == [None, None]
     assert list(bench.made) == states[1:] and not capsys.readouterr().out
     most = 32
     bench.made.clear()
-    small, most = bench.trained(states[0]), module.BATCH
+    small, most = bench.portable(states[0]), module.BATCH
     bench.made.clear()
-    again = bench.trained(states[0])
+    again = bench.portable(states[0])
     assert small.batch_size == again.batch_size == 32
     assert all((small.weights[name] == again.weights[name]).all() for name in small.weights)
 
 
 def test_out_of_memory_while_the_reference_is_asked(monkeypatch):
     bench, ask, small = Bench(), module.score, State(**asdict(LINF.state) | {"training": 1})
-    bench.trained(small)
+    bench.portable(small)
     monkeypatch.setattr(module, "score", lambda *args, **others: fail() if small in bench.made else ask(*args))
 
     def fail():
@@ -222,7 +288,7 @@ def test_a_state_that_cannot_be_made_fails_its_runs_and_other_errors_are_not_hid
     assert [row["id"] for row in rows] == [run.id for run in GROUP]
     assert all("starting state could not be made: the loss became nan" in row["reason"] for row in rows)
     elsewhere = Bench()
-    elsewhere.given[LINF.state] = Trained(LINF.state, failure="the loss became nan")
+    elsewhere.given[LINF.state] = PortableState(LINF.state, failure="the loss became nan")
     assert essence(work(elsewhere, GROUP)) == essence(rows)
     bench = memorising(monkeypatch, lambda batch: RuntimeError("shapes differ"))
     with pytest.raises(RuntimeError, match="shapes differ"):
@@ -286,7 +352,8 @@ def test_a_starting_state_of_another_training():
     assert rows[0]["model"] != rows[1]["model"] and "(training 1)" in runs[1].label
     facts = kmod.load_facts(SMOKE.facts)
     for model in ("nano", "albert-nano"):
-        assert build(model, "RI", facts).fingerprint() != build(model, "RI", facts, seed=1).fingerprint()
+        first, second = (build(random(model, training), facts) for training in (0, 1))
+        assert first.fingerprint() != second.fingerprint()
     faes = [work(bench, [profile.setting("UPDATE", model="fae-nano")])[0] for profile in (SMOKE, again)]
     assert faes[0]["status"] == faes[1]["status"] == "done" and faes[0]["model"] != faes[1]["model"]
     fresh = [work(bench, [profile.setting("retrain")])[0] for profile in (SMOKE, again)]
@@ -298,18 +365,72 @@ def test_curves_are_thinned_to_their_ends():
     assert len(points) == 20 and points[0] == [0, 0.0] and points[-1] == [999, 999.0] and thinned([]) == []
 
 
+def random(model, training=0):
+    return State(facts="bios:8", model=model, start="RI", epochs=1, training=training)
+
+
 def test_albert_shares_one_block_at_nanos_shape(facts):
-    shared, plain = build("albert-nano", "RI", facts), kmod.load_model("nano", facts)
+    shared, plain = build(random("albert-nano"), facts), kmod.load_model("nano", facts)
     assert shared.net.config.num_hidden_layers == plain.net.config.num_hidden_layers
     assert shared.net.config.hidden_size == plain.net.config.hidden_size
-    again = build("albert-nano", "RI", facts)
+    again = build(random("albert-nano"), facts)
     assert len(kmod.parts.blocks(shared.net)) == 1 and shared.fingerprint() == again.fingerprint()
     assert kmod.finetune(shared, facts.modify(2), steps=1, batch_size=4).xor
     with pytest.raises(ValueError, match="nano has no pretrained weights"):
-        build("nano", "PT", facts)
+        build(replace(random("nano"), start="PT"), facts)
 
 
 def test_least_steps_of_memorising(facts):
-    model = build("nano", "RI", facts)
+    model = build(random("nano"), facts)
     few = kmod.memorise(model, facts, epochs=0.1, least_steps=3, progress=False)
     assert few.steps == 3
+
+
+def test_what_a_run_changed_is_read_from_its_record_alone(bench, tmp_path):
+    runs = [SMOKE.setting("FTM", 3, start=start) for start in ("RI", "RI+FT")] + [SMOKE.setting("kNN", delta=4)]
+    runs += [SMOKE.setting("UPDATE", model="fae-nano")]
+    small = replace(SMOKE, sizes=(4,), blocks=(0,))
+    left = runner.run(["rq5_scale"], small, tmp_path, tell=lambda _: None, progress=False)
+    assert left.done and not left.groups and not any("known" in row for row in records.read(tmp_path))
+    (line,) = known.stored(tmp_path)  # once for all runs, and not again
+    rows = [work(bench, [run])[0] for run in runs]
+    assert known.keep(tmp_path, *(row["known"] for row in rows)) == 0
+    prepared = bench.prepared(runs[1].state)
+    assert rows[0]["reference"] == line["model"] == prepared.model.fingerprint()[:16]
+    assert (Known.of(line).flags == prepared.known.flags).all() and Known.of(line).line() == line
+    for row in json.loads(json.dumps(rows)):
+        change, drawn = modification(row, tmp_path), prepared.facts.modify(4, 0, prepared.known.flags)
+        assert (change.indices, change.objects) == (drawn.indices, drawn.objects)
+    with pytest.raises(ValueError, match="is not what the record"):
+        modification(rows[1] | {"change": "0" * 16}, tmp_path)
+    with pytest.raises(ValueError, match="other facts here than those of the record"):
+        modification(rows[1] | {"facts": "0" * 16}, tmp_path)
+    with pytest.raises(LookupError, match="nothing is kept of what nano, RI"):
+        modification(rows[1], tmp_path / "empty")
+    with pytest.raises(LookupError, match="holds no modification"):
+        modification(rows[1] | {"change": None}, tmp_path)
+
+
+def test_knowledge_is_merged_with_the_records(tmp_path):
+    line = Known(LINF.state, "f" * 16, "a" * 16, np.arange(11) % 3 == 0).line()
+    known.keep(tmp_path / "there", line)
+    for _ in range(2):
+        assert main(["merge", str(tmp_path / "there"), "--out", str(tmp_path / "here")]) == 0
+        assert known.stored(tmp_path / "here") == [line]
+
+
+def test_tensor_cores_are_used_by_runs_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    before, inside = torch.get_float32_matmul_precision(), []
+    with pytest.raises(RuntimeError), tensor_cores():
+        inside.append(torch.get_float32_matmul_precision())
+        raise RuntimeError
+    monkeypatch.setattr(runner, "plan", lambda *a, **k: inside.append(torch.get_float32_matmul_precision()) or fail())
+
+    def fail():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "here", lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(["cost"], SMOKE, tmp_path)
+    assert inside == ["high", "high"] and torch.get_float32_matmul_precision() == before == "highest"

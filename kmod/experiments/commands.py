@@ -122,21 +122,17 @@ def _status(args) -> None:
     from .machine import tensor_cores
     from .runner import plan
 
-    tensor_cores()
-    profile = _profile(args)
-    lines = [f"{suite} ({profile.name}): {plan([suite], profile, args.out, args.on)}" for suite in _suites(args.suite)]
-    if args.suite == "all":
-        lines.append(f"all: {plan(_suites('all'), profile, args.out, args.on)}")
+    profile, suites = _profile(args), _suites(args.suite)
+    with tensor_cores():
+        lines = [f"{suite} ({profile.name}): {plan([suite], profile, args.out, args.on)}" for suite in suites]
+        if args.suite == "all":
+            lines.append(f"all: {plan(suites, profile, args.out, args.on)}")
+        device = args.on or here().name
     if args.json:
-        asked = {
-            "suite": args.suite,
-            "profile": profile.name,
-            "training": args.training,
-            "on": args.on or here().name,
-            "time": datetime.now(UTC).isoformat(),
-        }
-        held = {"commit": commit(), "versions": versions(), "facts": profile.facts, "model": profile.model}
-        print(json.dumps(asked | held | {"lines": lines}, indent=1, ensure_ascii=False))
+        asked = {"suite": args.suite, "profile": profile.name, "training": args.training, "on": device}
+        asked |= {"time": datetime.now(UTC).isoformat(), "commit": commit(), "versions": versions()}
+        models = {"facts": profile.facts, "model": profile.model}
+        print(json.dumps(asked | models | {"lines": lines}, indent=1, ensure_ascii=False))
     else:
         print("\n".join(lines))
 
@@ -152,11 +148,13 @@ def _claims(args) -> None:
 
 
 def _merge(args) -> None:
+    from .known import keep, stored
     from .records import merge
 
     if not args.source.is_dir():
         raise ValueError(f"{args.source} is no folder of records")
     print(f"{merge(args.source, args.out)} new records in {args.out}")
+    keep(args.out, *stored(args.source))
 
 
 def _play(args) -> None:

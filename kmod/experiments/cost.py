@@ -1,12 +1,13 @@
-"""What runs will cost, before they start: floating-point operations over what this device does in a second.
+"""What runs will cost, before they start: their floating-point operations over what this device does in a second.
 
-Corrected by what past runs took on the same device: the median of measured over counted seconds, for each method.
+The estimate of each method is corrected by past runs on the same device: the median of measured over estimated seconds.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,17 +17,19 @@ from ..models import PRESETS
 from ..sources import load_facts
 from ..training.flops import device_name, matmul_flops
 from .settings import FOLDERS, Setting, State
+from .starts import BATCH
 
 SHAPES = {"bert-base-uncased": "base", "bert-large-uncased": "large", "albert-base-v2": "base", "nano-wiki": "nano"}
-EFFICIENCY = 0.4  # of large matrix products that a training step reaches, until records say otherwise
-LAUNCH = {"cuda": 2.5e-5, "cpu": 1e-5}  # seconds to start an operation, a guess; a block has some forty
-SAMPLE = 500
-RATES = {"h200": 4.0e14, "h100": 4.0e14, "a100": 1.4e14, "t4": 6.0e12}  # FLOP/s of large products, TF32 where it is had
+EFFICIENCY = 0.4  # share of the rate of large matrix products that a training step reaches, a guess
+LAUNCH = {"cuda": 2.5e-5, "cpu": 1e-5}  # seconds to start an operation, a guess; a block has about forty
+SAMPLE = 500  # facts whose statements are counted
+STEPS = 60  # of a method where a setting leaves them to it
+RATES = {"h200": 4.0e14, "h100": 4.0e14, "a100": 1.4e14, "t4": 6.0e12}  # FLOP/s of large products, in TF32 but on t4
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a fact base: facts, evidences, tests, and tokens a statement of either kind."""
+    """The size of a fact base: facts, evidences, tests, and tokens a statement of either kind."""
 
     facts: int
     evidences: int
@@ -43,14 +46,14 @@ def size(facts: str) -> Size:
     for kind in ("evidences", "tests"):
         statements = [getattr(base, kind)(fact) for fact in base]
         counts[kind] = sum(map(len, statements))
-        words = [len(text.split()) for some in statements[::step] for text in some]
-        tokens[kind] = 2 + 1.35 * statistics.fmean(words)  # [CLS] and [SEP]; a word has some 1.35 pieces with its comma
+        words = [len(text.split()) for texts in statements[::step] for text in texts]
+        tokens[kind] = 2 + 1.35 * statistics.fmean(words)  # [CLS] and [SEP]; about 1.35 word pieces a word
     return Size(len(base), counts["evidences"], counts["tests"], tokens["evidences"], tokens["tests"])
 
 
 @dataclass(frozen=True)
 class Device:
-    """What runs are done on: FLOP/s of large products, and how many such devices work side by side."""
+    """What runs are done on: FLOP/s of large matrix products, and how many such devices work side by side."""
 
     name: str
     kind: str  # "cuda" or "cpu"
@@ -65,11 +68,9 @@ def here() -> Device:
     return Device(device_name(device), device.type, matmul_flops(device, torch.float32))
 
 
-def shape(model: str) -> tuple[int, int]:
-    """(blocks, width) of a model by name. Raises ValueError for one whose shape cannot be found without loading it."""
-    name = model.removeprefix("fae-")
-    name = SHAPES.get(name, name)
-    name = name.removeprefix("albert-") if name.removeprefix("albert-") in PRESETS else name
+def shape(state: State) -> tuple[int, int]:
+    """(blocks, width) of a state's model. Raises ValueError for one whose shape cannot be found without loading it."""
+    name = state.albert or SHAPES.get(state.plain, state.plain)
     if name in PRESETS:
         return PRESETS[name][:2]
     from transformers import AutoConfig
@@ -77,7 +78,7 @@ def shape(model: str) -> tuple[int, int]:
     try:
         config = AutoConfig.from_pretrained(FOLDERS.get(name, name), trust_remote_code=False)
     except OSError as error:
-        raise ValueError(f"no model {model!r} to estimate the cost of ({str(error).splitlines()[0]})") from error
+        raise ValueError(f"no model {state.model!r} to estimate the cost of ({str(error).splitlines()[0]})") from error
     return config.num_hidden_layers, config.hidden_size
 
 
@@ -97,16 +98,17 @@ class Estimate:
             seconds = record["seconds"]
             if record["hardware"]["device"] == self.name and record["status"] == "done" and "edit" in seconds:
                 run = Setting(**record["settings"])
-                ratios.setdefault(run.method, []).append((seconds["edit"] + seconds["evaluate"]) / self.run(run))
-        self.correction = {method: statistics.median(values) for method, values in ratios.items()}
+                with suppress(ValueError):  # a model that is not here
+                    ratios.setdefault(run.method, []).append((seconds["edit"] + seconds["evaluate"]) / self.run(run))
+        self.correction = {method: statistics.median(values) for method, values in ratios.items() if values}
 
     def _seconds(self, flops: float, steps: float, depth: int) -> float:
-        arithmetic, starts = flops / self.flops, steps * 3 * 40 * depth * LAUNCH[self.kind]
-        return max(arithmetic, starts) if self.kind == "cuda" else arithmetic + starts  # a GPU is fed while it works
+        arithmetic, launches = flops / self.flops, steps * 3 * 40 * depth * LAUNCH[self.kind]
+        return max(arithmetic, launches) if self.kind == "cuda" else arithmetic + launches  # a GPU does both at once
 
     def _pass(self, state: State, statements: float, tokens: float, blocks: float | None = None) -> float:
         """FLOPs of a forward pass over so many blocks, and of the decoder for one masked slot a statement."""
-        depth, width = shape(state.model)
+        depth, width = shape(state)
         blocks = depth if blocks is None else blocks
         vocabulary = 30_000 if state.model not in PRESETS else 4_000
         return statements * (tokens * blocks * 2 * 12 * width**2 + 2 * width * vocabulary)
@@ -115,25 +117,25 @@ class Estimate:
         """Seconds to memorise, or next to nothing where there is nothing to learn."""
         if not state.memorised:
             return 1.0
-        found, (depth, _) = size(state.facts), shape(state.model)
-        passes = state.epochs * (2.0 if state.model.startswith("fae-") else 1.0)
-        passes = max(passes, state.least_steps * min(128, found.evidences) / found.evidences)
-        work = 3 * self._pass(state, passes * found.evidences, found.evidence_tokens)
-        return self._seconds(work, max(state.least_steps, passes * found.evidences / 128), depth)
+        facts, (depth, _), batch_size = size(state.facts), shape(state), state.batch_size or BATCH
+        passes = state.epochs * (2.0 if state.fae else 1.0)
+        passes = max(passes, state.least_steps * min(batch_size, facts.evidences) / facts.evidences)
+        work = 3 * self._pass(state, passes * facts.evidences, facts.evidence_tokens)
+        return self._seconds(work, max(state.least_steps, passes * facts.evidences / batch_size), depth)
 
     def run(self, run: Setting) -> float:
         """Seconds to edit and to judge."""
-        found, (depth, _) = size(run.facts), shape(run.model)
-        seconds = self._seconds(self._pass(run.state, found.tests, found.test_tokens), found.tests / 256, depth)
-        if run.method == "retrain":
-            seconds += self.state(run.state)
-        elif run.method == "ADD":
+        facts, (depth, _), method = size(run.facts), shape(run.state), run.registered
+        seconds = self._seconds(self._pass(run.state, facts.tests, facts.test_tokens), facts.tests / 256, depth)
+        if method is None:
             seconds *= 4
-        elif run.steps:
-            lowest = run.block if isinstance(run.block, int) else 0
-            statements = run.steps * min(run.batch_size, max(1, run.n * found.evidences / found.facts))
-            forward = self._pass(run.state, statements, found.evidence_tokens, depth - lowest)
-            seconds += self._seconds(3 * forward, run.steps, depth - lowest)
+        elif method.from_start:
+            seconds += self.state(run.state)
+        elif method.descends:
+            lowest, steps = run.block if isinstance(run.block, int) else 0, run.steps or STEPS
+            statements = steps * min(run.batch_size or BATCH, max(1, run.n * facts.evidences / facts.facts))
+            forward = self._pass(run.state, statements, facts.evidence_tokens, depth - lowest)
+            seconds += method.cost * self._seconds(3 * forward, steps, depth - lowest)
         return seconds * self.correction.get(run.method, 1.0)
 
 

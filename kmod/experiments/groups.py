@@ -25,52 +25,80 @@ from .starts import Bench, CannotStart, Prepared
 
 
 def work(bench: Bench, runs: Sequence[Setting]) -> list[dict]:
-    """The records of runs that differ in their radius alone. Out of memory, fewer are done at once, and then with half
-    the batch, which the record says; what diverges or cannot be done is "failed", with the reason, and what cannot be
-    had now (a model of a hub that does not answer) "skipped": that is no record to keep."""
+    """The records of runs that differ in their radius alone.
+
+    Out of memory, fewer are done at once, and then with half the batch: such a run is recorded under the settings that
+    it ran with, and the run that was asked for as failed, naming that one. A run that diverges or cannot be done is
+    "failed", with the reason. What cannot be had now (a package, a model of a hub that does not answer) is "skipped":
+    that is no record to keep. The first record carries, as "known", what the reference state knows.
+    """
+    rows = []
+    for run, (ran, result) in zip(runs, _results(bench, runs), strict=True):
+        if ran != run:
+            reason = f"out of memory: {_difference(run, ran)} instead, recorded as {ran.id}"
+            rows.append(_record(run, {"status": "failed", "reason": reason, "seconds": {}}))
+        rows.append(_record(ran, result))
+    return rows
+
+
+def _difference(run: Setting, ran: Setting) -> str:
+    names = {"batch_size": "batches of", "start_batch_size": "a start memorised in batches of"}
+    return " and ".join(
+        f"{words} {getattr(ran, name)}" for name, words in names.items() if getattr(ran, name) != getattr(run, name)
+    )
+
+
+def _results(bench: Bench, runs: Sequence[Setting]) -> list[tuple[Setting, dict]]:
+    """For each run the settings that it was done with, and what came of it."""
     started, reason, full = time.perf_counter(), "", False
     try:
         prepared = bench.prepared(runs[0].state)
     except (CannotStart, OSError) as error:
         status = "skipped" if isinstance(error, OSError) else "failed"
-        failed = {"status": status, "reason": f"its starting state could not be made: {error}"}
-        return [_record(run, failed | {"seconds": {}}) for run in runs]
+        failed = {"status": status, "reason": f"its starting state could not be made: {error}", "seconds": {}}
+        return [(run, failed) for run in runs]
     shared = time.perf_counter() - started
     try:
-        results = _results(prepared, runs)
+        results = edit_and_judge(prepared, runs)
+    except ModuleNotFoundError as error:
+        return [(run, {"status": "skipped", "reason": str(error), "seconds": {}}) for run in runs]
     except (FloatingPointError, ValueError) as error:
         reason = str(error)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
         full, reason = True, "out of memory even with one statement a batch"
-    # Only here is what the exception held on to free.
+    start_batch_size = prepared.batch_size
+    # The traceback keeps tensors alive; memory is released only after the except block.
     if full:
         del prepared
         bench.made.clear()
         torch.cuda.empty_cache()
         if len(runs) > 1:
             half = len(runs) // 2
-            return work(bench, runs[:half]) + work(bench, runs[half:])
-        if (runs[0].batch_size or 1) > 1:
-            smaller = replace(runs[0], batch_size=runs[0].batch_size // 2)
-            print(f"out of memory: {runs[0].label} goes on with batches of {smaller.batch_size}")
-            (record,) = work(bench, [smaller])
-            return [{"batch_size": smaller.batch_size} | record | {"id": runs[0].id, "settings": asdict(runs[0])}]
-    elif reason and len(runs) > 1:  # which one it was is found one by one
-        return [record for run in runs for record in work(bench, [run])]
+            return _results(bench, runs[:half]) + _results(bench, runs[half:])
+        (run,) = runs
+        if (run.batch_size or 1) > 1:
+            smaller = replace(run, batch_size=run.batch_size // 2)
+            print(f"out of memory: {run.label} goes on with batches of {smaller.batch_size}")
+            ((ran, result),) = _results(bench, [smaller])
+            return [(run if result.get("status") == "failed" else ran, result)]
+    elif reason and len(runs) > 1:  # one by one, to find the run that failed
+        return [result for run in runs for result in _results(bench, [run])]
     if reason:
-        results = [{"status": "failed", "reason": reason}]
+        return [(runs[0], {"status": "failed", "reason": reason, "seconds": {"prepare": round(shared, 3)}})]
     for result in results:
         result["seconds"] = {"prepare": round(shared / len(runs), 3)} | result.get("seconds", {})
-    return [_record(run, result) for run, result in zip(runs, results, strict=True)]
+    return [
+        (replace(run, start_batch_size=start_batch_size), result) for run, result in zip(runs, results, strict=True)
+    ]
 
 
 def _record(run: Setting, result: dict) -> dict:
     return {
         "schema": SCHEMA,
         "id": run.id,
-        "settings": asdict(run),
+        "settings": run.record(),
         "status": "done",
         "metrics": {},
         **result,
@@ -82,41 +110,43 @@ def _record(run: Setting, result: dict) -> dict:
     }
 
 
-def _results(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
+def edit_and_judge(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
+    """What came of runs that differ in their radius alone."""
     run = runs[0]
     reset_peak(prepared.model.device)
-    if run.method == "ADD":
-        return [{"metrics": rates(prepared.model, prepared.held, prepared.facts)} | _of(prepared)]
-    change = prepared.facts.modify(run.n, run.seed, prepared.known)
+    if run.registered is None:
+        return [{"metrics": rates(prepared.model, prepared.held, prepared.facts)} | _origin(prepared)]
+    change = prepared.facts.modify(run.n, run.seed, prepared.known.flags)
     started = time.perf_counter()
     made = edits(prepared, change, runs)
     wait(prepared.model.device)
     editing_seconds = (time.perf_counter() - started) / len(runs)
-    out = []
+    results = []
     for edit in made:
         started = time.perf_counter()
-        found = evaluate(prepared.model, prepared.facts, change, edit=edit, before=prepared.before(edit), answers=False)
-        metrics = {name: asdict(value) for name, value in vars(found).items() if isinstance(value, Rate)}
+        after = evaluate(prepared.model, prepared.facts, change, edit=edit, before=prepared.before(edit), answers=False)
+        metrics = {name: asdict(value) for name, value in vars(after).items() if isinstance(value, Rate)}
         seconds = {"edit": round(editing_seconds, 3), "evaluate": round(time.perf_counter() - started, 3)}
-        out.append(
+        results.append(
             {
-                "metrics": metrics | {"A_mean": found.A_mean},
+                "metrics": metrics | {"A_mean": after.A_mean},
                 "curve": thinned(edit.made.get("curve", [])),
                 "stopped": edit.made.get("stopped"),
                 "delta_used": edit.made.get("norm"),
                 "norms": norms(prepared.model, edit),
                 "change": checksums(change)["M"][:16],
+                "reference": prepared.known.model,
                 "seconds": seconds,
             }
-            | _of(prepared)
+            | _origin(prepared)
         )
-    return out
+    results[0]["known"] = prepared.known.line()
+    return results
 
 
-def _of(prepared: Prepared) -> dict:
+def _origin(prepared: Prepared) -> dict:
     """What was edited, and the peak of memory so far."""
-    smaller = {"start_batch_size": prepared.batch_size} if prepared.batch_size else {}
-    return smaller | {
+    return {
         "facts": prepared.facts.fingerprint()[:16],
         "model": prepared.model.fingerprint()[:16],
         "peak_bytes": peak(prepared.model.device),

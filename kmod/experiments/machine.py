@@ -1,10 +1,11 @@
-"""The machine that runs are done on: its hardware, the code, memory and when it runs out."""
+"""The machine that runs are done on: its hardware, the code, its memory and whether it ran out."""
 
 from __future__ import annotations
 
 import os
 import platform
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -16,20 +17,27 @@ from ..versions import commit
 
 def out_of_memory(error: Exception) -> bool:
     """Of a GPU, of Python, or of what has no exception of its own: driver, cuBLAS, cuDNN, the allocator of a CPU."""
-    told = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in told)
+    phrases = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in phrases)
 
 
 @cache
 def code() -> str | None:
-    """The commit that this process began with: who commits while it runs changes the files and not what runs."""
+    """The commit that this process began with: a later commit changes the files, not the code that runs."""
     return commit()
 
 
-def tensor_cores() -> None:
-    """Let a GPU multiply float32 matrices by its tensor cores (TF32, ten bits of mantissa): several times quicker."""
+@contextmanager
+def tensor_cores() -> Iterator[None]:
+    """Inside, a GPU multiplies float32 matrices by its tensor cores (TF32, ten bits of mantissa): several times
+    quicker. Afterwards the process has the precision it had."""
+    before = torch.get_float32_matmul_precision()
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def hardware() -> dict:
@@ -46,7 +54,7 @@ def hardware() -> dict:
 def reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif Path("/proc/self/clear_refs").exists():  # Linux: the peak counts from here on
+    elif Path("/proc/self/clear_refs").exists():  # Linux: the peak is counted anew
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
 

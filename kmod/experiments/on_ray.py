@@ -1,9 +1,8 @@
 """The same runs, spread over a Ray cluster: `python -m kmod run SUITE --executor ray --address HOST:PORT`.
 
 A group of runs is a task on one GPU, or on one core where the cluster has none. A starting state is trained by a task
-of its own, once, and handed to the tasks that need it through Ray's object store. What a lost node was doing is done
-again elsewhere; only this process, which started the tasks, writes records: nothing is lost and nothing stands there
-twice.
+of its own, once, and handed to the tasks that need it through Ray's object store. The tasks of a lost node are repeated
+on another. Only the process that started the tasks writes records, so that none is lost or written twice.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from .groups import work
 from .machine import tensor_cores
 from .runner import Group
 from .settings import FOLDERS, Setting, State
-from .starts import Bench, CannotStart, Trained
+from .starts import Bench, CannotStart, PortableState
 
 RETRIES = 5  # of a task whose node was lost
-A_TASK = {"GPU": {"num_gpus": 1}, "CPU": {"num_cpus": 1}}  # what it asks for, by what the cluster has
+NEEDS = {"GPU": {"num_gpus": 1}, "CPU": {"num_cpus": 1}}  # of a task, by what the cluster has
 
 
 @contextmanager
@@ -49,12 +48,12 @@ def device() -> Device:
     import ray
 
     resource = _resource(ray)
-    found = ray.get(ray.remote(**A_TASK[resource])(_measured).remote())
-    return replace(found, slots=_slots(ray, resource))
+    measured = ray.get(ray.remote(**NEEDS[resource])(_measured).remote())
+    return replace(measured, slots=_slots(ray, resource))
 
 
+@tensor_cores()
 def _measured() -> Device:
-    tensor_cores()
     return here()
 
 
@@ -68,17 +67,18 @@ def _slots(ray, resource: str) -> int:
 
 
 def execute(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[tuple[Group, list[dict]]]:
-    """Groups with their records, as they are finished. As many tasks are in flight as the cluster has GPUs, or else
-    cores, so that a budget or a signal stops the rest. While groups wait for their starting state, the next of `states`
-    are trained where a slot is free."""
+    """Groups with their records, as they are finished.
+
+    No more tasks are submitted than the cluster has GPUs, or else cores, so that a budget or a signal stops the rest.
+    While groups wait for their starting state, free slots train the next of `states`."""
     import ray
 
     resource = _resource(ray)
-    train = ray.remote(**A_TASK[resource], max_retries=RETRIES)(_train)
-    edit = ray.remote(**A_TASK[resource], max_retries=RETRIES)(_edit)
-    trained: dict[State, object] = {}
-    training: set = set()
-    waiting: dict[object, Group] = {}
+    train = ray.remote(**NEEDS[resource], max_retries=RETRIES)(_train)
+    edit = ray.remote(**NEEDS[resource], max_retries=RETRIES)(_edit)
+    trained: dict[State, object] = {}  # state → the task that trains it
+    training: set = set()  # those tasks that are not finished
+    waiting: dict[object, Group] = {}  # task → the group that it does
     groups, states = iter(groups), iter(states)
 
     def ready(state: State):
@@ -117,7 +117,7 @@ def execute(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[t
                 else:
                     yield waiting.pop(done), ray.get(done)
     finally:
-        for task in (*waiting, *training):  # stopped, or trained ahead for what did not fit the budget
+        for task in (*waiting, *training):  # the caller stopped, or what was trained ahead does not fit the budget
             ray.cancel(task)
 
 
@@ -125,26 +125,27 @@ def _state(group: Group) -> State:
     return group[1][0].state
 
 
-_here: list[Bench] = []  # one bench a worker process, which Ray uses for many tasks
+_benches: list[Bench] = []  # one bench a worker process, which Ray uses for many tasks
 
 
-def _bench(folders: dict[str, Path], *given: Trained) -> Bench:
+def _bench(folders: dict[str, Path], *given: PortableState) -> Bench:
     FOLDERS.update(folders)
-    if not _here:
-        tensor_cores()
-        _here.append(Bench())
-    _here[0].given = {trained.state: trained for trained in given}
-    return _here[0]
+    if not _benches:
+        _benches.append(Bench())
+    _benches[0].given = {portable.state: portable for portable in given}
+    return _benches[0]
 
 
-def _train(folders: dict[str, Path], state: State) -> Trained:
+@tensor_cores()
+def _train(folders: dict[str, Path], state: State) -> PortableState:
     try:
-        return _bench(folders).trained(state)
+        return _bench(folders).portable(state)
     except CannotStart as error:
-        return Trained(state, failure=str(error))
+        return PortableState(state, failure=str(error))
     except OSError as error:
-        return Trained(state, failure=str(error), passing=True)
+        return PortableState(state, failure=str(error), passing=True)
 
 
-def _edit(folders: dict[str, Path], runs: list[Setting], trained: Trained, reference: Trained) -> list[dict]:
-    return work(_bench(folders, trained, reference), runs)
+@tensor_cores()
+def _edit(folders: dict[str, Path], runs: list[Setting], start: PortableState, reference: PortableState) -> list[dict]:
+    return work(_bench(folders, start, reference), runs)

@@ -1,65 +1,22 @@
 """Records of runs: one line of JSON each, appended whole or not at all, never edited.
 
 A record is {"schema", "id", "suite", "profile", "settings", "status", "metrics", "curve", "norms", "seconds",
-"peak_bytes", "hardware", "versions", "commit", "dirty", "time"}; `id` is the hash of the settings. Files lie at
+"peak_bytes", "hardware", "versions", "commit", "dirty", "time"}; `id` is the hash of the settings. "facts", "model" and
+"reference" are fingerprints of the facts, of the starting state and of the model that says which facts are known;
+"change" is a checksum of the modification, which `known.modification` draws again. Files lie at
 results/<suite>/<profile>.jsonl. Records of other machines are merged by id.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
+from ..files import append
+
 SCHEMA = 1
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """The file, open for reading and appending, with no other writer; on file systems without locks, without."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            warnings.warn(f"{path}: this file system has no locks; let one process write at a time", stacklevel=4)
-        yield handle
-    finally:
-        os.close(handle)  # which unlocks
-
-
-def append(path: Path, records: Iterable[dict]) -> None:
-    """Add records to a file, in one write. A torn last line, left by a writer that was killed, is cut off first."""
-    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
-    if not lines:
-        return
-    with _locked(Path(path)) as handle:
-        size = os.fstat(handle).st_size
-        whole = _end_of_last_line(handle, size)
-        if whole < size:
-            warnings.warn(f"{path}: dropped a torn last line ({size - whole} bytes)", stacklevel=2)
-            os.ftruncate(handle, whole)
-        written = os.write(handle, lines)
-        while written < len(lines):  # a signal, or a disk that fills up
-            written += os.write(handle, lines[written:])
-        os.fsync(handle)
-
-
-def _end_of_last_line(handle: int, size: int) -> int:
-    end = size
-    while end > 0:
-        begin = max(0, end - 65536)
-        found = os.pread(handle, end - begin, begin).rfind(b"\n")
-        if found >= 0:
-            return begin + found + 1
-        end = begin
-    return 0
 
 
 def read(path: Path) -> list[dict]:
@@ -70,24 +27,29 @@ def read(path: Path) -> list[dict]:
     or of a newer schema than this code knows.
     """
     path = Path(path)
-    found: dict[str, dict] = {}
+    by_id: dict[str, dict] = {}
     for file in sorted(path.glob("*/*.jsonl")) if path.is_dir() else [path] if path.is_file() else []:
-        for record in _lines(file):
-            before = found.get(record["id"])
+        for record in _records(file):
+            before = by_id.get(record["id"])
             if before is None or (before["status"] != "done" and record["status"] == "done"):
-                found[record["id"]] = record
-    return list(found.values())
+                by_id[record["id"]] = record
+    return list(by_id.values())
 
 
-def _lines(file: Path) -> Iterator[dict]:
-    *whole, last = file.read_bytes().split(b"\n")
+def lines(file: Path) -> Iterator[object]:
+    """The values of a file of JSON lines, without a torn last one. Raises ValueError that names file and line."""
+    *whole, last = Path(file).read_bytes().split(b"\n")
     if last:
-        warnings.warn(f"{file}: left out a torn last line ({len(last)} bytes)", stacklevel=3)
+        warnings.warn(f"{file}: left out a torn last line ({len(last)} bytes)", stacklevel=4)
     for number, line in enumerate(whole, 1):
         try:
-            record = json.loads(line)
+            yield json.loads(line)
         except ValueError:
             raise ValueError(f"{file}, line {number}: no JSON; take that line out") from None
+
+
+def _records(file: Path) -> Iterator[dict]:
+    for number, record in enumerate(lines(file), 1):
         if not isinstance(record, dict) or "schema" not in record:
             if number == 1:
                 return  # results of another kind, which stand in folders beside these

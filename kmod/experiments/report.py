@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import records
+from .index import Index
 from .settings import Setting
 from .statistics import mean
 from .suites import Profile, settings
@@ -16,12 +17,8 @@ METRICS = {"A_M": "A_M", "A_FS": "A_F∖S", "delta_A_FS": "ΔA_F∖S", "A_mean":
 def cells(suite: str, profile: Profile, out: str | Path) -> dict[Setting, list[dict]]:
     """The finished records of each cell of a suite, of whatever seeds there are, in the suite's order; the setting that
     stands for a cell has seed 0."""
-    table: dict[Setting, list[dict]] = {run.cell: [] for run in settings(suite, profile)}
-    for record in sorted(records.read(Path(out)), key=lambda record: record["settings"]["seed"]):
-        rows = table.get(Setting(**record["settings"]).cell)
-        if rows is not None and record["status"] == "done":
-            rows.append(record)
-    return table
+    index = Index(records.read(Path(out)))
+    return {run.cell: list(index.cell(run).values()) for run in settings(suite, profile)}
 
 
 def table(suite: str, profile: Profile, out: str | Path) -> str:
@@ -30,21 +27,20 @@ def table(suite: str, profile: Profile, out: str | Path) -> str:
     rows = cells(suite, profile, out)
     width = max(len(cell.label) for cell in rows)
     lines = [f"{'':{width}} " + "".join(f"{name:>22}" for name in METRICS.values()) + f"{'s an edit':>11}  seeds"]
-    for cell, found in rows.items():
-        lines.append(f"{cell.label:{width}} " + _line(found))
+    lines += [f"{cell.label:{width}} {_line(of_cell)}" for cell, of_cell in rows.items()]
     lines.append("means over seeds with 95 % intervals (Student's t), in percent; on unseen phrasings")
     return "\n".join(lines)
 
 
-def _line(found: Sequence[dict]) -> str:
-    if not found:
+def _line(of_cell: Sequence[dict]) -> str:
+    if not of_cell:
         return "".join(f"{'–':>22}" for _ in METRICS) + f"{'–':>11}  0"
-    if "A_M" not in found[0]["metrics"]:
-        return "  ".join(f"{name} {100 * rate['value']:.1f}" for name, rate in found[0]["metrics"].items())
+    if "A_M" not in of_cell[0]["metrics"]:
+        return "  ".join(f"{name} {100 * rate['value']:.1f}" for name, rate in of_cell[0]["metrics"].items())
     columns = []
     for name in METRICS:
-        got = mean(records.metric(record, name) for record in found)
-        around = f" [{100 * got.low:.1f}, {100 * got.high:.1f}]" if got.n > 1 else ""
-        columns.append(f"{f'{100 * got.value:.1f}{around}':>22}")
-    seconds = mean(record["seconds"]["edit"] for record in found).value
-    return "".join(columns) + f"{seconds:>11.2f}  {len(found)}"
+        average = mean(records.metric(record, name) for record in of_cell)
+        interval = f" [{100 * average.low:.1f}, {100 * average.high:.1f}]" if average.n > 1 else ""
+        columns.append(f"{f'{100 * average.value:.1f}{interval}':>22}")
+    seconds = mean(record["seconds"]["edit"] for record in of_cell).value
+    return "".join(columns) + f"{seconds:>11.2f}  {len(of_cell)}"

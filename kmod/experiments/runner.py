@@ -20,8 +20,9 @@ from tqdm.auto import tqdm
 from . import records
 from .cost import Device, Estimate, here, text
 from .groups import work
+from .known import keep
 from .machine import tensor_cores
-from .settings import Setting, State
+from .settings import Setting, State, is_fae
 from .starts import Bench, kept
 from .suites import Profile, settings
 
@@ -31,9 +32,8 @@ Group = tuple[str, list[Setting]]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be done: groups in order, how many runs of the suites are done already, and the estimated seconds of
-    each group and state."""
+class Todo:
+    """The runs that suites lack, in groups; how many are done; and the estimated seconds of each group and state."""
 
     groups: list[Group]
     done: int
@@ -49,7 +49,7 @@ class Plan:
     def __str__(self) -> str:
         if not self.groups:
             return f"nothing is missing: {self.done} runs are done" + f", {self.failed} failed" * bool(self.failed)
-        # A state is trained on one device, whatever the others do.
+        # One state is trained by one device, however many there are.
         training = max(sum(self.states.values()) / self.slots, *self.states.values(), 0.0)
         beside = f" on {self.slots} devices" if self.slots > 1 else ""
         return (
@@ -61,42 +61,38 @@ class Plan:
 
 def plan(
     suites: Sequence[str], profile: Profile, out: Path, on: str | Device | None = None, retry: bool = False
-) -> Plan:
+) -> Todo:
     """What the suites lack in the records under `out`: all cells at one seed before any at the next; with an estimate
-    for this machine, or `on` another (`cost.Estimate`). With `retry`, what failed is lacking, too. Raises ValueError if
-    a model of the profile is a FaE."""
+    for this machine, or `on` another (`cost.Estimate`). A run that failed is not lacking, unless `retry`. Raises
+    ValueError if a model of the profile is a FaE."""
     for model in (profile.model, profile.pretrained or ""):
-        if model.startswith("fae-"):
-            plain = model.removeprefix("fae-")
-            raise ValueError(f"suites name the plain model: {plain}, not {model}; rq3_fae trains the FaE of it itself")
-    found = {record["id"]: record for record in records.read(out) if not retry or record["status"] != "failed"}
-    estimate = Estimate(of(profile, found.values()), on)
+        if is_fae(model):
+            raise ValueError(f"suites name the plain model, not {model}; rq3_fae trains the FaE of it itself")
+    usable = [record for record in records.read(out) if not retry or record["status"] != "failed"]
+    recorded = {Setting(**record["settings"]).id: record for record in usable}
+    same_facts = [record for record in recorded.values() if record["settings"]["facts"] == profile.facts]
+    estimate = Estimate(same_facts, on)  # other facts may not be on this machine
     wanted: dict[Setting, str] = {}
     for suite in suites:
         for run in settings(suite, profile):
             wanted.setdefault(run, suite)
     groups: dict[Setting, Group] = {}
     for run, suite in sorted(wanted.items(), key=lambda item: profile.seeds.index(item[0].seed)):  # stable
-        if run.id not in found:
+        if run.id not in recorded:
             groups.setdefault(run.group, (suite, []))[1].append(run)
-    recorded = [found[run.id] for run in wanted if run.id in found]
-    failed = sum(record["status"] == "failed" for record in recorded)
+    statuses = [recorded[run.id]["status"] for run in wanted if run.id in recorded]
     needed = dict.fromkeys(state for _, (run, *_) in groups.values() for state in (run.state.reference, run.state))
-    return Plan(
+    return Todo(
         list(groups.values()),
-        len(recorded) - failed,
-        failed,
+        len(statuses) - statuses.count("failed"),
+        statuses.count("failed"),
         [sum(map(estimate.run, runs)) for _, runs in groups.values()],
         {state: KEPT if kept(state) else estimate.state(state) for state in needed if state.memorised},
         estimate.slots,
     )
 
 
-def of(profile: Profile, found: Iterable[dict]) -> list[dict]:
-    """The records on the profile's facts: those of others, perhaps of another machine, may not be had here."""
-    return [record for record in found if record["settings"]["facts"] == profile.facts]
-
-
+@tensor_cores()  # before the device is measured
 def run(
     suites: Sequence[str],
     profile: Profile,
@@ -108,13 +104,15 @@ def run(
     on: Device | None = None,
     tell: Callable[[str], None] = print,
     progress: bool = True,
-) -> Plan:
-    """Run what is missing and append it to results/<suite>/<profile>.jsonl under `out`; what is still missing then.
+) -> Todo:
+    """Run what is missing, append it to results/<suite>/<profile>.jsonl under `out`, and return what is still missing.
+
+    What the starting states know, from which the modified facts were drawn, is kept beside them (`known`).
 
     Args:
         retry: run what failed again, too.
         budget: seconds. A group is begun only if its estimate, corrected by the pace so far, still fits. Memorising
-            that does not is begun all the same, kept when the time is up, and gone on with in the next call.
+            that does not fit is begun all the same; it is kept when the time is up, and the next call continues it.
         execute: turns groups into their records, in any order, and is told which states they will need; by default one
             group after the other in this process (`on_ray.execute` spreads them over a cluster).
         on: the devices that `execute` uses, for the estimate; by default this machine's.
@@ -122,13 +120,13 @@ def run(
     SIGINT and SIGTERM let the group in hand finish and then stop; a second one drops it.
     """
     started, out = time.perf_counter(), Path(out)
-    tensor_cores()  # before the device is measured
     on = on or here()
     todo = plan(suites, profile, out, on=on, retry=retry)
     tell(f"{', '.join(suites)} ({profile.name}): {todo}")
     if not todo.groups:
         return todo
     pace = Pace(todo, started, budget)
+    done = {record["id"] for record in records.read(out) if record["status"] == "done"}
     with stoppable(tell) as stopped, tqdm(total=todo.runs, desc="runs", disable=None if progress else True) as bar:
 
         def begun() -> Iterator[Group]:
@@ -141,17 +139,17 @@ def run(
                 pace.begin(index)
                 yield group
 
-        for (suite, runs), found in (
-            execute or partial(local, until=lambda group: pace.until(todo.groups.index(group)))
-        )(begun(), todo.states):
-            for record in found:
+        executor = execute or partial(local, until=lambda group: pace.until(todo.groups.index(group)))
+        for (suite, runs), made in executor(begun(), todo.states):
+            for record in made:
                 record |= {"suite": suite, "profile": profile.name}
                 if record["status"] != "done":
                     tell(f"{record['status']}: {Setting(**record['settings']).label}: {record['reason']}")
-            records.append(
-                out / suite / f"{profile.name}.jsonl", [record for record in found if record["status"] != "skipped"]
-            )
-            if not any(record["status"] == "skipped" for record in found):
+            keep(out, *(record.pop("known") for record in made if "known" in record))
+            new = [record for record in made if record["status"] != "skipped" and record["id"] not in done]
+            records.append(out / suite / f"{profile.name}.jsonl", new)
+            done |= {record["id"] for record in new if record["status"] == "done"}
+            if not any(record["status"] == "skipped" for record in made):
                 pace.done(runs)
             bar.update(len(runs))
     left = plan(suites, profile, out, on=on)
@@ -164,7 +162,8 @@ def local(
     states: Iterable[State] = (),
     until: Callable[[Group], float | None] = lambda _: None,
 ) -> Iterator[tuple[Group, list[dict]]]:
-    """One group after the other, in this process. `until` says when memorising has to leave time for a group's runs."""
+    """One group after the other, in this process. `until` gives the time at which memorising must end, to leave enough
+    for a group's runs."""
     bench = Bench()
     for group in groups:
         bench.until = until(group)
@@ -172,9 +171,9 @@ def local(
 
 
 class Pace:
-    """Whether a group still fits the budget, by its estimate times how long the finished ones took against theirs."""
+    """Whether a group still fits the budget: its estimate times measured over estimated time of the finished groups."""
 
-    def __init__(self, todo: Plan, started: float, budget: float | None):
+    def __init__(self, todo: Todo, started: float, budget: float | None):
         self.todo, self.started, self.budget = todo, started, budget
         self.ready: set[State] = set()
         self.begun: dict[Setting, tuple[float, float]] = {}  # when a group was begun, and its estimate then
@@ -186,7 +185,7 @@ class Pace:
         return self.took / self.estimated if self.estimated else 1.0
 
     def estimate(self, index: int) -> float:
-        """Seconds of a group, and of the starting states that are not there yet."""
+        """Seconds of a group, and of its starting states that are not made yet."""
         run = self.todo.groups[index][1][0]
         states = {run.state, run.state.reference} - self.ready
         return self.todo.seconds[index] + sum(self.todo.states.get(state, 0) for state in states)
@@ -201,19 +200,19 @@ class Pace:
         self.begun[self.todo.groups[index][1][0].group] = time.perf_counter(), self.estimate(index)
 
     def done(self, runs: Sequence[Setting]) -> None:
-        begun, estimate = self.begun[runs[0].group]
-        self.took += time.perf_counter() - begun
+        started, estimate = self.begun[runs[0].group]
+        self.took += time.perf_counter() - started
         self.estimated += estimate
         self.ready |= {runs[0].state, runs[0].state.reference}
 
     def until(self, index: int) -> float | None:
-        """By when the starting state of a group must be there."""
+        """When the starting state of a group must be ready."""
         if self.budget is None:
             return None
         return self.started + self.budget - self.factor * self.todo.seconds[index]
 
     def can_begin_training(self, index: int) -> bool:
-        """Whether there is a starting state to be trained, and half a minute for it."""
+        """Whether a starting state of the group is missing, and half a minute is left to train it."""
         run = self.todo.groups[index][1][0]
         missing = (self.todo.states.keys() - self.ready) & {run.state, run.state.reference}
         return bool(missing) and self.until(index) - time.perf_counter() > 30
@@ -221,15 +220,15 @@ class Pace:
 
 @contextmanager
 def stoppable(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Inside, the first SIGINT or SIGTERM is noted (the function tells) and the second one raises KeyboardInterrupt.
+    """Inside, the first SIGINT or SIGTERM sets what the function returns, and the second raises KeyboardInterrupt.
     Outside of the main thread, where signals cannot be caught, nothing changes."""
-    asked: list[int] = []
+    signals: list[int] = []
 
     def note(number, frame):
-        if asked:
+        if signals:
             raise KeyboardInterrupt
-        asked.append(number)
-        with suppress(RuntimeError):  # what was being printed when the signal came cannot be printed into
+        signals.append(number)
+        with suppress(RuntimeError):  # the signal may come in the middle of a print, which cannot be entered twice
             tell("stopping after the runs in hand; once more to drop them")
 
     try:
@@ -237,7 +236,7 @@ def stoppable(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     except ValueError:
         old = {}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(signals)
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
@@ -245,7 +244,7 @@ def stoppable(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
 
 def seconds(budget: str) -> float:
     """ "90s", "9m", "1.5h" or a number of seconds. Raises ValueError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", budget.strip())
-    if not found or not float(found[1]):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", budget.strip())
+    if not match or not float(match[1]):
         raise ValueError(f"write the budget as 90s, 9m or 1.5h; got {budget!r}")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ..checks import check_whole, is_number, is_whole
 from ..constraints import CONSTRAINTS
+from ..editing.methods import Method, methods_for
+from ..models import MaskedLM
 from ..models.presets import PRESETS
 
 STARTS = {
@@ -16,21 +21,43 @@ STARTS = {
     "PT": "pretrained on text",
     "PT+FT": "pretrained, then fine-tuned on the evidences of all facts",
 }
+FAE, ALBERT = "fae-", "albert-"
+"""Prefixes of a model's name: a FaE built on the model after it, and an ALBERT of the shape of the preset after it."""
+
 FOLDERS: dict[str, Path] = {}
-"""Models in folders of this machine, by the name that settings and records know them by: the folder's own."""
+"""Models in folders of this machine, by the name that settings and records know them by."""
 
 
-def named(model: str) -> str:
-    """The name of a model: a folder's last part, so that no path of a machine gets into a record; or `model` itself.
+def model_name(model: str) -> str:
+    """The name of a model in settings and records: of a folder its last part and a digest of its files, such as
+    "my-bert@1a2b3c4d", so that no path of a machine gets into a record and a model that is trained anew is another
+    one. Other names, and those of presets, stay as they are.
 
-    Raises ValueError for a folder that is called like a preset, or like another folder given before.
+    Raises ValueError for a folder whose name begins like that of a FaE or an ALBERT.
     """
-    if not (Path(model) / "config.json").is_file():
+    if model in PRESETS or not (Path(model) / "config.json").is_file():
         return model
     folder = Path(model).resolve()
-    if folder.name in PRESETS or FOLDERS.setdefault(folder.name, folder) != folder:
-        raise ValueError(f"{model}: another model is called {folder.name!r}; rename the folder")
-    return folder.name
+    if folder.name.startswith((FAE, ALBERT)):
+        raise ValueError(f"{model}: names that begin with {FAE} or {ALBERT} are taken; rename the folder")
+    name = f"{folder.name}@{_digest(folder)}"
+    FOLDERS[name] = folder
+    return name
+
+
+def _digest(folder: Path) -> str:
+    """8 hexadecimal digits of SHA-256 over the names and contents of a folder's files, hidden ones left out."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            with path.open("rb") as file:
+                digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:8]
+
+
+def is_fae(model: str) -> bool:
+    """Whether a model's name is that of a FaE."""
+    return model.startswith(FAE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,37 +72,48 @@ class State:
     without: int = 0  # facts kept out of training, to be ADDed to a FaE later
     seed: int = 0  # of the facts kept out
     training: int = 0  # the seed of random weights, and of the batches that facts were memorised from
+    batch_size: int | None = None  # of the memorising, where memory did not allow the usual one
 
     def __str__(self) -> str:
         without = f" without {self.without} ({self.seed})" if self.without else ""
         training = f", training {self.training}" if self.training else ""
-        return f"{self.model}, {self.start}, on {self.facts}{without}{training}"
+        batches = f", in batches of {self.batch_size}" if self.batch_size else ""
+        return f"{self.model}, {self.start}, on {self.facts}{without}{training}{batches}"
 
     @property
     def memorised(self) -> bool:
         return self.start.endswith("FT")
 
     @property
+    def fae(self) -> bool:
+        """Whether the model is a FaE."""
+        return is_fae(self.model)
+
+    @property
+    def plain(self) -> str:
+        """The model, or the one that the FaE is built on."""
+        return self.model.removeprefix(FAE)
+
+    @property
+    def albert(self) -> str | None:
+        """The preset whose shape the model has as an ALBERT; None for any other model."""
+        preset = self.plain.removeprefix(ALBERT)
+        return preset if preset in PRESETS and preset != self.plain else None
+
+    @property
     def reference(self) -> State:
         """The plain memorised model that says which facts are known: S is drawn from those for every start of a model,
         its FaE and an ALBERT of its shape, so that all of them change the same facts. A model of another vocabulary is
         its own reference."""
-        plain = self.model.removeprefix("fae-")
-        if self.model.removeprefix("albert-") in PRESETS:
-            plain = self.model.removeprefix("albert-")
-        return State(
-            facts=self.facts,
-            model=plain,
-            start="RI+FT" if plain in PRESETS else "PT+FT",
-            epochs=self.epochs,
-            least_steps=self.least_steps,
-            training=self.training,
-        )
+        model = self.albert or self.plain
+        start = "RI+FT" if model in PRESETS else "PT+FT"
+        own = (model, start) == (self.model, self.start)
+        return replace(self, model=model, start=start, without=0, seed=0, batch_size=self.batch_size if own else None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One run.
+    """One run. Equal settings have one id: numbers are kept in one form, NumPy's as Python's.
 
     Args:
         facts: name of a fact base, as `kmod.load_facts` takes it.
@@ -83,14 +121,18 @@ class Setting:
         start: one of `STARTS`.
         epochs, least_steps: the most passes of memorising, if the start has FT, and the least steps of that (None:
             `kmod.memorise`'s own).
-        method: "FTM", "FTA", "retrain", "kNN"; of a FaE "UPDATE", "UPDATE + FTM", "FTM", "ADD".
+        method: a name of `kmod.editing.methods`, of a FaE of `kmod.fae.methods`; or "ADD", facts added to a FaE.
         block: a block's number, "all", or a part of a FaE such as "AWT"; None where the method has none.
-        constraint: "Linf", "L2", "Fisher" or None, with the radius `delta`. For kNN `delta` is ε.
+        constraint: one of `kmod.constraints.CONSTRAINTS` or None.
+        delta: radius of the constraint, or the method's own radius (its `dial`): for kNN ε.
         n: |M|, the number of facts to modify.
         seed: draws S, the new objects and the batches.
         steps, batch_size, lr: of the fine-tuning.
         training: the seed that the starting state was trained from; None is 0, whatever `seed` is.
-        options: settings of the method's own (`kmod.editing.methods`), as (name, value) pairs.
+        options: the method's own settings, a mapping or (name, value) pairs; kept as sorted pairs, None for none.
+        start_batch_size: of the memorising, where memory did not allow the usual one.
+
+    Raises ValueError, by name, for a start or constraint that is unknown and a number that is none.
     """
 
     facts: str
@@ -108,29 +150,67 @@ class Setting:
     batch_size: int | None = None
     lr: float | None = None
     training: int | None = None
-    options: tuple[tuple[str, object], ...] | None = None
+    options: Mapping[str, object] | tuple[tuple[str, object], ...] | None = None
+    start_batch_size: int | None = None
 
     def __post_init__(self):
-        for name, value, known in (
-            ("start", self.start, STARTS),
-            ("constraint", self.constraint, {**CONSTRAINTS, None: 0}),
-        ):
-            if value not in known:
-                raise ValueError(f"unknown {name} {value!r}; known: {', '.join(map(str, known))}")
+        for name, known in (("start", STARTS), ("constraint", {**CONSTRAINTS, None: 0})):
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(map(str, known))}")
+        numbers = {
+            name: check_whole(name, value, low)
+            for name, low in WHOLE.items()
+            if not isinstance(value := getattr(self, name), str | None) or (value is not None and name != "block")
+        }
+        for name in ("epochs", "delta", "lr"):
+            if (value := getattr(self, name)) is not None:
+                whole = name == "epochs" or (name == "delta" and self.method == "kNN")
+                numbers[name] = _number(name, value, whole)
+        numbers["training"] = numbers.get("training") or None
+        numbers["options"] = _options(self.options)
+        for name, value in numbers.items():
+            object.__setattr__(self, name, value)
+
+    def record(self) -> dict:
+        """The settings as records hold them; `Setting(**record)` gives them back. Fields added later are left out where
+        they are None."""
+        found = asdict(self) | {"options": dict(self.options) if self.options else None}
+        return {name: value for name, value in found.items() if value is not None or name not in LATER}
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits of the hash of the settings; what is None is left out, so that a new field with the
+        """16 hexadecimal digits of the hash of the settings. What is None is left out, so that a new field with the
         default None changes no old id."""
-        told = {name: value for name, value in asdict(self).items() if value is not None}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        given = {name: value for name, value in self.record().items() if value is not None}
+        return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def state(self) -> State:
-        held = {"without": self.n, "seed": self.seed} if self.method == "ADD" else {}
-        held |= {"least_steps": self.least_steps} if self.least_steps else {}
-        held |= {"training": self.training} if self.training else {}
-        return State(facts=self.facts, model=self.model, start=self.start, epochs=self.epochs, **held)
+        out = {"without": self.n, "seed": self.seed} if self.method == "ADD" else {}
+        out |= {"least_steps": self.least_steps} if self.least_steps else {}
+        return State(
+            facts=self.facts, model=self.model, start=self.start, epochs=self.epochs, training=self.training or 0,
+            batch_size=self.start_batch_size, **out,
+        )  # fmt: skip
+
+    @property
+    def registered(self) -> Method | None:
+        """The method's entry in the registry; None for ADD, which edits no given facts. Raises ValueError that lists
+        the methods of the model's family."""
+        if self.method == "ADD" and self.state.fae:
+            return None
+        family = MaskedLM
+        if self.state.fae:
+            from ..fae import FaE as family  # imported here, for it takes seconds
+        methods = methods_for(family)
+        if self.method not in methods:
+            raise ValueError(f"no method {self.method!r} for {self.model}; known: {', '.join(methods)}")
+        return methods[self.method]
+
+    @property
+    def trains(self) -> bool:
+        """Whether the run trains a model of its own, as long as its starting state was trained."""
+        return self.registered is None or self.registered.from_start
 
     @property
     def cell(self) -> Setting:
@@ -149,5 +229,28 @@ class Setting:
         name = "ε" if self.method == "kNN" else self.constraint
         limit = f", {name}" if name else ""
         limit += f" {self.delta:g}" if self.delta is not None else ""
+        options = "".join(f", {name} {value}" for name, value in self.options or ())
         training = f" (training {self.training})" if self.training else ""
-        return f"{self.model} {self.start}{training}: {self.method}{where}{limit}, |M| = {self.n}"
+        return f"{self.model} {self.start}{training}: {self.method}{where}{limit}{options}, |M| = {self.n}"
+
+
+WHOLE = {
+    "block": 0, "n": 1, "seed": 0, "steps": 1, "batch_size": 1, "least_steps": 0, "training": 0, "start_batch_size": 1,
+}  # fmt: skip
+"""Fields that are whole numbers, and the least that each may be; a block may be a name as well."""
+LATER = ("options", "start_batch_size")
+
+
+def _number(name: str, value: object, whole: bool) -> int | float:
+    """As a float, or (`whole`) as an int where it is a whole number: the form that ids were made from."""
+    if not is_number(value) or not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be a number, zero or more, got {value!r}")
+    return int(value) if whole and value == int(value) else float(value)
+
+
+def _options(options: Mapping[str, object] | tuple[tuple[str, object], ...] | None) -> tuple | None:
+    pairs = sorted(dict(options or ()).items())
+    for i, (name, value) in enumerate(pairs):
+        if not isinstance(value, str | None):
+            pairs[i] = name, int(value) if is_whole(value) else _number(name, value, whole=True)
+    return tuple(pair for pair in pairs if pair[1] is not None) or None

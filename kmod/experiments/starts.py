@@ -23,60 +23,9 @@ from ..parts import blocks, plan
 from ..sources import load_facts, writable
 from ..training.memorise import memorise
 from ..versions import versions
+from .known import Known
 from .machine import code, out_of_memory
 from .settings import FOLDERS, State
-
-
-@dataclass
-class Prepared:
-    """A starting state: the model, its facts, how it answers, which facts S is drawn from, and how long it took."""
-
-    state: State
-    model: MaskedLM
-    facts: FactBase
-    seconds: float
-    known: np.ndarray | None = None  # until asked for
-    held: FactBase | None = None  # the facts kept out
-    batch_size: int | None = None  # of the training, where memory did not allow the usual one
-    scores: dict[int | None, Scores] = field(default_factory=dict)  # by the block whose entering states are kept
-
-    def before(self, edit) -> Scores:
-        """How the model answers, with the hidden states kept that enter the lowest block of the edit."""
-        depth, changed = len(blocks(self.model.net)), getattr(edit, "xor", None)
-        lowest = plan(self.model.net, component=list(changed)).lowest if changed and self.plain else None
-        keep = lowest if lowest is not None and lowest < depth else None
-        if keep not in self.scores:
-            examples = next(iter(self.scores.values())).examples if self.scores else None
-            self.scores[keep] = score(self.model, self.facts, ["tests"], examples, keep=keep)
-        return self.scores[keep]
-
-    @property
-    def plain(self) -> bool:
-        return not self.state.model.startswith("fae-")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A starting state as it travels between machines: weights by name, and which facts it knows if it is a reference;
-    or why it could not be made."""
-
-    state: State
-    weights: dict[str, np.ndarray] = field(default_factory=dict)
-    known: np.ndarray | None = None
-    batch_size: int | None = None
-    failure: str = ""
-    passing: bool = False  # the failure: of a network or a disk
-
-    @classmethod
-    def of(cls, prepared: Prepared) -> Trained:
-        weights = {name: p.detach().cpu().numpy() for name, p in prepared.model.net.named_parameters()}
-        return cls(prepared.state, weights, prepared.known, batch_size=prepared.batch_size)
-
-    def check(self) -> None:
-        """Raises what kept it from being made, if anything did."""
-        if self.failure:
-            raise OSError(self.failure) if self.passing else CannotStart(self.failure)
-
 
 BATCH = 128
 """Statements a batch when a starting state is trained."""
@@ -86,19 +35,67 @@ class CannotStart(Exception):
     """A starting state cannot be made; the message says why."""
 
 
+@dataclass
+class Prepared:
+    """A starting state: the model, its facts, and how long they took to make."""
+
+    state: State
+    model: MaskedLM
+    facts: FactBase
+    seconds: float
+    known: Known | None = None  # of its reference: S is drawn from those; None until asked for
+    held: FactBase | None = None  # the facts kept out of training
+    batch_size: int | None = None  # of the training, where it is not BATCH
+    scores: dict[int | None, Scores] = field(default_factory=dict)  # by the block whose entering states are kept
+
+    def before(self, edit) -> Scores:
+        """How the model answers, with the hidden states kept that enter the lowest block of the edit."""
+        depth, changed = len(blocks(self.model.net)), getattr(edit, "xor", None)
+        lowest = plan(self.model.net, component=list(changed)).lowest if changed and not self.state.fae else None
+        keep = lowest if lowest is not None and lowest < depth else None
+        if keep not in self.scores:
+            examples = next(iter(self.scores.values())).examples if self.scores else None
+            self.scores[keep] = score(self.model, self.facts, ["tests"], examples, keep=keep)
+        return self.scores[keep]
+
+
+@dataclass(frozen=True)
+class PortableState:
+    """A starting state as it travels between machines: weights by name, and what it knows if it is a reference; or why
+    it could not be made."""
+
+    state: State
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    known: Known | None = None
+    batch_size: int | None = None
+    failure: str = ""
+    passing: bool = False  # the failure: of a network or a disk
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> PortableState:
+        weights = {name: p.detach().cpu().numpy() for name, p in prepared.model.net.named_parameters()}
+        return cls(prepared.state, weights, prepared.known, batch_size=prepared.batch_size)
+
+    def check(self) -> None:
+        """Raises what kept it from being made, if anything did."""
+        if self.failure:
+            raise OSError(self.failure) if self.passing else CannotStart(self.failure)
+
+
 class Bench:
     """Makes starting states once and keeps the last few of them. `given` are states that were trained elsewhere."""
 
     def __init__(self, keep: int = 4):
         self.keep, self.made = keep, OrderedDict()
         self.bases: dict[str, FactBase] = {}
-        self.given: dict[State, Trained] = {}
-        self.batches: dict[State, int] = {}  # of states that memory allows less than BATCH
+        self.given: dict[State, PortableState] = {}
+        self.batches: dict[State, int] = {}  # of states for which memory does not allow BATCH
         self.until: float | None = None  # by when (`time.perf_counter`) memorising is to end, or to be kept for later
         code()
 
     def prepared(self, state: State) -> Prepared:
-        """The state, trained if need be, with half the batch as often as memory that holds nothing else asks for it.
+        """The state, trained if need be. Out of memory, the other states kept are dropped first, and then the batch is
+        halved as often as needed.
 
         Raises CannotStart, with the reason, if it or its reference cannot be made, and OSError if what it needs cannot
         be had now."""
@@ -106,9 +103,16 @@ class Bench:
         prepared.known = known
         return prepared
 
+    def portable(self, state: State) -> PortableState:
+        """The state for other machines; only a reference comes with what it knows. Raises CannotStart."""
+        prepared = self._made(state)
+        if state == state.reference:
+            prepared.known = self._known(state)
+        return PortableState.of(prepared)
+
     def _made(self, state: State) -> Prepared:
         while state not in self.made:
-            batch_size, full = self.batches.get(state, BATCH), False
+            batch_size, full = self.batches.get(state, state.batch_size or BATCH), False
             try:
                 self.made[state] = self._prepare(state, batch_size)
             except (FloatingPointError, TypeError, ValueError) as error:
@@ -117,7 +121,8 @@ class Bench:
                 if not out_of_memory(error):
                     raise
                 full = True
-            if full and not self._let_go():  # only here is what the exception held on to free
+            # The traceback keeps tensors alive; memory is released only after the except block.
+            if full and not self._dropped():
                 if batch_size == 1:
                     raise CannotStart("out of memory even with one statement a batch")
                 self.batches[state] = batch_size // 2
@@ -127,7 +132,7 @@ class Bench:
         self.made.move_to_end(state)
         return self.made[state]
 
-    def _let_go(self, but: State | None = None) -> bool:
+    def _dropped(self, but: State | None = None) -> bool:
         """Free the memory of the kept states, `but` one; whether there were any: then it is too early for a smaller
         batch, which would make another state."""
         others = self.made.keys() - {but}
@@ -136,14 +141,7 @@ class Bench:
         torch.cuda.empty_cache()
         return bool(others)
 
-    def trained(self, state: State) -> Trained:
-        """The state for other machines; a state that is no reference does without its own. Raises CannotStart."""
-        prepared = self._made(state)
-        if state == state.reference:
-            prepared.known = self._known(state)
-        return Trained.of(prepared)
-
-    def _known(self, reference: State) -> np.ndarray:
+    def _known(self, reference: State) -> Known:
         given = self.given.get(reference)
         if given:
             given.check()
@@ -152,12 +150,14 @@ class Bench:
         while prepared.known is None:
             full = False
             try:
-                prepared.known = score(prepared.model, prepared.facts, ["tests"]).known
+                flags = score(prepared.model, prepared.facts, ["tests"]).known
+                prints = prepared.facts.fingerprint()[:16], prepared.model.fingerprint()[:16]
+                prepared.known = Known(reference, *prints, np.asarray(flags, bool))
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
                 full = True
-            if full and not self._let_go(but=reference):
+            if full and not self._dropped(but=reference):
                 raise CannotStart(f"out of memory when {reference} was asked what it knows")
         return prepared.known
 
@@ -167,30 +167,28 @@ class Bench:
             given.check()
         if state.facts not in self.bases:
             self.bases[state.facts] = load_facts(state.facts)
-        facts = self.bases[state.facts]
-        held = None
+        facts, held = self.bases[state.facts], None
         if state.without:
             facts, held = hold_out(facts, state.without, state.seed)
-        plain = state.model.removeprefix("fae-")
-        model = build(plain, state.start, facts, state.training)
+        model = build(state, facts)
         facts = writable(facts, model.tokenizer)
-        if state.model.startswith("fae-"):
+        if state.fae:
             from ..fae import build_fae
 
             spare = 0.25 + (state.without / len(facts))
-            start = plain if plain in PRESETS else model
             room = {"tail_width": max(4, widest([*facts, *held]))} if held else {}  # for those added later
-            model = build_fae(start, facts, seed=state.training, spare=spare, **room).to(model.device)
-        training = {"epochs": state.epochs, "least_steps": state.least_steps, "seed": state.training}
-        training |= {"batch_size": batch_size}
+            plain = state.plain if state.plain in PRESETS else model
+            model = build_fae(plain, facts, seed=state.training, spare=spare, **room).to(model.device)
         if given:
             with torch.no_grad():
                 for name, parameter in model.net.named_parameters():
                     parameter.copy_(torch.from_numpy(np.array(given.weights[name])))  # Ray's memory is read-only
         elif state.memorised:
-            within = None if self.until is None else max(0.0, self.until - time.perf_counter())
-            train = train_fae if state.model.startswith("fae-") else memorise
-            train(model, facts, **training, within=within, progress=False)
+            (train_fae if state.fae else memorise)(
+                model, facts, epochs=state.epochs, least_steps=state.least_steps, seed=state.training,
+                batch_size=batch_size, progress=False,
+                within=None if self.until is None else max(0.0, self.until - time.perf_counter()),
+            )  # fmt: skip
         seconds = time.perf_counter() - started
         if state.memorised and not given:
             _marker(state).parent.mkdir(parents=True, exist_ok=True)
@@ -200,21 +198,20 @@ class Bench:
 
 
 def kept(state: State) -> bool:
-    """Whether the state was trained here before, so that it is kept on disk."""
+    """Whether the state was trained on this machine before, so that it is kept on disk."""
     return _marker(state).exists()
 
 
 def _marker(state: State) -> Path:
-    told = {name: value for name, value in asdict(state).items() if name != "training" or value}
-    key = json.dumps([told, versions()], sort_keys=True)
+    key = json.dumps([asdict(state), versions()], sort_keys=True)
     return cache_dir() / "states" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def build(name: str, start: str, facts: FactBase, seed: int = 0) -> MaskedLM:
-    """The network before it memorised: a preset or "albert-" and a preset from random weights; a pretrained model as it
-    is, or, for a start of random weights, its shape and vocabulary alone. Random weights come from `seed`. Raises
-    ValueError for a preset that is asked to be pretrained."""
-    random = start.startswith("RI")
+def build(state: State, facts: FactBase) -> MaskedLM:
+    """The plain network before it memorised: a preset or an ALBERT of its shape from random weights; a pretrained model
+    as it is, or, for a start of random weights, its shape and vocabulary alone. Random weights come from
+    `state.training`. Raises ValueError for a preset that is asked to be pretrained."""
+    random, name, seed = state.start.startswith("RI"), state.plain, state.training
     if is_preset(name):
         if not random:
             raise ValueError(f"{name} has no pretrained weights; name a pretrained model instead (--pretrained)")

@@ -1,7 +1,7 @@
 """The suites: one grid of settings a research question, at the sizes of a profile.
 
-A suite is a function of a profile that yields settings, each for one seed; the runner crosses them with the profile's
-seeds. What two suites share is run once: a record is known by its settings, not by its suite.
+A suite is a function of a profile that yields settings; `settings` crosses them with the profile's seeds. Runs that two
+suites share are done once: a record is known by its settings, not by its suite.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..sources.table import SUFFIXES
-from .settings import Setting, named
-
-DESCENDS = ("FTM", "FTA", "UPDATE + FTM")
-"""The methods that take optimiser steps."""
+from .settings import FAE, Setting, model_name
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Profile:
     name: str
     facts: str
     model: str
-    pretrained: str | None  # a model with a past, for RQ4; None if there is none
+    pretrained: str | None  # a pretrained model, for RQ4; None if there is none
     start: str  # of RQ1–RQ3 and RQ5
     blocks: tuple[int, ...]
     n: int
@@ -46,13 +43,14 @@ class Profile:
     training: int | None = None  # the seed that starting states are trained from; None is 0
 
     def setting(self, method: str, block=None, constraint=None, delta=None, **others) -> Setting:
-        """A setting of this profile; methods that descend take steps in proportion to |M|: see `effort`."""
-        n = others.get("n", self.n)
-        descends = method in DESCENDS
-        effort = {"steps": self.effort(n), "batch_size": self.batch_size, "lr": self.lr} if descends else {}
-        common = {"facts": self.facts, "model": self.model, "start": self.start, "epochs": self.epochs}
-        common |= {"least_steps": self.least_steps, "n": n, "training": self.training}
-        return Setting(**common | effort | others, method=method, block=block, constraint=constraint, delta=delta)
+        """A setting of this profile, with `others` in place of its own; methods that take optimiser steps get its
+        effort: steps in proportion to |M| (`effort`), batch size and learning rate."""
+        given = {"facts": self.facts, "model": self.model, "start": self.start, "epochs": self.epochs, "n": self.n}
+        given |= {"least_steps": self.least_steps, "training": self.training} | others
+        run = Setting(**given, method=method, block=block, constraint=constraint, delta=delta)
+        effort = {"steps": self.effort(run.n), "batch_size": self.batch_size, "lr": self.lr}
+        takes = run.registered.takes if run.registered else ()
+        return replace(run, **{name: effort[name] for name in effort.keys() - others.keys() if name in takes})
 
     def effort(self, n: int) -> int:
         """Optimiser steps for |M| = n: `steps` for `self.n` facts, doubled for every fourfold |M| beyond."""
@@ -106,7 +104,7 @@ def rq3_fae(p: Profile) -> Iterator[Setting]:
     """FaE's explicit memory against plain Transformers."""
     if not p.fae:
         return
-    fae = {"model": f"fae-{p.model}", "start": p.start}
+    fae = {"model": FAE + p.model, "start": p.start}
     yield p.setting("UPDATE", **fae)
     for part in ("AWT", "block 3 + AWT", "block 7 + AWT", "all"):
         for delta in p.radii(part, fewer=True):
@@ -167,7 +165,7 @@ def paper_grid(p: Profile) -> Iterator[Setting]:
 
 SUITES = {suite.__name__: suite for suite in (rq1_reliability, rq2_where, rq3_fae, rq4_phases, rq5_scale, cost)}
 NAMED = SUITES | {"paper_grid": paper_grid}
-"""What the book rests on; and what is too large for that."""
+"""The suites of the book, and all by name: with those that are too large for it."""
 
 PROFILES = {
     profile.name: profile
@@ -195,20 +193,16 @@ PROFILES = {
 
 
 def settings(suite: str, profile: Profile) -> list[Setting]:
-    """All runs of a suite, the most informative first: every cell at one seed before any at the next.
+    """All runs of a suite, the most informative first: every cell at one seed before any at the next. Runs that train a
+    model of their own (`trains`) get one seed.
 
     Raises ValueError that lists the suites for an unknown one.
     """
     if suite not in NAMED:
         raise ValueError(f"unknown suite {suite!r}; known: {', '.join(NAMED)}")
     cells = list(dict.fromkeys(NAMED[suite](profile)))
-    once = ("ADD", "retrain")  # they train a model of their own
-    return [
-        replace(cell, seed=seed)
-        for i, seed in enumerate(profile.seeds)
-        for cell in cells
-        if i == 0 or cell.method not in once
-    ]
+    repeated = [cell for cell in cells if not cell.trains]
+    return [replace(cell, seed=seed) for i, seed in enumerate(profile.seeds) for cell in (repeated if i else cells)]
 
 
 def profile(
@@ -224,19 +218,20 @@ def profile(
     for facts in a file, whose path would get into the records."""
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
-    found = PROFILES[name]
-    model, pretrained = (named(one) if one else one for one in (model, pretrained))
+    sizes = PROFILES[name]
     if model:
-        found = replace(found, model=model, pretrained=model if found.pretrained == found.model else found.pretrained)
+        model = model_name(model)
+        sizes = replace(sizes, model=model, pretrained=model if sizes.pretrained == sizes.model else sizes.pretrained)
+    if pretrained:
+        sizes = replace(sizes, pretrained=model_name(pretrained))
     if facts:
         if Path(facts).name != facts or facts.removesuffix(".gz").endswith(SUFFIXES):
             raise ValueError(f"suites run on facts with a name, such as atlas, bios:1000 or trex:2000; got {facts!r}")
-        found = replace(found, facts=facts)
+        sizes = replace(sizes, facts=facts)
     if seeds is not None:
         if seeds < 1:
             raise ValueError(f"seeds must be a whole number from 1, got {seeds}")
-        found = replace(found, seeds=tuple(range(seeds)))
+        sizes = replace(sizes, seeds=tuple(range(seeds)))
     if training < 0:
         raise ValueError(f"training must be a whole number from 0, got {training}")
-    found = replace(found, training=training or None)
-    return replace(found, pretrained=pretrained) if pretrained else found
+    return replace(sizes, training=training or None)

@@ -164,9 +164,6 @@ class FaE(MaskedLM):
     def retrieved(self, statement: str) -> list[tuple[str, float]]:
         return [(str(row), row.weight) for row in explain(self, statement).rows]
 
-    def retrieved(self, statement: str) -> list[tuple[str, float]]:
-        return [(str(row), row.weight) for row in explain(self, statement).rows]
-
     def written(self, name: str) -> str:
         """`name` as this model gives it in its answers. Raises ValueError if it is no entity of the memory."""
         return self.names.entities[self.names.entity(name)]

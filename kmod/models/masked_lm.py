@@ -132,11 +132,6 @@ class MaskedLM(nn.Module):
         memory of facts looks up none."""
         return []
 
-    def retrieved(self, statement: str) -> list[tuple[str, float]]:
-        """The facts that the model looks up for `statement`, as (text, weight), the heaviest first. A model without a
-        memory of facts looks up none."""
-        return []
-
     def written(self, name: str) -> str:
         """`name` as this model's vocabulary writes it back: "Brasília" is "brasilia" in an uncased one."""
         return self.tokenizer.decode(self.tokenizer(name, add_special_tokens=False)["input_ids"]).strip()

@@ -1,0 +1,119 @@
+"""Finished runs by their settings: the one way in which ledger, tables, charts and chapters ask for records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from . import records
+from .selection import Selection
+from .settings import Setting
+from .suites import Profile
+
+LEAST_SEEDS = 3
+
+
+class Missing(LookupError):
+    """Records that a claim needs are not there."""
+
+
+class Index:
+    """The finished runs among `found` records, by settings.
+
+    Raises ValueError that names both, for two records of one seed of one cell.
+    """
+
+    def __init__(self, found: Iterable[dict]):
+        self._runs: dict[Setting, dict[float | None, dict[int, dict]]] = {}
+        for record in found:
+            if record["status"] != "done":
+                continue
+            run = Setting(**record["settings"])
+            seeds = self._runs.setdefault(run.cell.group, {}).setdefault(run.delta, {})
+            if run.seed in seeds:
+                raise ValueError(
+                    f"two records of {run.label}, seed {run.seed}: {seeds[run.seed]['id']} and {record['id']}; "
+                    "take one of them out"
+                )
+            seeds[run.seed] = record
+
+    def cell(self, run: Setting) -> dict[int, dict]:
+        """Seed → record, of the runs that differ from `run` in their seed alone; seeds ascending."""
+        return dict(sorted(self._runs.get(run.cell.group, {}).get(run.delta, {}).items()))
+
+    def grid(self, run: Setting) -> dict[float | None, dict[int, dict]]:
+        """Radius → seed → record, of the runs that differ from `run` in radius and seed alone; no radius first, the
+        others ascending."""
+        return dict(sorted(self._runs.get(run.cell.group, {}).items(), key=lambda item: item[0] or 0))
+
+
+class Values(dict):
+    """Seed → value. `ends` names the grids that the values were chosen from and whose widest radius was the best."""
+
+    def __init__(self, values: Mapping[int, float], ends: Iterable[str] = ()):
+        super().__init__(values)
+        self.ends = tuple(ends)
+
+
+@dataclass
+class Runs:
+    """The finished runs that a claim asks for, of one profile, and the ids of those it used."""
+
+    profile: Profile
+    index: Index
+    used: dict[str, None] = field(default_factory=dict)
+    changes: dict[tuple, str | None] = field(default_factory=dict)  # (model, |M|, seed) → checksum of M
+
+    def radii(self, method: str, block=None, constraint=None, **others) -> dict[float | None, dict[int, dict]]:
+        """Radius → seed → record of the profile's setting with `others` in place of its own. Radii with fewer than
+        three seeds are left out. Raises Missing if none is left."""
+        run = self.profile.setting(method, block, constraint, **others)
+        grid = self.index.grid(run)
+        whole = {radius: seeds for radius, seeds in grid.items() if len(seeds) >= LEAST_SEEDS}
+        if not whole:
+            raise Missing(f"{run.label}: {max(map(len, grid.values()), default=0)} of {LEAST_SEEDS} seeds")
+        return whole
+
+    def grid(self, block, **others) -> dict[float | None, dict[int, dict]]:
+        """FTM in ℓ∞ by radius, and (as None) without a limit."""
+        return self.radii("FTM", block, "Linf", **others) | {None: self.radii("FTM", block, **others)[None]}
+
+    def use(self, cells: Iterable[Mapping[int, dict]], seeds: Iterable[int]) -> None:
+        """Note that these records were used. Raises Missing where runs of one seed changed different facts: models
+        that were memorised on different machines know different facts, and their runs cannot be paired."""
+        for cell in cells:
+            for seed in seeds:
+                run, change = Setting(**cell[seed]["settings"]), cell[seed].get("change")
+                key = run.state.plain, run.n, seed
+                if self.changes.setdefault(key, change) != change:
+                    raise Missing(f"runs of {key[0]}, |M| = {run.n}, seed {seed} that change the same facts")
+                self.used[cell[seed]["id"]] = None
+
+    def values(self, metric: str, cell: Mapping[int, dict]) -> Values:
+        """Seed → metric."""
+        self.use([cell], cell)
+        return Values({seed: records.metric(record, metric) for seed, record in cell.items()})
+
+    def free(self, metric: str, method: str, block="all", **others) -> Values:
+        """Seed → metric without a constraint."""
+        return self.values(metric, self.radii(method, block, **others)[None])
+
+    def tuned(self, metric: str, *grids: Mapping[float | None, Mapping[int, dict]]) -> Values:
+        """Seed → metric at the cell whose Ā was best on the other seeds, among all the cells of the grids."""
+        cells = {(i, radius): cell for i, grid in enumerate(grids) for radius, cell in grid.items()}
+        seeds = common(cells.values())
+        self.use(cells.values(), seeds)
+        choice = Selection({key: {seed: cell[seed] for seed in seeds} for key, cell in cells.items()})
+        ends = []
+        for i, grid in enumerate(grids):
+            if len(grid) > 1 and None not in grid and choice.prefers((i, max(grid))):
+                ends.append(Setting(**grid[max(grid)][seeds[0]]["settings"]).group.label)
+        return Values(choice.held_out(metric), ends)
+
+
+def common(cells: Iterable[Mapping[int, object]]) -> list[int]:
+    """The seeds that all cells have. Raises Missing for fewer than three."""
+    seeds = sorted(set.intersection(*map(set, cells)))
+    if len(seeds) < LEAST_SEEDS:
+        raise Missing(f"the same seeds of all that it compares: {len(seeds)} of {LEAST_SEEDS}")
+    return seeds

@@ -1,0 +1,90 @@
+"""Which facts a starting state knows, kept once: from them, what a run changed is drawn again, from its record alone.
+
+A line of results/starts/known.jsonl is {"facts", "model", "state", "count", "known"}: fingerprints of the facts and of
+the memorised model, how it came about, and a bit a fact, in hexadecimal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from ..facts import Modification
+from ..files import append
+from ..models import PRESETS, build_tokenizer, load_model
+from ..sources import load_facts, writable
+from ..sources.sets import checksums
+from . import records
+from .settings import FOLDERS, Setting, State
+
+FILE = Path("starts") / "known.jsonl"
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What a reference state knows: a boolean a fact, with fingerprints of facts and model."""
+
+    state: State
+    facts: str
+    model: str
+    flags: np.ndarray
+
+    def line(self) -> dict:
+        state = {
+            field.name: value for field in fields(State) if (value := getattr(self.state, field.name)) != field.default
+        }
+        bits = np.packbits(self.flags).tobytes().hex()
+        return {"facts": self.facts, "model": self.model, "state": state, "count": len(self.flags), "known": bits}
+
+    @classmethod
+    def of(cls, line: dict) -> Known:
+        bits = np.frombuffer(bytes.fromhex(line["known"]), np.uint8)
+        flags = np.unpackbits(bits, count=line["count"]).astype(bool)
+        return cls(State(**line["state"]), line["facts"], line["model"], flags)
+
+
+def stored(out: Path) -> list[dict]:
+    """The lines under the folder `out`."""
+    file = Path(out) / FILE
+    return list(records.lines(file)) if file.is_file() else []
+
+
+def keep(out: Path, *lines: dict) -> int:
+    """Add the lines that the folder `out` lacks; how many those were."""
+    here = stored(out)
+    new = [line for line in lines if line not in here]
+    append(Path(out) / FILE, new)
+    return len(new)
+
+
+def modification(record: dict, out: str | Path) -> Modification:
+    """Which facts a run changed, and to what: drawn from its settings and from what its reference state knows, which is
+    kept under the folder `out`.
+
+    Raises LookupError if that is not kept, or if the record holds no modification, and ValueError if the facts, or what
+    is drawn from them, are not those of the record.
+    """
+    run = Setting(**record["settings"])
+    reference = run.state.reference
+    if not record.get("change"):
+        raise LookupError(f"{run.label}: the record holds no modification")
+    facts = load_facts(run.facts)
+    name = reference.model
+    tokenizer = build_tokenizer(facts) if name in PRESETS else load_model(FOLDERS.get(name, name)).tokenizer
+    facts = writable(facts, tokenizer)
+    if facts.fingerprint()[:16] != record["facts"]:
+        raise ValueError(f"{run.facts} are other facts here than those of the record {record['id']}")
+    candidates = [
+        known
+        for known in map(Known.of, stored(Path(out)))
+        if (known.facts, known.state) == (record["facts"], reference)
+    ]  # several, where machines memorised to different weights
+    if not candidates:
+        raise LookupError(f"nothing is kept of what {reference} knows")
+    for known in candidates:
+        change = facts.modify(run.n, run.seed, known.flags)
+        if checksums(change)["M"].startswith(record["change"]):
+            return change
+    raise ValueError(f"what is drawn is not what the record {record['id']} changed; another model may have drawn it")
