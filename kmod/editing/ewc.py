@@ -1,4 +1,4 @@
-"""EWC: fine-tune on M with a quadratic penalty on moving the parameters that the unmodified facts hang on.
+"""EWC: fine-tune on M with a quadratic penalty on moving the parameters that the unmodified facts depend on.
 
     minimise   mean over D_M of L(x; θ)  +  λ/2 · Σᵢ Fᵢ (θᵢ − θ₀ᵢ)²
 
@@ -16,8 +16,9 @@ from ..constraints import Fisher, Tensors
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 from ..training.fisher import fisher_diagonal
-from .common import Trained, tune
+from .common import Tuning
 from .edit import Edit
+from .finetune import finetune
 
 
 def ewc(
@@ -41,18 +42,16 @@ def ewc(
     """
     check_weight("weight", weight)
 
-    def penalty(trained: Trained):
+    def penalty(tuning: Tuning):
         F = diagonal
         if F is None:
-            F = fisher_diagonal(
-                model, change, component=list(trained.origin), evidences=evidences, seed=trained.seed
-            )  # fmt: skip
-        Fisher(0, F).check(trained.origin)
+            F = fisher_diagonal(model, change, component=list(tuning.origin), evidences=evidences, seed=tuning.seed)
+        Fisher(0, F).check(tuning.origin)
 
-        def at(step: int) -> Tensor:
-            moved = ((p - trained.origin[n]).square().mul(F[n]).sum() for n, p in trained.params.items())
+        def quadratic(step: int) -> Tensor:
+            moved = ((p - tuning.origin[n]).square().mul(F[n]).sum() for n, p in tuning.params.items())
             return weight / 2 * sum(moved)
 
-        return at
+        return quadratic
 
-    return tune(model, change, method="EWC", settings={"weight": weight}, penalty=penalty, **settings)
+    return finetune(model, change, penalty=penalty, made={"method": "EWC", "weight": weight}, **settings)

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..checks import check_delta, check_positive
 from ..facts import Fact, FactBase, Modification
 from ..models.masked_lm import MaskedLM, evaluating
-from .common import about
+from .common import record
 from .edit import WrongModelError
 
 
@@ -106,7 +106,7 @@ def knn(model: MaskedLM, change: Modification, *, epsilon: float, most: int = 10
                 raise ValueError(f"{type(model).__name__} does not answer by its decoder, so it has no keys for kNN")
             keys.append(caught[-1].float())
             values.append(batch.targets)
-    made = about("kNN", change, epsilon=epsilon, most=most)
+    made = record("kNN", change, epsilon=epsilon, most=most)
     return Datastore(torch.cat(keys), torch.cat(values), epsilon, model.fingerprint(), made)
 
 

@@ -20,7 +20,7 @@ from ..models.masked_lm import MaskedLM
 from ..parts import Block, plan
 from ..training.history import Stop
 from ..training.loop import fit
-from .common import about, check_training
+from .common import check_training, modified, record
 from .edit import Edit
 
 
@@ -53,16 +53,16 @@ def lora(
     alpha = rank if alpha is None else alpha
     check_positive(rank=(rank, numbers.Integral), alpha=(alpha, numbers.Real))
     check_training(steps, batch_size, lr, stop)
-    what = plan(model.net, block, component)
+    part = plan(model.net, block, component)
     linear = {name for name, module in model.net.named_modules() if isinstance(module, nn.Linear)}
-    targets = [name.removesuffix(".weight") for name in what.names if name.removesuffix(".weight") in linear]
+    targets = [name.removesuffix(".weight") for name in part.names if name.removesuffix(".weight") in linear]
     if not targets:
         raise ValueError("none of the chosen parameters is the matrix of a linear layer, which LoRA needs")
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise ImportError("LoRA needs peft: pip install 'kmod[baselines]'") from error
-    examples = model.examples(change.base, "evidences", change.modified)
+    examples = modified(model, change)
     adapted = copy.deepcopy(model)
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets)
     with torch.random.fork_rng():
@@ -70,21 +70,16 @@ def lora(
         inject_adapter_in_model(config, adapted.net)
     params = {n: p.detach().requires_grad_() for n, p in adapted.net.named_parameters() if ".lora_" in n}
     history = fit(
-        adapted,
-        examples,
-        params,
-        lowest=what.lowest,
-        steps=steps,
-        batch_size=batch_size,
-        lr=lr,
-        stop=stop,
-        seed=seed,
+        adapted, examples, params, lowest=part.lowest, steps=steps, batch_size=batch_size, lr=lr, stop=stop, seed=seed,
         progress=f"editing {len(change)} facts" if progress else None,
-    )
+    )  # fmt: skip
     new = {}
     for name in targets:
         layer = adapted.net.get_submodule(name)
         layer.merge()
         new[f"{name}.weight"] = layer.base_layer.weight.detach()
-    made = about("LoRA", change, history, rank=rank, alpha=alpha, blocks=what.blocks, batch_size=batch_size, lr=lr)
-    return Edit.between(model, new, made | {"component": component, "seed": seed})
+    made = record(
+        "LoRA", change, history, rank=rank, alpha=alpha, blocks=part.blocks, component=component,
+        batch_size=batch_size, lr=lr, seed=seed,
+    )  # fmt: skip
+    return Edit.between(model, new, made)

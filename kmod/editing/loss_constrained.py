@@ -21,8 +21,9 @@ from ..checks import check_delta, check_positive
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 from ..training.loop import Forward
-from .common import Trained, tune
+from .common import Tuning
 from .edit import Edit
+from .finetune import finetune
 
 
 class DualAscent:
@@ -70,14 +71,12 @@ def loss_constrained(
     check_positive(multiplier_rate=(multiplier_rate, (int, float)))
     duals: list[DualAscent] = []
 
-    def penalty(trained: Trained) -> DualAscent:
-        duals.append(DualAscent(*trained.unmodified(), delta, multiplier_rate))
+    def penalty(tuning: Tuning) -> DualAscent:
+        duals.append(DualAscent(*tuning.unmodified(), delta, multiplier_rate))
         return duals[-1]
 
-    edit = tune(
-        model, change, method="loss-constrained", settings={"multiplier_rate": multiplier_rate}, penalty=penalty,
-        **settings,
-    )  # fmt: skip
+    made = {"method": "loss-constrained", "multiplier_rate": multiplier_rate}
+    edit = finetune(model, change, penalty=penalty, made=made, **settings)
     (dual,) = duals
     edit.made["delta_loss"] = delta if math.isfinite(delta) else None
     edit.made["multiplier"], edit.made["rise"] = dual.multiplier, float(np.mean(dual.risen[-10:]))

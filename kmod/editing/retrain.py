@@ -10,7 +10,7 @@ import copy
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 from ..training.memorise import memorise
-from .common import about
+from .common import record
 from .edit import Edit
 
 
@@ -30,10 +30,7 @@ def retrain(model: MaskedLM, change: Modification, *, start: MaskedLM, **setting
         raise ValueError("`start` is not the model that `model` grew from: its shapes or vocabulary differ")
     fresh = copy.deepcopy(start)
     reached = memorise(fresh, change.result(), **settings)
-    made = about("retrain", change) | {
-        "steps": reached.steps,
-        "seconds": reached.seconds,
-        "stopped": reached.stopped,
-        **{key: value for key, value in settings.items() if key not in ("cache", "progress")},
-    }
+    settings = {name: value for name, value in settings.items() if name not in ("cache", "progress")}
+    reached = {"steps": reached.steps, "seconds": reached.seconds, "stopped": reached.stopped}
+    made = record("retrain", change, **reached | settings)
     return Edit.between(model, {name: p.detach() for name, p in fresh.net.named_parameters()}, made)

@@ -18,22 +18,20 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
 
 from ..checks import check_positive
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM, evaluating
 from ..models.statements import Batch, Examples
 from ..parts import block_indices, blocks, select
-from ..progress import report, silent
-from ..training.history import History
-from ..training.loop import Forward
-from .common import about, unmodified
+from ..training.loop import Forward, Gradients, descend
+from .common import modified, record, unmodified
 from .edit import Edit
 
 POSITIONS = ("subject", "mask")
@@ -77,7 +75,7 @@ def rome(
     if position == "subject" and lowest == len(blocks(model.net)) - 1:
         raise ValueError('only the [MASK] passes from the last block to the answer: position="mask", or another block')
     layer = model.net.get_submodule(name)
-    examples = model.examples(change.base, "evidences", change.modified)
+    examples = modified(model, change)
     places = find_places(model, change, examples, position)
     rest = Forward(model, unmodified(model, change, evidences, seed), {}, lowest, own_code=True)
     forward = Forward(model, examples, {}, lowest, own_code=True)  # whose hooks fire
@@ -87,8 +85,11 @@ def rome(
         R, loss = residuals(forward, layer, places, K, column, steps, lr, progress)
     W = layer.weight.detach()
     new = (W.double().cpu() + update(K, R[column], C, keep)).to(W)
-    made = about("ROME", change, blocks=[lowest], position=position, keep=keep, steps=steps, lr=lr, seed=seed)
-    return Edit.between(model, {f"{name}.weight": new}, made | {"evidences": evidences, "loss": loss})
+    made = record(
+        "ROME", change, blocks=[lowest], position=position, keep=keep, steps=steps, lr=lr, evidences=evidences,
+        seed=seed, loss=loss,
+    )  # fmt: skip
+    return Edit.between(model, {f"{name}.weight": new}, made)
 
 
 def second_matrix(model: MaskedLM, block: int) -> tuple[str, int]:
@@ -186,11 +187,10 @@ def residuals(
         count = torch.bincount(column, minlength=n).to(norms)
         scale = (torch.zeros(n).to(norms).index_add_(0, column.to(norms.device), norms) / count)[:, None]
     x = torch.zeros(n, layer.out_features, device=K.device, requires_grad=True)  # R in units of `scale`
-    optimizer = torch.optim.Adam([x], lr=lr)
-    total, history = len(forward.examples.targets), History()
-    for _ in tqdm(range(steps), desc="values", leave=False, disable=silent(progress)):
-        loss = 0.0
-        optimizer.zero_grad()
+    total = len(forward.examples.targets)
+
+    def gradients(step: int, _: None) -> Gradients:
+        loss, gradient = 0.0, 0.0
         for chosen in forward.examples.by_length(64):
             rows, tokens, wanted = places.of(chosen)
 
@@ -203,14 +203,19 @@ def residuals(
             finally:
                 handle.remove()
             part = cross_entropy(logits.float(), batch.targets, reduction="sum") / total
-            part.backward()
+            gradient = gradient + torch.autograd.grad(part, x)[0]
             loss += part.item()
-        optimizer.step()
-        with torch.no_grad():
-            x.mul_((4 / x.norm(dim=1, keepdim=True).clamp_min(1e-9)).clamp_max(1))
-        history.loss.append(loss)
-        report(history)
-    return (x * scale).detach(), loss
+        return loss, {"loss": loss}, [gradient]
+
+    @torch.no_grad()
+    def shorten() -> None:
+        x.mul_((4 / x.norm(dim=1, keepdim=True).clamp_min(1e-9)).clamp_max(1))
+
+    history = descend(
+        {"x": x}, gradients, repeat(None), steps=steps, lr=lr, optimizers=[torch.optim.Adam([x], lr=lr)],
+        project=shorten, progress="values" if progress else None,
+    )  # fmt: skip
+    return (x * scale).detach(), history.loss[-1]
 
 
 def update(K: Tensor, R: Tensor, C: Tensor, keep: float) -> Tensor:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 from ..constraints import Constraint
-from ..editing.common import check_constraint, check_training
+from ..editing.common import check_constraint, check_training, constraint_record, record
 from ..editing.edit import Edit
 from ..facts import Modification
 from ..parts import block_indices, blocks, select
 from ..training.loop import fit
-from ..versions import versions
 from .fae import FaE
 from .symbolic import update_facts
 
@@ -66,47 +65,19 @@ def finetune_fae(
 
     Raises ValueError for a wrong part, number, or an object that is no entity of the memory, before any training.
     """
-    check_training(steps, batch_size, lr, None)
-    current = dict(model.net.named_parameters())
-    origin = {name: current[name].detach() for name in fae_parts(model, where)}
+    check_training(steps, batch_size, lr)
+    origin = {name: model.net.get_parameter(name).detach() for name in fae_parts(model, where)}
     check_constraint(constraint, origin)
     update = update_facts(model, change) if symbolic else None
     params = {name: theta.clone().requires_grad_() for name, theta in origin.items()}
-    new = dict(params)
     with update(model) if update else nullcontext():
         history = fit(
-            model,
-            model.examples(change.base, "evidences", change.modified),
-            params,
-            steps=steps,
-            batch_size=batch_size,
-            lr=lr,
-            seed=seed,
+            model, model.examples(change.base, "evidences", change.modified), params, steps=steps,
+            batch_size=batch_size, lr=lr, seed=seed,
             project=(lambda: constraint.project_(params, origin)) if constraint is not None else None,
             progress=f"editing {len(change)} facts" if progress else None,
-        )
-        buffers = dict(model.net.named_buffers())
-        new |= {name: buffers[name].clone() for name in update.xor} if update else {}
-    made = {
-        "method": "UPDATE + FTM" if symbolic else "FTM",
-        "facts": [
-            [f.subject, f.relation, f.object, new] for f, new in zip(change.originals, change.objects, strict=True)
-        ],
-        "base": change.base.name,
-        "base_fingerprint": change.base.fingerprint(),
-        "indices": list(change.indices),
-        "change_seed": change.seed,
-        "where": where,
-        "constraint": repr(constraint) if constraint is not None else None,
-        "delta": constraint.delta if constraint is not None else None,
-        "norm": constraint.norm(params, origin) if constraint is not None else None,
-        "steps": history.steps,
-        "batch_size": batch_size,
-        "lr": lr,
-        "seed": seed,
-        "loss": history.loss[-1],
-        "curve": [float(f"{loss:.4g}") for loss in history.loss],
-        "seconds": round(history.seconds, 3),
-        "versions": versions(),
-    }
-    return Edit.between(model, new, made)
+        )  # fmt: skip
+        buffers = {name: model.net.get_buffer(name).clone() for name in update.xor} if update else {}
+    method = "UPDATE + FTM" if symbolic else "FTM"
+    made = record(method, change, history, where=where, batch_size=batch_size, lr=lr, seed=seed)
+    return Edit.between(model, params | buffers, made | constraint_record(constraint, params, origin))

@@ -35,6 +35,8 @@ class MaskedLM(nn.Module):
     `net` is the plain Hugging Face model and can be used as such at any time; nothing is wrapped around its parameters.
     """
 
+    trained_by = "kmod.memorise"  # the function that teaches facts to models of this class
+
     def __init__(self, net: nn.Module, tokenizer):
         super().__init__()
         for role in ("mask_token", "pad_token"):
