@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertModel
 
 import kmod
@@ -201,6 +202,10 @@ def test_a_checkpoint_of_other_settings_or_another_model_is_refused(tokenizer, t
     other = MaskedLM(BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **TINY | {"hidden_size": 32})), tokenizer)
     with pytest.raises(ValueError, match="of another model"):
         pretrain(other, tokens, tmp_path, **FAST)
+    for old in (b"damaged", save({"curve": torch.zeros(1)}, {"pretraining": "{}"})):
+        (tmp_path / CHECKPOINT).write_bytes(old)
+        with pytest.raises(ValueError, match=r"^[^\n]* is damaged, or of an older kmod: choose another folder"):
+            pretrain(tiny(tokenizer), tokens, tmp_path, **FAST)
 
 
 def test_documents_of_every_ending(tmp_path):
