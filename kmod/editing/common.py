@@ -70,13 +70,16 @@ def unmodified(model: MaskedLM, change: Modification, most: int, seed: int) -> E
     return model.examples(change.base, "evidences", facts, only=chosen)
 
 
+def changed_facts(change: Modification) -> list[list[str]]:
+    """[subject, relation, old object, new object] of each modified fact."""
+    return [[f.subject, f.relation, f.object, new] for f, new in zip(change.originals, change.objects, strict=True)]
+
+
 def record(method: str, change: Modification, history: History | None = None, **settings) -> dict:
     """How an edit was made, for `Edit.made`: method, facts, versions, what the training reached, settings."""
     made = {
         "method": method,
-        "facts": [
-            [f.subject, f.relation, f.object, new] for f, new in zip(change.originals, change.objects, strict=True)
-        ],
+        "facts": changed_facts(change),
         "base": change.base.name,
         "base_fingerprint": change.base.fingerprint(),
         "indices": list(change.indices),

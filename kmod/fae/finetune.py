@@ -21,9 +21,9 @@ PLACES = ("AWT", "block 3 + AWT", "block 7 + AWT", "all")
 
 
 def fae_parts(model: FaE, where: str | int) -> list[str]:
-    """Full parameter names of a part: "AWT" (all outside the blocks), "block 3 + AWT" and "block 7 + AWT" (blocks of a
-    12-block model, or those as far up in a smaller one: block 3 is the last below the entity memory), a number b (that
-    block and AWT), or "all". Raises ValueError that lists them."""
+    """Full parameter names of a part: "AWT" (all outside the blocks); "block 3 + AWT" or "block 7 + AWT" (of 12 blocks,
+    or those as far up in a smaller model; block 3 is the last below the entity memory); a number b (that block and
+    AWT); or "all". Raises ValueError that lists the parts."""
     prefixes = tuple(f"{name}." for name, _ in blocks(model.net))
     awt = [name for name, _ in model.net.named_parameters() if not name.startswith(prefixes)]
     if where == "AWT":
@@ -59,11 +59,11 @@ def finetune_fae(
     """Fine-tune part of a FaE on the modified facts and return the edit; `model` is not changed.
 
     Args:
-        where: the part (`fae_parts`).
-        symbolic: first put the new objects into the fact memory (`update_facts`); the edit holds both changes.
+        where: the part, as for `fae_parts`.
+        symbolic: first write the new objects to the fact memory (`update_facts`); the edit holds both changes.
         constraint, steps, batch_size, lr, seed: as for `kmod.finetune`.
 
-    Raises ValueError for a wrong part, number, or an object that is no entity of the memory, before any training.
+    Raises ValueError for a wrong part or number, or an object that is not an entity of the memory, before any training.
     """
     check_training(steps, batch_size, lr)
     origin = {name: model.net.get_parameter(name).detach() for name in fae_parts(model, where)}

@@ -1,7 +1,6 @@
 """Statements with their mentions: which tokens name an entity, and which; the object is one [MASK], however long.
 
-Mentions come from the fact base itself (the subject of an evidence stands in it literally), or, in text, from
-annotations (`annotations`).
+Mentions come from the fact base itself: the subject of an evidence stands in it literally.
 """
 
 from __future__ import annotations
