@@ -2,9 +2,9 @@
 
     minimise   mean over D_M of L(x; θ)  +  λ/2 · Σᵢ Fᵢ (θᵢ − θ₀ᵢ)²
 
-F is the diagonal Fisher information of the unmodified evidences, per example (`kmod.fisher_diagonal`). Source:
+F is the diagonal of the Fisher information of the unmodified evidences, per example (`kmod.fisher_diagonal`). Source:
 Kirkpatrick et al. 2017, "Overcoming catastrophic forgetting in neural networks" (arXiv 1612.00796), equation 3. The
-`Fisher` ball bounds the same quadratic form; here it is weighed against the loss.
+`Fisher` ball bounds the same quadratic form; here it is a penalty.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def ewc(
     """Fine-tune on the modified facts under the penalty of elastic weight consolidation; `model` is not changed.
 
     Args:
-        weight: λ; 0 is plain fine-tuning. F is small where the facts are known by heart, so that λ must be large:
-            sweep it, from 1e5 to 1e9 on a memorised model.
+        weight: λ; 0 is plain fine-tuning. F is small if the facts are memorised, so λ must be large: try 1e5 to 1e9 on
+            a memorised model.
         diagonal: F, a tensor for each trained parameter; None computes it from `evidences` evidences of F∖S.
         settings: those of `finetune`.
 

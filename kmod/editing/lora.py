@@ -1,4 +1,4 @@
-"""LoRA: train a product of two thin matrices beside each matrix of the blocks, then add it to the matrix.
+"""LoRA: train a product of two thin matrices for each matrix of the blocks, then add it to the matrix.
 
     W  ←  W₀ + (α / r) · B A        A: (r, in), B: (out, r)
 
@@ -44,11 +44,13 @@ def lora(
     Args:
         rank: r, of each product.
         alpha: α; the product is scaled by α / r. None takes r.
-        block, component: every matrix of an `nn.Linear` among the parameters that these choose gets an adapter.
+        block, component: which parameters (see `kmod.plan`); every matrix of an `nn.Linear` among them gets an adapter.
         seed: of the adapters' first values and of the batches.
 
-    The others are those of `finetune`. Raises ValueError for wrong settings, or if no linear layer is chosen, before
-    any training, and ImportError, saying what to install, without peft.
+    The others are those of `finetune`.
+
+    Raises ValueError for wrong settings, or if no linear layer is chosen, before any training, and ImportError, saying
+    what to install, without peft.
     """
     alpha = rank if alpha is None else alpha
     check_positive(rank=(rank, numbers.Integral), alpha=(alpha, numbers.Real))

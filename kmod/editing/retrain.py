@@ -15,7 +15,8 @@ from .edit import Edit
 
 
 def retrain(model: MaskedLM, change: Modification, *, start: MaskedLM, **settings) -> Edit:
-    """Train a copy of `start` on F′ as `memorise` would, and return what leads from `model` to it; neither is changed.
+    """Train a copy of `start` on F′ with `memorise`, and return the edit that makes `model` equal to it; neither is
+    changed.
 
     Args:
         model: the model that memorised F: the edit is applied to it, like any other.
@@ -27,7 +28,7 @@ def retrain(model: MaskedLM, change: Modification, *, start: MaskedLM, **setting
     """
     shapes = [{name: p.shape for name, p in m.net.named_parameters()} for m in (model, start)]
     if shapes[0] != shapes[1] or model.tokenizer.get_vocab() != start.tokenizer.get_vocab():
-        raise ValueError("`start` is not the model that `model` grew from: its shapes or vocabulary differ")
+        raise ValueError("`start` is not the model that `model` was trained from: its shapes or vocabulary differ")
     fresh = copy.deepcopy(start)
     reached = memorise(fresh, change.result(), **settings)
     settings = {name: value for name, value in settings.items() if name not in ("cache", "progress")}

@@ -139,7 +139,7 @@ def fit_fae(
     checkpoint: Checkpoint | None = None,
     progress: str | None = None,
 ) -> History:
-    """Train the model's own parameters by `steps` steps on the six losses, of statements that ask and `whole` ones.
+    """Train the model's own parameters by `steps` steps on the six losses of `asked` statements and `whole` sentences.
 
     The history has a curve of each loss (before its weight) and of each share right in the batch ("right_answer", …).
     Everything random comes from `seed`; the global random state is neither used nor changed. `stop`, `checkpoint` and
@@ -156,11 +156,11 @@ def fit_fae(
         optimizers.append(torch.optim.SparseAdam([table], lr=lr))
 
     def gradients(step: int, drawn: _Drawn) -> Gradients:
-        batch, masked, hidden_rows, part = drawn
-        found, right = step_losses(model, batch, masked=masked, hidden_rows=hidden_rows, sample=part)
-        loss = sum(weights[name] * value for name, value in found.items())
+        batch, masked, hidden_rows, sampled = drawn
+        parts, right = step_losses(model, batch, masked=masked, hidden_rows=hidden_rows, sample=sampled)
+        loss = sum(weights[name] * value for name, value in parts.items())
         values = {"loss": loss.item(), "recall": float(right["answer"].float().mean())}
-        values |= {name: value.item() for name, value in found.items()}
+        values |= {name: value.item() for name, value in parts.items()}
         values |= {f"right_{name}": float(value.float().mean()) for name, value in right.items()}
         return loss.item(), values, torch.autograd.grad(loss, list(params.values()), allow_unused=True)
 
@@ -173,8 +173,8 @@ def fit_fae(
 
 
 _Drawn = tuple[MentionBatch, tuple[Tensor, Tensor], Tensor, Sample | None]
-"""A batch with its tokens masked; which were masked and what they were; whose rows are hidden; the part of the memories
-to train on."""
+"""What a step needs: the batch after masking; the masked tokens and the original ids; the statements whose rows are
+hidden; the part of the memories to train on."""
 
 
 def _batches(
@@ -199,8 +199,8 @@ def _batches(
         ids, masked, old = mask_tokens(batch, rng, tokenizer.mask_token_id, len(tokenizer), special)
         batch = MentionBatch(**vars(batch) | {"input_ids": ids})
         hidden_rows = torch.from_numpy(rng.random(len(batch.targets)) < hide).to(model.device)
-        part = None
+        sampled = None
         if sample is not None:
             needed = torch.cat([batch.linked[batch.linked >= 0], batch.targets])
-            part = sample_memory(model.net, needed, batch.support[:, 1], sample, generator)
-        yield batch, (masked, old), hidden_rows, part
+            sampled = sample_memory(model.net, needed, batch.support[:, 1], sample, generator)
+        yield batch, (masked, old), hidden_rows, sampled

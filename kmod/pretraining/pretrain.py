@@ -1,10 +1,10 @@
-"""Masked-LM pretraining on text, for models whose past is ours to know: what was read, how often, for how long.
+"""Masked-LM pretraining on text, for models whose training data are known exactly.
 
     python -m kmod pretrain --model nano --text wiki.jsonl.zst --out my-model --minutes 30
     accelerate launch --num_processes 2 -m kmod pretrain ...
 
-Which sequences a step reads and what it masks follow from (seed, step) alone: that, the weights and the optimiser's
-moments are all that a checkpoint needs to go on exactly where it stopped.
+Which sequences a step reads, and what it masks, depend on (seed, step) alone. So a checkpoint needs only the weights, the
+optimiser's moments and the step to continue exactly.
 
 Method: Devlin et al. 2019, "BERT" (15 % masked; 80/10/10), packed as in Liu et al. 2019, "RoBERTa" (full sentences).
 """
@@ -47,11 +47,11 @@ class Pretrained:
     validation_loss: float
     validation_accuracy: float
     validation_sequences: int
-    frequency_loss: float  # of answering every mask of the validation with the frequencies of the words alone
+    frequency_loss: float  # of predicting every mask of the validation by the frequencies of the words alone
     seconds: float  # of training, over all calls
     tokens_a_second: float
     flops_a_token: float
-    matmul_flops: float  # what this device reaches in large matrix products of the type used
+    matmul_flops: float  # per second, of large matrix products of the same type on this device
     device: str
     settings: dict
     versions: dict
@@ -64,7 +64,7 @@ class Pretrained:
     def __str__(self) -> str:
         return (
             f"{self.steps:,} steps, {self.tokens / 1e6:.1f} M tokens in {self.seconds / 60:.1f} min"
-            f"{'' if self.finished else ' (not finished: run the same again to go on)'}\n"
+            f"{'' if self.finished else ' (not finished: run the same again to continue)'}\n"
             f"loss {self.loss:.3f}; on unseen text {self.validation_loss:.3f} "
             f"(word frequencies alone: {self.frequency_loss:.3f}), "
             f"{100 * self.validation_accuracy:.1f} % of masked tokens right ({self.validation_sequences} sequences)\n"
@@ -74,7 +74,7 @@ class Pretrained:
 
 
 class MaskedLoss(nn.Module):
-    """The loss as a module, so that it can be compiled, and wrapped for several processes, as one."""
+    """The loss as one module, so that it can be compiled and wrapped for several processes."""
 
     def __init__(self, model: MaskedLM):
         super().__init__()
@@ -109,19 +109,19 @@ def pretrain(
 ) -> Pretrained:
     """Train `model`, **in place**, to predict masked tokens of `tokens`, and write it to the folder `out`.
 
-    Run again after an interruption, even a kill, it goes on from the last checkpoint in `out`. In bf16 where a GPU
-    has it. No dropout: a text read about once is not overfitted. Started by `accelerate launch`, it runs on all its
+    After an interruption, even a kill, the same call continues from the last checkpoint in `out`. On a GPU that has bf16
+    it computes in bf16. No dropout: a text read about once is not overfitted. `accelerate launch` runs it on several
     processes.
 
     Args:
         tokens: one array of token ids, as `kmod.pretraining.corpus.read_text` makes it.
         steps: optimiser steps; by default as many as fit `minutes`, or one pass over the text if that is None too.
-        minutes: time for this call; when it is up, a checkpoint is written and the run can be continued.
+        minutes: time for this call; a run that takes longer writes a checkpoint and can be continued.
         batch_size: sequences of `length` tokens a step, over all processes.
         lr, warmup: the learning rate rises linearly over the share `warmup` of the steps, then falls as a cosine to 0.
         accumulate: micro-batches a step: less memory, the same result.
         held_out: sequences at the end of the text kept for validation.
-        compile: torch.compile; by default on a GPU only, where it pays.
+        compile: whether to use torch.compile; by default only on a GPU.
 
     Raises ValueError for settings that do not fit each other, the text, or the checkpoint in `out`.
     """
@@ -156,7 +156,7 @@ def pretrain(
         return list(zip(*parts, strict=True))
 
     def gradients(step: int) -> Tensor:
-        """Leaves the gradient of the step's mean loss in the parameters; returns that loss."""
+        """Add the gradient of the step's mean loss to that of the parameters; returns that loss."""
         total = torch.zeros((), device=device)
         for i, part in enumerate(micro_batches(step)):
             last = i == accumulate - 1

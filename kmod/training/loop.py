@@ -53,8 +53,8 @@ def descend(
 
     Args:
         gradients: function of the step's number (from 0) and its batch.
-        batches: one item per step. Everything random must be drawn here: a training that continues from a checkpoint
-            draws the batches of the steps already done again, without using them.
+        batches: one item per step. All that is random must be drawn here: a training that continues from a checkpoint
+            draws the batches of the steps already done once more and skips them.
         optimizers: None for Adam.
         warmup, decay: the learning rate rises linearly over `warmup` steps, then, with `decay`, falls to 0 as a cosine.
         clip: the norm to which a longer gradient (of the dense ones) is cut; None leaves it.
@@ -73,17 +73,17 @@ def descend(
     if checkpoint:
         checkpoint.resume(params, optimizers, history)
     done, started = history.steps, time.perf_counter() - history.seconds
-    reason = stop(history) if stop and done else None  # an interruption may have come before the answer
+    reason = stop(history) if stop and done else None  # the interruption may have come before this call
     bar = tqdm(total=steps, initial=done, desc=progress, leave=False, disable=silent(progress))
     try:
         with bar, checkpoint or nullcontext():
             for step, batch in zip(range(0 if reason else steps), batches, strict=False):
                 if step < done:
                     continue
-                loss, values, found = gradients(step, batch)
+                loss, values, slopes = gradients(step, batch)
                 if not math.isfinite(loss):
                     raise FloatingPointError(f"the loss became {loss} at step {step}: lower the learning rate ({lr})")
-                for leaf, gradient in zip(leaves, found, strict=True):  # contiguous, as the fused Adam reads it
+                for leaf, gradient in zip(leaves, slopes, strict=True):  # contiguous, as the fused Adam reads it
                     leaf.grad = gradient if gradient is None or gradient.is_sparse else gradient.contiguous()
                 if clip:
                     dense = [leaf for leaf in leaves if leaf.grad is not None and not leaf.grad.is_sparse]
@@ -184,9 +184,9 @@ def fit(
         loss = cross_entropy(logits.float(), batch.targets)
         right = all_slots_right(logits, batch.targets, batch.rows, len(chosen))
         total = loss + penalty(step) if penalty else loss
-        found = torch.autograd.grad(total, list(params.values()), allow_unused=True)
+        slopes = torch.autograd.grad(total, list(params.values()), allow_unused=True)
         recall = right[torch.from_numpy(chosen < len(examples))].float().mean()
-        return total.item(), {"loss": loss.item(), "recall": recall.item()}, found
+        return total.item(), {"loss": loss.item(), "recall": recall.item()}, slopes
 
     batches = random_batches(examples, mix, batch_size, np.random.default_rng(seed))
     with evaluating(model):
