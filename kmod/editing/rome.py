@@ -181,7 +181,8 @@ def keys(forward: Forward, layer: nn.Module, places: Places) -> tuple[Tensor, Te
 def residuals(
     forward: Forward, layer: nn.Module, places: Places, K: Tensor, column: Tensor, steps: int, lr: float, progress: bool
 ) -> tuple[Tensor, float]:
-    """R (columns, out), which added to the layer's output gives the new objects, and the loss that it reaches. Each vector is at most four times as long as the mean output that it is added to, as in ROME."""
+    """R (columns, out), which added to the layer's output gives the new objects, and the loss that it reaches. Each
+    vector is at most four times as long as the mean output that it is added to, as in ROME."""
     with torch.no_grad():
         n = int(column.max()) + 1
         norms = layer(K).norm(dim=1)

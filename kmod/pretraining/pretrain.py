@@ -3,8 +3,8 @@
     python -m kmod pretrain --model nano --text wiki.jsonl.zst --out my-model --minutes 30
     accelerate launch --num_processes 2 -m kmod pretrain ...
 
-Which sequences a step reads, and what it masks, depend on (seed, step) alone. So a checkpoint needs only the weights, the
-optimiser's moments and the step to continue exactly.
+Which sequences a step reads, and what it masks, depend on (seed, step) alone. So a checkpoint needs only the weights,
+the optimiser's moments and the step to continue exactly.
 
 Method: Devlin et al. 2019, "BERT" (15 % masked; 80/10/10), packed as in Liu et al. 2019, "RoBERTa" (full sentences).
 """
@@ -109,8 +109,8 @@ def pretrain(
 ) -> Pretrained:
     """Train `model`, **in place**, to predict masked tokens of `tokens`, and write it to the folder `out`.
 
-    After an interruption, even a kill, the same call continues from the last checkpoint in `out`. On a GPU that has bf16
-    it computes in bf16. No dropout: a text read about once is not overfitted. `accelerate launch` runs it on several
+    After an interruption, even a kill, the same call continues from the last checkpoint in `out`. On a GPU with bf16 it
+    computes in bf16. No dropout: a text read about once is not overfitted. `accelerate launch` runs it on several
     processes.
 
     Args:
