@@ -38,16 +38,17 @@ def report(history) -> None:
 
 @contextmanager
 def noted_signals(note: Callable[[], object] = lambda: None) -> Iterator[list[int]]:
-    """Inside, the first SIGINT or SIGTERM is added to the list, and `note` called, so that the work in hand can finish;
-    a second one raises KeyboardInterrupt. Outside of the main thread, where Python takes no signals, nothing changes.
-    """
+    """Inside, SIGINT and SIGTERM are added to the list, so that the work in hand can finish, and `note` is called at the
+    first; the same signal again raises KeyboardInterrupt. Outside of the main thread, where Python takes no signals,
+    nothing changes."""
     signals: list[int] = []
 
     def handle(number: int, frame: object) -> None:
-        signals.append(number)
-        if len(signals) > 1:
+        if number in signals:  # not any second signal: a launcher of several processes sends both
             raise KeyboardInterrupt
-        note()
+        signals.append(number)
+        if len(signals) == 1:
+            note()
 
     handlers = {}
     if threading.current_thread() is threading.main_thread():
