@@ -38,9 +38,9 @@ def report(history) -> None:
 
 @contextmanager
 def noted_signals(note: Callable[[], object] = lambda: None) -> Iterator[list[int]]:
-    """Inside, SIGINT and SIGTERM are added to the list, so that the work in hand can finish, and `note` is called at
-    the first; the same signal again raises KeyboardInterrupt. Outside of the main thread, where Python takes no signals,
-    nothing changes."""
+    """Inside, SIGINT and SIGTERM are added to the list, so that the work in hand can finish. `note` is called at the
+    first one; the same signal again raises KeyboardInterrupt. Outside of the main thread, where Python takes no
+    signals, nothing changes."""
     signals: list[int] = []
 
     def handle(number: int, frame: object) -> None:
