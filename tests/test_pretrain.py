@@ -26,6 +26,7 @@ from kmod.pretraining.packed import MASKED, PackedText
 from kmod.pretraining.pretrain import CHECKPOINT, pretrain
 from kmod.pretraining.text import documents, with_facts, without
 from kmod.pretraining.vectors import warm_start, word_vectors
+from kmod.progress import noted_signals
 
 pytest.importorskip("accelerate")
 TINY = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
@@ -153,6 +154,16 @@ def test_interrupted_the_step_under_way_is_kept(tokenizer, tokens, tmp_path):
     assert signal.getsignal(signal.SIGINT) is before
     report = pretrain(tiny(tokenizer), tokens, tmp_path, **LONG)
     assert report.finished and len(curve_of(tmp_path)) == LONG["steps"]
+
+
+def test_signals_are_noted_until_one_comes_again():
+    """A launcher of several processes sends both kinds to each."""
+    with noted_signals() as signals:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        assert signals == [signal.SIGTERM, signal.SIGINT]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def wait_for(path):
