@@ -1,8 +1,10 @@
-"""Whether to show a progress bar, and who else watches a training."""
+"""Progress bars, observers of a training, and signals that let work in hand finish."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,7 +13,7 @@ _watcher: ContextVar[Callable | None] = ContextVar("watcher", default=None)
 
 
 def silent(progress: str | bool | None) -> bool:
-    """Whether to show no progress bar: none is asked for, or TQDM_DISABLE=1, which tqdm's own notebook bar forgets."""
+    """Whether to show no progress bar: none is wanted, or TQDM_DISABLE=1, which tqdm's own notebook bar ignores."""
     return not progress or os.environ.get("TQDM_DISABLE") == "1"
 
 
@@ -29,6 +31,30 @@ def watching(watch: Callable) -> Iterator[None]:
 
 
 def report(history) -> None:
-    """Tell who watches, if anybody does, that a step is done."""
+    """Call the function of `watching`, if there is one: a step is done."""
     if (watch := _watcher.get()) is not None:
         watch(history)
+
+
+@contextmanager
+def noted_signals(note: Callable[[], object] = lambda: None) -> Iterator[list[int]]:
+    """Inside, SIGINT and SIGTERM are added to the list, so that the work in hand can finish. `note` is called at the
+    first one; the same signal again raises KeyboardInterrupt. Outside of the main thread, where Python takes no
+    signals, nothing changes."""
+    signals: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        if number in signals:  # not any second signal: a launcher of several processes sends both
+            raise KeyboardInterrupt
+        signals.append(number)
+        if len(signals) == 1:
+            note()
+
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield signals
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

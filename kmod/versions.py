@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -32,3 +35,22 @@ def commit() -> str | None:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+@cache
+def code_digest(*packages: str) -> str:
+    """SHA-256 over the code of packages of kmod, such as "training": comments, docstrings and layout do not count."""
+    digest = hashlib.sha256()
+    for package in packages:
+        for path in sorted((Path(__file__).parent / package).rglob("*.py")):
+            tree = ast.parse(path.read_text("utf-8"))
+            for node in ast.walk(tree):
+                if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                    node.body = [part for part in node.body if not _is_string(part)]
+            digest.update(f"{package}/{path.name} {ast.dump(tree)}".encode())
+    return digest.hexdigest()
+
+
+def _is_string(node: ast.stmt) -> bool:
+    """Whether a statement is a docstring or another bare string."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
@@ -59,3 +60,23 @@ def data():
     if not DATA.is_dir():
         pytest.skip(f"CROSS-CHECK SKIPPED: no real data at {DATA}")
     return DATA
+
+
+@pytest.fixture
+def gradients():
+    """Function of a training: the gradients that Adam is given at the first step of it, in the order of parameters."""
+
+    def first(make):
+        found = []
+
+        def step(self, *args):
+            found.append([p.grad.clone() for group in self.param_groups for p in group["params"]])
+            return real(self, *args)
+
+        real = torch.optim.Adam.step
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.optim.Adam, "step", step)
+            make()
+        return found[0]
+
+    return first

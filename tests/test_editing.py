@@ -120,56 +120,54 @@ def test_infinite_delta_equals_no_constraint(model, change):
     assert free.after == bound.after
 
 
-def test_the_loop_equals_a_plain_transformers_loop(model, change, facts):
-    """The same steps written out with transformers alone: full-vocabulary logits, loss on labels, torch.optim.Adam."""
-    edit = kmod.finetune(model, change, block=1, constraint=Linf(2e-3), steps=3, batch_size=8, lr=1e-3, seed=4)
+def test_the_loop_equals_a_plain_transformers_loop(model, change, facts, gradients):
+    """The same steps written out with transformers alone: full-vocabulary logits, loss on labels, torch.optim.Adam.
+
+    The first gradient is compared element by element. Weights are not: Adam's first step is lr·sign(g), and where a
+    gradient is all but zero, rounding decides."""
+    settings = dict(block=1, constraint=Linf(2e-3), steps=3, batch_size=8, lr=1e-3, seed=4)
     net = copy.deepcopy(model.net).eval()
     names = select(net, 1)
     params = dict(net.named_parameters())
     origin = {n: params[n].detach().clone() for n in names}
     optimizer = torch.optim.Adam([params[n] for n in names], lr=1e-3)
     examples = model.examples(facts, "evidences", change.modified)
-    batches = examples.shuffled(8, np.random.default_rng(4))
-    for _ in range(3):
+    batches, losses = examples.shuffled(8, np.random.default_rng(4)), []
+    for step in range(3):
         batch = examples.collate(next(batches))
         labels = torch.full_like(batch.input_ids, -100)
         labels[batch.slots] = batch.targets
         optimizer.zero_grad()
-        net(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=labels).loss.backward()
+        loss = net(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=labels).loss
+        loss.backward()
+        losses.append(loss.item())
+        if step == 0:
+            ours = gradients(lambda: kmod.finetune(model, change, **settings))
+            for n, gradient in zip(names, ours, strict=True):
+                torch.testing.assert_close(gradient, params[n].grad, rtol=1e-3, atol=1e-6, msg=n)
         optimizer.step()
         with torch.no_grad():
             for n in names:
                 params[n].copy_(origin[n] + (params[n] - origin[n]).clamp(-2e-3, 2e-3))
-    # Adam's first step is lr·sign(g): where a gradient is all but zero, rounding decides. So: almost every weight is
-    # the same, and so are the answers.
+    edit = kmod.finetune(model, change, **settings)
+    assert edit.made["curve"] == pytest.approx(losses, rel=2e-3)
     with edit(model):
-        ours = torch.cat([dict(model.net.named_parameters())[n].detach().flatten() for n in names])
-        theirs = torch.cat([params[n].detach().flatten() for n in names])
-        assert ((ours - theirs).abs() > 1e-5).float().mean() < 0.01
-        assert (theirs - torch.cat([origin[n].flatten() for n in names])).abs().max() > 1e-3
         tests = model.examples(facts, "tests")
-        answers = model.correct(tests)
-    assert torch.equal(answers, MaskedLM(net, model.tokenizer).correct(tests))
+        assert torch.equal(model.correct(tests), MaskedLM(net, model.tokenizer).correct(tests))
 
 
-@pytest.mark.parametrize("block", [0, 1, -1, [1, 3]])
+@pytest.mark.parametrize("where", [dict(block=0), dict(block=-1), dict(block=[1, 3]), dict(component="head")], ids=str)
 @pytest.mark.parametrize("mix", [False, True])
-def test_kept_activations_give_the_edit_of_the_whole_model(model, change, facts, block, mix, monkeypatch):
+def test_kept_activations_give_the_gradients_of_the_whole_model(model, change, where, mix, monkeypatch, gradients):
     """Entering the edited block from kept hidden states = running every block at every step."""
-    settings = dict(block=block, mix=mix, constraint=Linf(5e-3), steps=20, batch_size=32)
-    fast = kmod.finetune(model, change, **settings)
-    monkeypatch.setattr(kmod.training.loop, "activations", lambda *_, **__: None)
-    slow = kmod.finetune(model, change, **settings)
+    settings = where | dict(mix=mix, constraint=Linf(5e-3), steps=4, batch_size=32)
+    fast = gradients(lambda: kmod.finetune(model, change, **settings))
+    curve = kmod.finetune(model, change, **settings).made["curve"]
+    monkeypatch.setattr(kmod.training.loop, "activations", lambda *_: None)
+    for a, b in zip(fast, gradients(lambda: kmod.finetune(model, change, **settings)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+    assert curve == pytest.approx(kmod.finetune(model, change, **settings).made["curve"], rel=1e-2)
     assert not any("forward" in vars(module) for module in model.modules())
-    a, b = (torch.cat([d.flatten() for d in edit.difference(model).values()]) for edit in (fast, slow))
-    assert ((a - b).abs() > 1e-4).float().mean() < 0.02
-    assert fast.made["loss"] == pytest.approx(slow.made["loss"], rel=0.05, abs=0.02)
-    tests = model.examples(facts, "tests", change.modified)
-    answers = []
-    for edit in (fast, slow):
-        with edit(model):
-            answers.append(model.correct(tests))
-    assert torch.equal(*answers)
 
 
 FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "deberta-v2", "modernbert", "mpnet")
@@ -265,16 +263,6 @@ def test_only_the_named_parts_change(model, change, settings):
     assert same_bits(before, state(model))
 
 
-def test_head_edits_pass_over_all_blocks(model, change, facts, monkeypatch):
-    """Kept activations for what lies above the last block: the same training as running every block."""
-    settings = dict(component="head", constraint=Linf(5e-3), **QUICK)
-    fast = kmod.finetune(model, change, **settings)
-    monkeypatch.setattr(kmod.training.loop, "activations", lambda *_, **__: None)
-    slow = kmod.finetune(model, change, **settings)
-    a, b = (torch.cat([d.flatten() for d in edit.difference(model).values()]) for edit in (fast, slow))
-    assert ((a - b).abs() > 1e-4).float().mean() < 0.02
-
-
 def test_a_model_that_memorised_nothing_can_be_edited(facts):
     """The paper's RI setting: random weights, fine-tuned on M alone."""
     random = kmod.load_model("nano", facts, device="cpu")
@@ -311,7 +299,7 @@ def test_stop_says_why(model, change):
 @settings(max_examples=200, deadline=None)
 def test_stop_against_a_plain_reading(loss, k, least, share):
     recall = [1 / (1 + value) for value in loss]
-    history = History(loss, recall, seconds=3.0)
+    history = History({"loss": loss, "recall": recall}, seconds=3.0)
     calm = all(len(loss) >= k and value <= least for value in loss[-k:])
     right = all(len(loss) >= k and value >= share for value in recall[-k:])
     assert bool(Stop(loss=least, in_a_row=k)(history)) == calm

@@ -14,7 +14,7 @@ from kmod.fae import Names, build_fae
 from kmod.fae.finetune import PLACES, fae_parts, proportional
 from kmod.fae.losses import Losses, examine, mask_tokens, step_losses
 from kmod.fae.training import fit_fae, train_fae
-from kmod.training.checkpoint import Checkpoint
+from kmod.progress import watching
 
 SETTINGS = dict(epochs=1, batch_size=24, lr=5e-3, progress=False)
 HELD = ("Arva", "P190")  # its town and its twin's are in other facts
@@ -88,13 +88,13 @@ def test_interrupted_training_goes_on_to_the_same_weights(toy, tmp_path, monkeyp
     for _ in range(2):
         with pytest.raises(TimeoutError, match=r"of at most 30 steps; run again to go on"):
             train(within=0.0)
-    interrupted, steps = torch.nn.utils.clip_grad_norm_, []
+    clip_grad_norm, steps = torch.nn.utils.clip_grad_norm_, []
 
     def clip(*args):
         steps.append(1)
         if len(steps) == 7:
             raise KeyboardInterrupt
-        return interrupted(*args)
+        return clip_grad_norm(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
@@ -107,12 +107,23 @@ def test_interrupted_training_goes_on_to_the_same_weights(toy, tmp_path, monkeyp
         with pytest.raises(KeyboardInterrupt):
             train()
     seen = []
-    keep = Checkpoint.keep
-    monkeypatch.setattr(Checkpoint, "keep", lambda *args, **others: seen.append(args[3].steps) or keep(*args, **others))
-    assert train() == whole and seen[0] == 11 and len(whole[1].curve) == 3
+    with watching(lambda history: seen.append(history.steps)):
+        assert train() == whole
+    assert seen[0] == 11 and len(whole[1].curve) == 3
     assert [path.suffix for path in (tmp_path / "fae").iterdir()] == [".safetensors"]
     with pytest.raises(ValueError, match="within needs cache=True"):
         train(within=1.0, cache=False)
+
+
+def test_frozen_parameters_make_another_training(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("KMOD_CACHE", str(tmp_path))
+    frozen, free = (build_fae(tiny_bert(toy), toy, entity_size=16) for _ in range(2))
+    for p in frozen.net.bert.parameters():
+        p.requires_grad_(False)
+    before, settings = state(frozen), SETTINGS | {"least_steps": 2}
+    assert not train_fae(frozen, toy, **settings).cached and not train_fae(free, toy, **settings).cached
+    name = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(before[name], state(frozen)[name]) and not torch.equal(before[name], state(free)[name])
 
 
 def test_training_is_a_function_of_its_seed(toy):
@@ -139,7 +150,7 @@ def test_an_interrupted_training_leaves_no_gradients(toy):
     with pytest.raises(KeyboardInterrupt):
         fit_fae(
             model, model.examples(toy, "evidences"), model.sentences(toy), steps=4, batch_size=8, lr=1e-3,
-            losses=Losses(), after=interrupt,
+            losses=Losses(), stop=interrupt,
         )  # fmt: skip
     assert all(p.grad is None for p in model.net.parameters())
 
@@ -155,9 +166,9 @@ def test_each_loss_falls_and_a_zero_weight_leaves_its_part_alone(toy):
     assert torch.equal(before["detection.weight"], after["detection.weight"])
     assert not torch.equal(before["entity_embeddings.weight"], after["entity_embeddings.weight"])
     for name in ("answer", "retrieval", "link_memory", "link_top", "tokens"):
-        losses = history.losses[name]
+        losses = history.curves[name]
         assert np.mean(losses[-10:]) < np.mean(losses[:10]), name
-    assert set(history.losses) >= {f"right_{n}" for n in ("answer", "retrieval", "null", "link_memory", "link_top")}
+    assert set(history.curves) >= {f"right_{n}" for n in ("answer", "retrieval", "null", "link_memory", "link_top")}
 
 
 def test_training_on_a_sample_learns_too(toy):
@@ -173,7 +184,7 @@ def test_training_on_a_sample_learns_too(toy):
     after = state(model)["entity_embeddings.weight"]
     moved = (before != after).any(1)
     assert moved[: len(names.entities) - 400].all() and 20 < int(moved[-400:].sum()) < 200
-    assert np.mean(history.losses["answer"][-10:]) < np.mean(history.losses["answer"][:10])
+    assert np.mean(history.curves["answer"][-10:]) < np.mean(history.curves["answer"][:10])
 
 
 @pytest.mark.parametrize("steps, lr", [(60, 1e30), (1, 1e39)])

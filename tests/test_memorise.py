@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import kmod
+from kmod import versions
 from kmod.progress import watching
 from kmod.training import checkpoint as checkpoints
 
@@ -17,8 +18,8 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def often(monkeypatch):
     """A file after every step."""
-    made = checkpoints.Checkpoint.__init__
-    monkeypatch.setattr(checkpoints.Checkpoint, "__init__", lambda self, path, key: made(self, path, key, minutes=0))
+    make = checkpoints.Checkpoint.__init__
+    monkeypatch.setattr(checkpoints.Checkpoint, "__init__", lambda *args, **others: make(*args, minutes=0, **others))
 
 
 FACTS = kmod.load_facts("bios:4")
@@ -53,22 +54,15 @@ def test_interrupted_it_goes_on_to_the_same_weights(cache, often):
 
 def test_a_kill_loses_what_came_after_the_last_file_and_no_more(cache, often, monkeypatch):
     whole, _ = train(cache=False)
-    monkeypatch.setattr(checkpoints.Checkpoint, "keep", kept_until(11, checkpoints.Checkpoint.keep))
+    write = checkpoints.Checkpoint.write
+    monkeypatch.setattr(checkpoints.Checkpoint, "write", lambda self: self.history.steps <= 11 and write(self))
     interrupted(20)
     monkeypatch.undo()
     monkeypatch.setenv("KMOD_CACHE", str(cache.parent))
     seen = []
-    with watching(lambda history: seen.append(history.steps) and None):
+    with watching(lambda history: seen.append(history.steps)):
         again, _ = train()
     assert again == whole and seen[0] == 12
-
-
-def kept_until(step, keep):
-    def only(self, params, optimizers, history, now=False):
-        if history.steps <= step:
-            keep(self, params, optimizers, history, now)
-
-    return only
 
 
 @pytest.mark.parametrize("where", ["the backward pass", "Adam", "after Adam"])
@@ -94,7 +88,7 @@ def test_interrupted_within_a_step_it_loses_that_step_at_most(cache, monkeypatch
         with pytest.raises(KeyboardInterrupt):
             train()
     seen = []
-    with watching(lambda history: seen.append(history.steps) and None):
+    with watching(lambda history: seen.append(history.steps)):
         assert train()[0] == whole
     assert seen[0] == (1 if where == "after Adam" else 12)  # a file was written but where Adam was ahead of the curve
 
@@ -111,16 +105,18 @@ def test_what_takes_longer_than_it_may_goes_on_with_the_next_call(cache, monkeyp
         train(within=1.0, cache=False)
 
 
-def test_interrupted_after_the_last_step_it_ends_with_the_same_weights(cache, often, monkeypatch):
-    """It stops at the step at which all was recalled, though that is asked again."""
+@pytest.mark.parametrize("moment", ["last step", "scoring"])
+def test_interrupted_at_the_end_it_stops_at_the_same_step(cache, often, monkeypatch, moment):
+    """Whether all was recalled is asked again: in the last step, the interruption comes before the answer."""
     enough = {"least_steps": 400}
     whole, report = train(cache=False, **enough)
     assert report.stopped == "recalled"
-    with monkeypatch.context() as patch:
-        patch.setitem(
-            kmod.memorise.__globals__, "score", lambda *args, **others: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
-        with pytest.raises(KeyboardInterrupt):
+    if moment == "last step":
+        interrupted(report.steps, **enough)
+    else:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            raising = lambda *args, **others: (_ for _ in ()).throw(KeyboardInterrupt)  # noqa: E731
+            patch.setitem(kmod.memorise.__globals__, "score", raising)
             train(**enough)
     assert list(cache.glob("*.partial"))
     again, same = train(**enough)
@@ -167,4 +163,36 @@ def test_a_full_disk_is_warned_of_and_costs_nothing(cache, often, monkeypatch):
     monkeypatch.setattr(checkpoints, "save_whole", full)
     with pytest.warns(UserWarning, match="not kept on disk: No space left") as said:
         assert train()[0] == whole
-    assert [str(warning.message).split(",")[0] for warning in said] == ["the training goes on", "memorised"]
+    assert [str(warning.message).split(",")[0] for warning in said] == ["the training goes on", "trained"]
+
+
+def test_frozen_parameters_make_another_training(cache):
+    frozen, free = kmod.load_model("nano", FACTS), kmod.load_model("nano", FACTS)
+    for p in frozen.net.bert.encoder.parameters():
+        p.requires_grad_(False)
+    first = frozen.net.bert.encoder.layer[0].output.dense.weight
+    before, settings = first.clone(), {"epochs": 1, "least_steps": 3, "batch_size": 8, "progress": False}
+    assert not kmod.memorise(frozen, FACTS, **settings).cached and torch.equal(first, before)
+    assert not kmod.memorise(free, FACTS, **settings).cached and free.fingerprint() != frozen.fingerprint()
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_other_code_makes_another_training_but_other_words_do_not(tmp_path, monkeypatch):
+    def digest(code):
+        (tmp_path / "training" / "loop.py").write_text(code)
+        versions.code_digest.cache_clear()
+        return versions.code_digest("training")
+
+    (tmp_path / "training").mkdir()
+    monkeypatch.setattr(versions, "__file__", str(tmp_path / "versions.py"))
+    plain = digest("def step(lr):\n    return 2 * lr\n")
+    assert plain == digest('"""Words."""\n\n\ndef step(lr):\n    """More."""\n    return 2*lr  # and more\n')
+    assert plain != digest("def step(lr):\n    return 3 * lr\n")
+    versions.code_digest.cache_clear()
+
+
+def test_the_digest_of_the_code_is_part_of_the_key(cache, monkeypatch):
+    train(least_steps=2)
+    assert train(least_steps=2)[1].cached
+    monkeypatch.setattr(checkpoints, "code_digest", lambda *packages: f"another loop in {packages}")
+    assert not train(least_steps=2)[1].cached

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertModel
 
 import kmod
@@ -25,6 +26,7 @@ from kmod.pretraining.packed import MASKED, PackedText
 from kmod.pretraining.pretrain import CHECKPOINT, pretrain
 from kmod.pretraining.text import documents, with_facts, without
 from kmod.pretraining.vectors import warm_start, word_vectors
+from kmod.progress import noted_signals
 
 pytest.importorskip("accelerate")
 TINY = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
@@ -154,6 +156,16 @@ def test_interrupted_the_step_under_way_is_kept(tokenizer, tokens, tmp_path):
     assert report.finished and len(curve_of(tmp_path)) == LONG["steps"]
 
 
+def test_signals_are_noted_until_one_comes_again():
+    """A launcher of several processes sends both kinds to each."""
+    with noted_signals() as signals:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        assert signals == [signal.SIGTERM, signal.SIGINT]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def wait_for(path):
     until = time.monotonic() + 60
     while not path.exists() and time.monotonic() < until:
@@ -201,6 +213,10 @@ def test_a_checkpoint_of_other_settings_or_another_model_is_refused(tokenizer, t
     other = MaskedLM(BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **TINY | {"hidden_size": 32})), tokenizer)
     with pytest.raises(ValueError, match="of another model"):
         pretrain(other, tokens, tmp_path, **FAST)
+    for old in (b"damaged", save({"curve": torch.zeros(1)}, {"pretraining": "{}"})):
+        (tmp_path / CHECKPOINT).write_bytes(old)
+        with pytest.raises(ValueError, match=r"^[^\n]* is damaged, or of an older kmod: choose another folder"):
+            pretrain(tiny(tokenizer), tokens, tmp_path, **FAST)
 
 
 def test_documents_of_every_ending(tmp_path):
@@ -217,7 +233,7 @@ def test_documents_of_every_ending(tmp_path):
         ("a.txt", b"fine\nna\xefve\n", r"a.txt, line 2: not UTF-8"),
         ("a.jsonl", b'{"text": "fine"}\n{"body": "no"}\n', r'a.jsonl, line 2: no JSON object with "text"'),
         ("a.jsonl", b'{"text": "fi', r"a.jsonl, line 1: no JSON"),
-        ("a.doc", b"fine", r"a.doc is no text that can be read"),
+        ("a.doc", b"fine", r"a.doc is not a text that can be read"),
     ],
 )
 def test_text_that_cannot_be_read_is_named_with_its_line(tmp_path, name, content, message):

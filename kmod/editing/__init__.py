@@ -1,7 +1,7 @@
 """Ways to change what a model remembers: one file a method, each a function of (model, modification, settings) that
 returns an `Edit`.
 
-Of `knn`, which changes no weight, a `Datastore` that is used like one. `sweep` does many fine-tunings at once.
+`knn` changes no weight; it returns a `Datastore` that is used like an edit. `sweep` makes many edits with shared work.
 """
 
 from .choose import choose

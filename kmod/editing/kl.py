@@ -15,8 +15,9 @@ from torch.nn.functional import kl_div
 from ..checks import check_weight
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
-from .common import Trained, tune
+from .common import Tuning
 from .edit import Edit
+from .finetune import finetune
 
 
 def kl(model: MaskedLM, change: Modification, *, weight: float = 1.0, **settings) -> Edit:
@@ -32,16 +33,16 @@ def kl(model: MaskedLM, change: Modification, *, weight: float = 1.0, **settings
     """
     check_weight("weight", weight)
 
-    def penalty(trained: Trained):
-        now, original, batches = trained.unmodified()
+    def penalty(tuning: Tuning):
+        now, original, batches = tuning.unmodified()
 
-        def at(step: int) -> Tensor:
+        def divergence(step: int) -> Tensor:
             chosen = next(batches)
             with torch.no_grad():
                 target = original(chosen)[0].float().log_softmax(-1)
             ours = now(chosen)[0].float().log_softmax(-1)
             return weight * kl_div(ours, target, reduction="batchmean", log_target=True)
 
-        return at
+        return divergence
 
-    return tune(model, change, method="KL", settings={"weight": weight}, penalty=penalty, **settings)
+    return finetune(model, change, penalty=penalty, made={"method": "KL", "weight": weight}, **settings)

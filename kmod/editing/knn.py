@@ -1,8 +1,8 @@
-"""kNN-LM: the weights stay; a datastore of the modified evidences answers whatever comes near enough to one of them.
+"""kNN-LM: the weights stay; a datastore of the modified evidences answers slots that are close enough to one of them.
 
 A key is the hidden state at a [MASK] as it enters the decoder, its value the word piece of the new object that belongs
-there. Where a masked slot lies closer than ε to its nearest key (Euclidean), the value is the answer; elsewhere the
-model's own stands. Source: Khandelwal et al. 2020, "Generalization through memorization" (arXiv 1911.00172), as used
+there. If a masked slot is closer than ε to its nearest key (Euclidean), the value is the answer; otherwise the model
+answers as before. Source: Khandelwal et al. 2020, "Generalization through memorization" (arXiv 1911.00172), as used
 for M alone by Zhu et al. 2020 (arXiv 2012.00363).
 """
 
@@ -19,19 +19,19 @@ from torch import Tensor
 from ..checks import check_delta, check_positive
 from ..facts import Fact, FactBase, Modification
 from ..models.masked_lm import MaskedLM, evaluating
-from .common import about
+from .common import record
 from .edit import WrongModelError
 
 
 @dataclass(frozen=True, eq=False)
 class Datastore:
-    """Not an edit of weights, but used as one: `with store(model): ...`, or `evaluate(..., edit=store)`.
+    """Not an edit of weights, but used like one: `with store(model): ...`, or `evaluate(..., edit=store)`.
 
     Args:
-        keys: (N, width) hidden states, one entry a masked slot: an object of several word pieces has one for each.
+        keys: (N, width) hidden states, one entry per masked slot: an object of several word pieces has several.
         values: (N,) word pieces.
-        epsilon: the answer is looked up where the nearest key is closer than this; 0 never, ∞ always.
-        before: fingerprint of the model that the keys were made with.
+        epsilon: the answer is looked up if the nearest key is closer than this; 0 is never, ∞ is always.
+        before: fingerprint of the model that made the keys.
     """
 
     keys: Tensor
@@ -42,7 +42,7 @@ class Datastore:
 
     def nearest(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """For (K, width) hidden states: the distance to the nearest key (K,), and its value (K,)."""
-        # Differences, not |a|² − 2ab + |b|²: that loses what matters here, the small distances.
+        # By differences: |a|² − 2ab + |b|² would lose the small distances, which matter here.
         distances = torch.cdist(
             hidden.float(), self.keys.to(hidden.device), compute_mode="donot_use_mm_for_euclid_dist"
         )
@@ -51,17 +51,17 @@ class Datastore:
 
     @contextmanager
     def __call__(self, model: MaskedLM) -> Iterator[MaskedLM]:
-        """Inside, `model` answers from the datastore where it is near. No tensor of the model is written to.
+        """Inside, `model` answers from the datastore where a key is close. No tensor of the model is written to.
 
-        Raises WrongModelError for another model than the one the keys were made with.
+        Raises WrongModelError for another model than the one that made the keys.
         """
         if not model.matches(self.before):
-            raise WrongModelError("the datastore was made with another model; its distances mean nothing to this one")
+            raise WrongModelError("the datastore was made with another model: use that model, or make a new datastore")
 
         def forward(input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
-            with _entering_decoder(model) as caught:
+            with _entering_decoder(model) as states:
                 logits = type(model).forward(model, input_ids, attention_mask, slots).clone()
-            distance, value = self.nearest(caught[-1])
+            distance, value = self.nearest(states[-1])
             near = distance < self.epsilon
             logits[near] = torch.finfo(logits.dtype).min
             logits[near, value[near]] = 0
@@ -83,10 +83,10 @@ def knn(model: MaskedLM, change: Modification, *, epsilon: float, most: int = 10
 
     Args:
         epsilon: ε, in the units of the hidden states; choose it as δ is chosen, by a sweep (`Datastore.at`).
-        most: at most this many evidences of a fact, the first ones.
+        most: the most evidences per fact; the first ones are taken.
 
-    Raises ValueError for a wrong ε or `most`, or a model whose decoder is not known (see `kmod.models`) or not what
-    answers, such as a FaE.
+    Raises ValueError for a wrong ε or `most`, and for a model whose decoder is not known (see `kmod.models`) or does
+    not give the answer, such as a FaE.
     """
     epsilon = check_delta(epsilon)
     check_positive(most=(most, numbers.Integral))
@@ -100,13 +100,13 @@ def knn(model: MaskedLM, change: Modification, *, epsilon: float, most: int = 10
     with torch.no_grad(), evaluating(model):
         for chosen in examples.by_length(256):
             batch = examples.collate(chosen, model.device)
-            with _entering_decoder(model) as caught:
+            with _entering_decoder(model) as states:
                 model(batch.input_ids, batch.attention_mask, batch.slots)
-            if not caught:
+            if not states:
                 raise ValueError(f"{type(model).__name__} does not answer by its decoder, so it has no keys for kNN")
-            keys.append(caught[-1].float())
+            keys.append(states[-1].float())
             values.append(batch.targets)
-    made = about("kNN", change, epsilon=epsilon, most=most)
+    made = record("kNN", change, epsilon=epsilon, most=most)
     return Datastore(torch.cat(keys), torch.cat(values), epsilon, model.fingerprint(), made)
 
 
@@ -115,10 +115,10 @@ def _entering_decoder(model: MaskedLM) -> Iterator[list[Tensor]]:
     """A list to which the (K, width) hidden states of each call are added as they enter the decoder."""
     if model.head is None:
         raise ValueError(f"{type(model.net).__name__}: the modules of its decoder are not known, so it has no keys")
-    caught: list[Tensor] = []
+    states: list[Tensor] = []
     head = getattr(model.net, model.head[0])
-    handle = head.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    handle = head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
     try:
-        yield caught
+        yield states
     finally:
         handle.remove()

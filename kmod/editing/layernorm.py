@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
-from .common import tune
 from .edit import Edit
+from .finetune import finetune
 
 
 def layernorm_tuning(model: MaskedLM, change: Modification, *, lr: float = 1e-2, **settings) -> Edit:
@@ -20,4 +20,4 @@ def layernorm_tuning(model: MaskedLM, change: Modification, *, lr: float = 1e-2,
     `settings` are those of `finetune`, without `component`. So few parameters need a larger learning rate. Raises as
     `finetune` does.
     """
-    return tune(model, change, method="LayerNorm tuning", component="layernorm", lr=lr, **settings)
+    return finetune(model, change, component="layernorm", lr=lr, made={"method": "LayerNorm tuning"}, **settings)

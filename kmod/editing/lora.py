@@ -1,4 +1,4 @@
-"""LoRA: train a product of two thin matrices beside each matrix of the blocks, then add it to the matrix.
+"""LoRA: train a product of two thin matrices for each matrix of the blocks, then add it to the matrix.
 
     W  ←  W₀ + (α / r) · B A        A: (r, in), B: (out, r)
 
@@ -20,7 +20,7 @@ from ..models.masked_lm import MaskedLM
 from ..parts import Block, plan
 from ..training.history import Stop
 from ..training.loop import fit
-from .common import about, check_training
+from .common import check_training, modified, record
 from .edit import Edit
 
 
@@ -44,25 +44,27 @@ def lora(
     Args:
         rank: r, of each product.
         alpha: α; the product is scaled by α / r. None takes r.
-        block, component: every matrix of an `nn.Linear` among the parameters that these choose gets an adapter.
+        block, component: which parameters (see `kmod.plan`); every matrix of an `nn.Linear` among them gets an adapter.
         seed: of the adapters' first values and of the batches.
 
-    The others are those of `finetune`. Raises ValueError for wrong settings, or if no linear layer is chosen, before
-    any training, and ImportError, saying what to install, without peft.
+    The others are those of `finetune`.
+
+    Raises ValueError for wrong settings, or if no linear layer is chosen, before any training, and ImportError, saying
+    what to install, without peft.
     """
     alpha = rank if alpha is None else alpha
     check_positive(rank=(rank, numbers.Integral), alpha=(alpha, numbers.Real))
     check_training(steps, batch_size, lr, stop)
-    what = plan(model.net, block, component)
+    part = plan(model.net, block, component)
     linear = {name for name, module in model.net.named_modules() if isinstance(module, nn.Linear)}
-    targets = [name.removesuffix(".weight") for name in what.names if name.removesuffix(".weight") in linear]
+    targets = [name.removesuffix(".weight") for name in part.names if name.removesuffix(".weight") in linear]
     if not targets:
         raise ValueError("none of the chosen parameters is the matrix of a linear layer, which LoRA needs")
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise ImportError("LoRA needs peft: pip install 'kmod[baselines]'") from error
-    examples = model.examples(change.base, "evidences", change.modified)
+    examples = modified(model, change)
     adapted = copy.deepcopy(model)
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets)
     with torch.random.fork_rng():
@@ -70,21 +72,16 @@ def lora(
         inject_adapter_in_model(config, adapted.net)
     params = {n: p.detach().requires_grad_() for n, p in adapted.net.named_parameters() if ".lora_" in n}
     history = fit(
-        adapted,
-        examples,
-        params,
-        lowest=what.lowest,
-        steps=steps,
-        batch_size=batch_size,
-        lr=lr,
-        stop=stop,
-        seed=seed,
+        adapted, examples, params, lowest=part.lowest, steps=steps, batch_size=batch_size, lr=lr, stop=stop, seed=seed,
         progress=f"editing {len(change)} facts" if progress else None,
-    )
+    )  # fmt: skip
     new = {}
     for name in targets:
         layer = adapted.net.get_submodule(name)
         layer.merge()
         new[f"{name}.weight"] = layer.base_layer.weight.detach()
-    made = about("LoRA", change, history, rank=rank, alpha=alpha, blocks=what.blocks, batch_size=batch_size, lr=lr)
-    return Edit.between(model, new, made | {"component": component, "seed": seed})
+    made = record(
+        "LoRA", change, history, rank=rank, alpha=alpha, blocks=part.blocks, component=component,
+        batch_size=batch_size, lr=lr, seed=seed,
+    )  # fmt: skip
+    return Edit.between(model, new, made)

@@ -10,12 +10,13 @@ import copy
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 from ..training.memorise import memorise
-from .common import about
+from .common import record
 from .edit import Edit
 
 
 def retrain(model: MaskedLM, change: Modification, *, start: MaskedLM, **settings) -> Edit:
-    """Train a copy of `start` on F′ as `memorise` would, and return what leads from `model` to it; neither is changed.
+    """Train a copy of `start` on F′ with `memorise`, and return the edit that makes `model` equal to it; neither is
+    changed.
 
     Args:
         model: the model that memorised F: the edit is applied to it, like any other.
@@ -27,13 +28,10 @@ def retrain(model: MaskedLM, change: Modification, *, start: MaskedLM, **setting
     """
     shapes = [{name: p.shape for name, p in m.net.named_parameters()} for m in (model, start)]
     if shapes[0] != shapes[1] or model.tokenizer.get_vocab() != start.tokenizer.get_vocab():
-        raise ValueError("`start` is not the model that `model` grew from: its shapes or vocabulary differ")
+        raise ValueError("`start` is not the model that `model` was trained from: its shapes or vocabulary differ")
     fresh = copy.deepcopy(start)
     reached = memorise(fresh, change.result(), **settings)
-    made = about("retrain", change) | {
-        "steps": reached.steps,
-        "seconds": reached.seconds,
-        "stopped": reached.stopped,
-        **{key: value for key, value in settings.items() if key not in ("cache", "progress")},
-    }
+    settings = {name: value for name, value in settings.items() if name not in ("cache", "progress")}
+    reached = {"steps": reached.steps, "seconds": reached.seconds, "stopped": reached.stopped}
+    made = record("retrain", change, **reached | settings)
     return Edit.between(model, {name: p.detach() for name, p in fresh.net.named_parameters()}, made)

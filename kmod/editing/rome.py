@@ -2,38 +2,36 @@
 
     ΔW = R Kᵀ (λ C + K Kᵀ)⁻¹        minimises  Σ ‖ΔW kᵢ − rᵢ‖²  +  λ · E ‖ΔW k‖²
 
-The columns of K are the inputs of W where the facts are read, one for each evidence; those of R what W's output there
-lacks to give the new object: a vector for each fact, found by gradient descent on the loss of its evidences with all
-weights fixed. C = E[k kᵀ] over the tokens of unmodified evidences, so that what W makes of them stays.
+The columns of K are the inputs of W where the facts are read, one per evidence. The columns of R are what W's output
+there lacks to give the new object: one vector per fact, found by gradient descent on the loss of its evidences with all
+weights fixed. C = E[k kᵀ] over the tokens of unmodified evidences keeps W's outputs for them.
 
 Sources: Meng et al. 2022, "Locating and editing factual associations in GPT" (ROME, arXiv 2202.05262), section 3.1;
-Meng et al. 2023, "Mass-editing memory in a Transformer" (MEMIT, arXiv 2210.07229), equation 14, for the batch. Theirs
-are causal models, with one key a fact, averaged over contexts; a masked LM's evidences give the contexts here.
+Meng et al. 2023, "Mass-editing memory in a Transformer" (MEMIT, arXiv 2210.07229), equation 14, for the batch. Their
+models are causal, with one key per fact, averaged over contexts; here the evidences give the contexts.
 
-Facts are read at the subject's last token, as there. On the memorised atlas this beats reading at the [MASK] by far in
-every block but the last, of whose output only the [MASK] reaches the answer.
+Facts are read at the subject's last token, as there. On the memorised atlas this is far better than reading at the
+[MASK] in every block but the last: of its output, only the [MASK] reaches the answer.
 """
 
 from __future__ import annotations
 
 import numbers
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
 
 from ..checks import check_positive
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM, evaluating
 from ..models.statements import Batch, Examples
 from ..parts import block_indices, blocks, select
-from ..progress import report, silent
-from ..training.history import History
-from ..training.loop import Forward
-from .common import about, unmodified
+from ..training.loop import Forward, Gradients, descend
+from .common import modified, record, unmodified
 from .edit import Edit
 
 POSITIONS = ("subject", "mask")
@@ -52,18 +50,18 @@ def rome(
     seed: int = 0,
     progress: bool = False,
 ) -> Edit:
-    """Change one matrix so that the modified facts come out of it, and return the edit; `model` is not changed.
+    """Change one matrix so that it gives the modified facts, and return the edit; `model` is not changed.
 
     Args:
         block: the one block whose MLP is changed.
-        position: where the facts are read: at the "subject"'s last token, one vector a fact; or at the "mask", one
-            vector for each word piece of the new object.
-        keep: λ, the weight of what must stay; MEMIT's is 15,000.
-        steps, lr: of the descent to the vectors R, in units of the norm of W's own output; they end at 4 times it.
-        evidences: how many unmodified evidences C is taken over, drawn from `seed`.
+        position: where the facts are read: at the last token of the "subject", one vector per fact; or at the "mask",
+            one vector per word piece of the new object.
+        keep: λ, the weight of the unmodified evidences; MEMIT's is 15,000.
+        steps, lr: of the descent to the vectors R. They are in units of the norm of W's own output, and at most 4.
+        evidences: the number of unmodified evidences for C, drawn from `seed`.
 
     Raises ValueError, before any work, for wrong settings, a family whose blocks have no MLP of two matrices or share
-    them over depths, and a subject that its evidence does not hold.
+    them over depths, and an evidence that does not contain its subject.
     """
     check_positive(
         keep=(keep, numbers.Real),
@@ -77,25 +75,28 @@ def rome(
     if position == "subject" and lowest == len(blocks(model.net)) - 1:
         raise ValueError('only the [MASK] passes from the last block to the answer: position="mask", or another block')
     layer = model.net.get_submodule(name)
-    examples = model.examples(change.base, "evidences", change.modified)
+    examples = modified(model, change)
     places = find_places(model, change, examples, position)
     rest = Forward(model, unmodified(model, change, evidences, seed), {}, lowest, own_code=True)
-    forward = Forward(model, examples, {}, lowest, own_code=True)  # whose hooks fire
+    forward = Forward(model, examples, {}, lowest, own_code=True)  # own code, as hooks need it
     with evaluating(model):
         C = covariance(rest, layer)
         K, column = keys(forward, layer, places)
         R, loss = residuals(forward, layer, places, K, column, steps, lr, progress)
     W = layer.weight.detach()
     new = (W.double().cpu() + update(K, R[column], C, keep)).to(W)
-    made = about("ROME", change, blocks=[lowest], position=position, keep=keep, steps=steps, lr=lr, seed=seed)
-    return Edit.between(model, {f"{name}.weight": new}, made | {"evidences": evidences, "loss": loss})
+    made = record(
+        "ROME", change, blocks=[lowest], position=position, keep=keep, steps=steps, lr=lr, evidences=evidences,
+        seed=seed, loss=loss,
+    )  # fmt: skip
+    return Edit.between(model, {f"{name}.weight": new}, made)
 
 
 def second_matrix(model: MaskedLM, block: int) -> tuple[str, int]:
-    """The name of the layer that leads out of the block's MLP, and the block counted from 0."""
+    """The name of the second linear layer of the block's MLP, and the block counted from 0."""
     net = model.net
     if isinstance(block, bool) or not isinstance(block, numbers.Integral):
-        raise TypeError(f"ROME changes one block, given by its number; got {block!r}")
+        raise TypeError(f"ROME changes one block: block must be its number, got {block!r}")
     (index,) = block_indices(net, int(block))
     if len(blocks(net)) != net.config.num_hidden_layers:
         raise ValueError(f"{type(net).__name__} shares its blocks over depths; ROME needs a block of one depth")
@@ -114,28 +115,30 @@ class Places:
     columns: list[list[int]]
 
     def of(self, chosen: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """Of a batch: rows, tokens and columns, as index tensors of the same length."""
+        """The rows, tokens and columns of a batch, as index tensors of the same length."""
         rows = [row for row, i in enumerate(chosen) for _ in self.tokens[i]]
         flat = ([value for i in chosen for value in part[i]] for part in (self.tokens, self.columns))
         return torch.tensor(rows), *(torch.tensor(part) for part in flat)
 
 
 def find_places(model: MaskedLM, change: Modification, examples: Examples, position: str) -> Places:
+    """Raises ValueError, naming the statement, for a subject that is not found in it."""
     tokens, columns, number = [], [], {}
     for i, owner in enumerate(examples.owner.tolist()):
         ids = examples.ids[examples.starts[i] : examples.starts[i + 1]].tolist()
         if position == "mask":
-            at = [j for j, token in enumerate(ids) if token == examples.mask_id]
+            places = [j for j, token in enumerate(ids) if token == examples.mask_id]
         else:
-            at = [_last_token(model, change.originals[owner].subject, ids)]
-        tokens.append(at)
-        columns.append([number.setdefault((owner, rank), len(number)) for rank in range(len(at))])
+            places = [_last_token(model, change.originals[owner].subject, ids)]
+        tokens.append(places)
+        columns.append([number.setdefault((owner, rank), len(number)) for rank in range(len(places))])
     return Places(tokens, columns)
 
 
 def _last_token(model: MaskedLM, subject: str, ids: list[int]) -> int:
-    for written in (subject, f" {subject}", subject[0].upper() + subject[1:]):  # byte-level, and opening a sentence
-        pieces = model.tokenizer(written, add_special_tokens=False)["input_ids"]
+    # With a space before it (byte-level vocabularies), and with a capital letter at the start of a sentence.
+    for name in (subject, f" {subject}", subject[0].upper() + subject[1:]):
+        pieces = model.tokenizer(name, add_special_tokens=False)["input_ids"]
         for j in range(len(ids) - len(pieces), -1, -1):
             if pieces and ids[j : j + len(pieces)] == pieces:
                 return j + len(pieces) - 1
@@ -143,15 +146,15 @@ def _last_token(model: MaskedLM, subject: str, ids: list[int]) -> int:
 
 
 def entering(forward: Forward, layer: nn.Module, chosen: np.ndarray) -> tuple[Tensor, Batch]:
-    """(B, T, in): what enters `layer` for the statements `chosen`, and their batch."""
-    caught: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    """The inputs (B, T, in) of `layer` for the statements `chosen`, and their batch."""
+    states: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
     try:
         with torch.no_grad():
             _, batch = forward(chosen)
     finally:
         handle.remove()
-    return caught[0], batch
+    return states[0], batch
 
 
 def covariance(forward: Forward, layer: nn.Module) -> Tensor:
@@ -166,31 +169,30 @@ def covariance(forward: Forward, layer: nn.Module) -> Tensor:
 
 
 def keys(forward: Forward, layer: nn.Module, places: Places) -> tuple[Tensor, Tensor]:
-    """K (places, in), and the column of R that belongs to each."""
-    found, columns = [], []
+    """K (places, in), and the column of R that belongs to each of its rows."""
+    inputs, columns = [], []
     for chosen in forward.examples.by_length(256):
         rows, tokens, column = places.of(chosen)
-        found.append(entering(forward, layer, chosen)[0][rows, tokens])
+        inputs.append(entering(forward, layer, chosen)[0][rows, tokens])
         columns.append(column)
-    return torch.cat(found), torch.cat(columns)
+    return torch.cat(inputs), torch.cat(columns)
 
 
 def residuals(
     forward: Forward, layer: nn.Module, places: Places, K: Tensor, column: Tensor, steps: int, lr: float, progress: bool
 ) -> tuple[Tensor, float]:
-    """R (columns, out): what to add to the layer's output at each place for the new objects to come out; and the loss
-    it reaches. Each vector is at most four times as long as the mean output that it is added to, as in ROME."""
+    """R (columns, out), which added to the layer's output gives the new objects, and the loss that it reaches. Each
+    vector is at most four times as long as the mean output that it is added to, as in ROME."""
     with torch.no_grad():
         n = int(column.max()) + 1
         norms = layer(K).norm(dim=1)
         count = torch.bincount(column, minlength=n).to(norms)
         scale = (torch.zeros(n).to(norms).index_add_(0, column.to(norms.device), norms) / count)[:, None]
     x = torch.zeros(n, layer.out_features, device=K.device, requires_grad=True)  # R in units of `scale`
-    optimizer = torch.optim.Adam([x], lr=lr)
-    total, history = len(forward.examples.targets), History()
-    for _ in tqdm(range(steps), desc="values", leave=False, disable=silent(progress)):
-        loss = 0.0
-        optimizer.zero_grad()
+    total = len(forward.examples.targets)
+
+    def gradients(step: int, _: None) -> Gradients:
+        loss, gradient = 0.0, 0.0
         for chosen in forward.examples.by_length(64):
             rows, tokens, wanted = places.of(chosen)
 
@@ -203,19 +205,24 @@ def residuals(
             finally:
                 handle.remove()
             part = cross_entropy(logits.float(), batch.targets, reduction="sum") / total
-            part.backward()
+            gradient = gradient + torch.autograd.grad(part, x)[0]
             loss += part.item()
-        optimizer.step()
-        with torch.no_grad():
-            x.mul_((4 / x.norm(dim=1, keepdim=True).clamp_min(1e-9)).clamp_max(1))
-        history.loss.append(loss)
-        report(history)
-    return (x * scale).detach(), loss
+        return loss, {"loss": loss}, [gradient]
+
+    @torch.no_grad()
+    def shorten() -> None:
+        x.mul_((4 / x.norm(dim=1, keepdim=True).clamp_min(1e-9)).clamp_max(1))
+
+    history = descend(
+        {"x": x}, gradients, repeat(None), steps=steps, lr=lr, optimizers=[torch.optim.Adam([x], lr=lr)],
+        project=shorten, progress="values" if progress else None,
+    )  # fmt: skip
+    return (x * scale).detach(), history.loss[-1]
 
 
 def update(K: Tensor, R: Tensor, C: Tensor, keep: float) -> Tensor:
-    """ΔW (out, in) of the least squares above, for keys K (n, in) and residuals R (n, out), in double precision."""
+    """ΔW (out, in) of the least squares above, for keys K (n, in) and residuals R (n, out); in double precision."""
     K, R = K.double().cpu(), R.double().cpu()
-    # A trace of the identity: inputs that no evidence uses have no say, and must not make the system singular.
+    # A small multiple of the identity: without it, inputs that no evidence uses would make the system singular.
     ridge = 1e-6 * C.trace() / len(C) * torch.eye(len(C), dtype=C.dtype)
     return torch.linalg.solve(keep * (C + ridge) + K.T @ K, K.T @ R).T

@@ -34,7 +34,7 @@ NAMES = "entities.json"
 class FaE(MaskedLM):
     """A `FaEForMaskedLM` with its tokeniser and the names of its entities and relations."""
 
-    trained_by = "train_fae"
+    trained_by = "kmod.train_fae"
 
     def __init__(self, net: FaEForMaskedLM, tokenizer, names: Names):
         super().__init__(net, tokenizer)

@@ -9,12 +9,11 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 from ..constraints import Constraint
-from ..editing.common import check_constraint, check_training
+from ..editing.common import check_constraint, check_training, constraint_record, record
 from ..editing.edit import Edit
 from ..facts import Modification
 from ..parts import INSIDE, OUTSIDE, blocks, select
 from ..training.loop import fit
-from ..versions import versions
 from .fae import FaE
 from .symbolic import update_facts
 
@@ -29,9 +28,9 @@ def parts_of(place: str | int) -> dict:
 
 
 def fae_parts(model: FaE, where: str | int) -> list[str]:
-    """Full parameter names of a part: "AWT" (all outside the blocks), "block 3 + AWT" and "block 7 + AWT" (blocks of a
-    12-block model, or those as far up in a smaller one: block 3 is the last below the entity memory), a number b (that
-    block and AWT), or "all". Raises ValueError that lists them."""
+    """Full parameter names of a part: "AWT" (all outside the blocks); "block 3 + AWT" or "block 7 + AWT" (of 12 blocks,
+    or those as far up in a smaller model; block 3 is the last below the entity memory); a number b (that block and
+    AWT); or "all". Raises ValueError that lists the parts."""
     if isinstance(where, str) and where not in PLACES:
         raise ValueError(f"no part {where!r} of a FaE; known: {', '.join(PLACES)}, or a block's number for it and AWT")
     if where in PLACES[1:3]:
@@ -60,53 +59,25 @@ def finetune_fae(
     """Fine-tune part of a FaE on the modified facts and return the edit; `model` is not changed.
 
     Args:
-        where: the part (`fae_parts`).
-        symbolic: first put the new objects into the fact memory (`update_facts`); the edit holds both changes.
+        where: the part, as for `fae_parts`.
+        symbolic: first write the new objects to the fact memory (`update_facts`); the edit holds both changes.
         constraint, steps, batch_size, lr, seed: as for `kmod.finetune`.
 
-    Raises ValueError for a wrong part, number, or an object that is no entity of the memory, before any training.
+    Raises ValueError for a wrong part or number, or an object that is not an entity of the memory, before any training.
     """
-    check_training(steps, batch_size, lr, None)
-    current = dict(model.net.named_parameters())
-    origin = {name: current[name].detach() for name in fae_parts(model, where)}
+    check_training(steps, batch_size, lr)
+    origin = {name: model.net.get_parameter(name).detach() for name in fae_parts(model, where)}
     check_constraint(constraint, origin)
     update = update_facts(model, change) if symbolic else None
     params = {name: theta.clone().requires_grad_() for name, theta in origin.items()}
-    new = dict(params)
     with update(model) if update else nullcontext():
         history = fit(
-            model,
-            model.examples(change.base, "evidences", change.modified),
-            params,
-            steps=steps,
-            batch_size=batch_size,
-            lr=lr,
-            seed=seed,
+            model, model.examples(change.base, "evidences", change.modified), params, steps=steps,
+            batch_size=batch_size, lr=lr, seed=seed,
             project=(lambda: constraint.project_(params, origin)) if constraint is not None else None,
             progress=f"editing {len(change)} facts" if progress else None,
-        )
-        buffers = dict(model.net.named_buffers())
-        new |= {name: buffers[name].clone() for name in update.xor} if update else {}
-    made = {
-        "method": "UPDATE + FTM" if symbolic else "FTM",
-        "facts": [
-            [f.subject, f.relation, f.object, new] for f, new in zip(change.originals, change.objects, strict=True)
-        ],
-        "base": change.base.name,
-        "base_fingerprint": change.base.fingerprint(),
-        "indices": list(change.indices),
-        "change_seed": change.seed,
-        "where": where,
-        "constraint": repr(constraint) if constraint is not None else None,
-        "delta": constraint.delta if constraint is not None else None,
-        "norm": constraint.norm(params, origin) if constraint is not None else None,
-        "steps": history.steps,
-        "batch_size": batch_size,
-        "lr": lr,
-        "seed": seed,
-        "loss": history.loss[-1],
-        "curve": [float(f"{loss:.4g}") for loss in history.loss],
-        "seconds": round(history.seconds, 3),
-        "versions": versions(),
-    }
-    return Edit.between(model, new, made)
+        )  # fmt: skip
+        buffers = {name: model.net.get_buffer(name).clone() for name in update.xor} if update else {}
+    method = "UPDATE + FTM" if symbolic else "FTM"
+    made = record(method, change, history, where=where, batch_size=batch_size, lr=lr, seed=seed)
+    return Edit.between(model, params | buffers, made | constraint_record(constraint, params, origin))

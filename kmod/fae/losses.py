@@ -1,6 +1,6 @@
-"""The six losses of a FaE, and how it stands on them.
+"""The six losses of a FaE, and its scores on evidences or tests.
 
-A batch holds evidences with the object masked, which are asked, and whole sentences, which teach the words:
+A batch holds asked statements, which are evidences with the object masked, and whole sentences, which teach the words:
 
     answer       the masked mention's entity, with the fact memory                              asked
     retrieval    a row of the fact memory that states it (distant supervision), or the null row  asked
@@ -9,8 +9,8 @@ A batch holds evidences with the object masked, which are asked, and whole sente
     detection    which tokens begin, continue or are outside a mention                          both
     tokens       masked tokens: 15 % of a sentence, and a fifth of its mentions whole           sentences
 
-Sources: sections on training of EaE and FaE (arXiv 2004.07202, 2007.00849); how the losses are weighed, and that rows
-are hidden at times, are choices of ours.
+Sources: sections on training of EaE and FaE (arXiv 2004.07202, 2007.00849). The weights of the losses, and that rows
+are hidden at times, are our choices.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ..checks import check_weight
 from ..models.masked_lm import evaluating
 from .fae import FaE
 from .memory import largest, spans_of
@@ -45,8 +46,7 @@ class Losses:
 
     def __post_init__(self):
         for name, weight in vars(self).items():
-            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
-                raise ValueError(f"the weight of {name} must be a number from 0, got {weight!r}")
+            check_weight(f"the weight of {name}", weight)
         if not any(vars(self).values()):
             raise ValueError("at least one loss needs a weight above 0")
 
@@ -59,13 +59,13 @@ def step_losses(
     hidden_rows: Tensor | None = None,
     sample: Sample | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The mean of each loss over a batch, and what was right: name → bool of its own length. Losses that nothing in the
-    batch has a part in are left out; what is NaN stays, to be seen.
+    """The mean of each loss over a batch, and which predictions were right: name → bool, one for each prediction. A
+    loss without predictions in the batch is left out; a loss that is NaN is kept, so that the training notices it.
 
     Args:
-        masked: (B, T) bool which tokens were masked, and (B, T) what they were; none if None.
-        hidden_rows: (K,) bool: asked statements whose supporting rows are hidden, so that null is right.
-        sample: train on this part of the memories; it must hold all entities and rows of the batch.
+        masked: (B, T) bool, the masked tokens, and (B, T) ids, the original tokens; None if no token is masked.
+        hidden_rows: (K,) bool, the asked statements whose supporting rows are hidden, so that the null row is right.
+        sample: the part of the memories to train on; it must hold all entities and rows of the batch.
     """
     net, spans, asked = model.net, batch.slots.spans, batch.slots.asked
     memory = net.memory(sample)
@@ -128,9 +128,8 @@ def bio(attention_mask: Tensor, spans: Tensor) -> Tensor:
 def mask_tokens(
     batch: MentionBatch, rng: np.random.Generator, mask_id: int, vocabulary: int, special: set[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mask sentences that ask nothing: 15 % of their tokens by BERT's rule (of ten, eight become the mask, one any
-    token, one stays) and a fifth of their mentions whole. Gives the new ids (B, T), which were chosen, and the old
-    ids."""
+    """Mask the whole sentences: 15 % of their tokens by BERT's rule (80 % become the mask, 10 % any token, 10 % stay)
+    and all tokens of a fifth of their mentions. Returns (B, T): the new ids, which tokens were chosen, the old ids."""
     ids, spans = batch.input_ids.cpu(), batch.slots.spans.cpu()
     asks = torch.zeros(len(ids), dtype=torch.bool)
     asks[batch.rows.cpu()] = True
@@ -149,9 +148,9 @@ def mask_tokens(
 
 @torch.no_grad()
 def examine(model: FaE, examples: MentionExamples, batch_size: int = 256) -> dict[str, float]:
-    """How the model stands on masked statements, as shares: answers right, with the fact memory and from the context
-    alone; a supporting row (or null, where there is none) retrieved; null the best row; linking accuracy at the memory
-    and at the top; and the mean of λ, the weight not on null. The search is that of inference."""
+    """Shares over masked statements: answers right, with the fact memory and from the context alone; a supporting row
+    (or null, where there is none) retrieved; null the best row; mentions linked right at the memory and at the top; and
+    the mean of λ, the weight not on null. The search is that of inference."""
     sums: dict[str, list[float]] = {}
     net = model.net
     batch_size = max(1, min(batch_size, 2**27 // net.config.entities))  # scores of all entities: at most half a GiB

@@ -1,8 +1,8 @@
 """A part of the memories to train on: what a batch needs, and a uniform sample of the rest.
 
-With a million entities the softmax over all of them, and a dense gradient to all of them, is what a step would spend
-its time on. Sampled entities count for as many as they stand for, so that the partition function is right on average;
-with all of the rest sampled it is exact.
+With a million entities, a step would spend most of its time on the softmax over all of them and on their dense
+gradient. A sampled entity counts for as many as it stands for, so that the partition function is right on average; it
+is exact if all others are sampled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Some entities and rows of the memories, by ascending number, and the log of how many each stands for."""
+    """Entities and rows of the memories, in ascending order, and the logarithm of how many each stands for."""
 
     entities: Tensor  # (C,)
     rows: Tensor  # (R,)
@@ -33,12 +33,12 @@ class Sample:
 
 
 def _draw(n: int, needed: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """`needed` (sorted, distinct) and about `size` others of n numbers, with the log of what each stands for."""
+    """`needed` (sorted, distinct) and about `size` others of n numbers, with the log of how many each stands for."""
     rest = n - len(needed)
     if size >= rest:
         ids = torch.arange(n, device=needed.device)
         return ids, torch.zeros(n, device=needed.device)
-    # With replacement, then distinct: the expected number is below `size` by a share of size / n, and no list of n.
+    # Drawing with replacement needs no list of n numbers; distinct ones are fewer than `size` by a share of size / n.
     drawn = torch.randint(n, (size,), generator=generator).unique().to(needed.device)
     if len(needed):
         at = torch.searchsorted(needed, drawn).clamp(max=len(needed) - 1)
@@ -50,8 +50,8 @@ def _draw(n: int, needed: Tensor, size: int, generator: torch.Generator) -> tupl
 
 
 def sample_memory(net, entities: Tensor, rows: Tensor, size: int, generator: torch.Generator) -> Sample:
-    """A sample of `net`'s memories with the given entities and rows, their subjects and tails, and about `size` others
-    of each. Rows that hold no fact may be drawn; they score −∞."""
+    """A sample of `net`'s memories: the given entities and rows, their subjects and tails, and about `size` others of
+    each. Rows that hold no fact may be drawn; they score −∞."""
     facts = net.fact_memory
     rows, row_weight = _draw(len(facts.subjects), rows.unique(), size, generator)
     needed = torch.cat([entities, facts.subjects[rows], facts.tails[rows].flatten()])

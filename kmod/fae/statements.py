@@ -1,6 +1,6 @@
 """Statements with their mentions: which tokens name which entity. The object is one [MASK], however long it is.
 
-Mentions come from the fact base itself, as the subject of an evidence stands in it literally.
+Mentions come from the fact base itself: the subject of an evidence stands in it literally.
 """
 
 from __future__ import annotations

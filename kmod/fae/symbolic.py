@@ -1,7 +1,7 @@
 """ADD and UPDATE: change the fact memory of a FaE, with no gradient step.
 
-A row's tail entities are integers in buffers of the model, so that the result is an `Edit` like any other: applied and
-undone to the bit, saved, stacked under a fine-tuning edit. Source: Verga et al. 2020 (arXiv 2007.00849); in "Modifying
+A row's tail entities are integers in buffers of the model, so the result is an `Edit` like any other: it is applied and
+undone to the bit, saved, combined with a fine-tuning edit. Source: Verga et al. 2020 (arXiv 2007.00849); in "Modifying
 Memories in Transformer Models" this is the symbolic part of editing FaE.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..editing.common import changed_facts
 from ..editing.edit import Edit
 from ..facts import Fact, Modification
 from ..versions import versions
@@ -19,9 +20,10 @@ from .fae import FaE
 def add_facts(model: FaE, facts: Iterable[Fact | tuple[str, str, str]]) -> Edit:
     """ADD: write facts (subject, relation, object) to the fact memory. `model` is not changed.
 
-    A subject and relation that has a row gets one more tail entity, any other a free row. Raises ValueError, naming the
-    fact, for an entity or relation that the model does not have, a fact already there, or no room; TypeError if `model`
-    has no fact memory.
+    A subject and relation that has a row gets one more tail entity; any other gets a free row.
+
+    Raises ValueError, naming the fact, for an entity or relation that the model does not have, a fact that is already
+    there, or no room; TypeError if `model` has no fact memory.
     """
     rows, added = _rows(model), []
     for fact in facts:
@@ -32,20 +34,15 @@ def add_facts(model: FaE, facts: Iterable[Fact | tuple[str, str, str]]) -> Edit:
 
 
 def update_facts(model: FaE, change: Modification | Iterable[tuple[str, str, str, str]]) -> Edit:
-    """UPDATE: put the new objects of `change` (or of tuples subject, relation, old, new) in the place of the old ones.
-    `model` is not changed.
+    """UPDATE: replace the old objects of `change`, or of tuples (subject, relation, old, new), by the new ones. `model`
+    is not changed.
 
     Raises ValueError, naming the fact, for an entity or relation that the model does not have, an old object that its
-    row does not hold, or a new one that it does; TypeError if `model` has no fact memory.
+    row does not hold, or a new one that it holds; TypeError if `model` has no fact memory.
     """
-    rows, updated = _rows(model), []
-    if isinstance(change, Modification):
-        change = [
-            (f.subject, f.relation, f.object, new) for f, new in zip(change.originals, change.objects, strict=True)
-        ]
-    for subject, relation, old, new in change:
+    rows, updated = _rows(model), changed_facts(change) if isinstance(change, Modification) else list(map(list, change))
+    for subject, relation, old, new in updated:
         rows.update(subject, relation, old, new)
-        updated.append([subject, relation, old, new])
     return _edit(model, rows, "UPDATE", updated)
 
 

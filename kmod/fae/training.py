@@ -1,4 +1,4 @@
-"""Train a FaE on the evidences of facts: six losses at once (`fae.losses`), each watched; kept on disk.
+"""Train a FaE on the evidences of facts: six losses at once (`fae.losses`), each in the history; kept on disk.
 
 model = build_fae("nano", facts)
 print(train_fae(model, facts))
@@ -6,31 +6,21 @@ print(train_fae(model, facts))
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from torch import nn
-from tqdm.auto import tqdm
+from torch import Tensor
 
 from ..facts import FactBase
-from ..files import cache_dir
 from ..models.masked_lm import evaluating
-from ..progress import silent
-from ..training.checkpoint import Checkpoint, deadline, kept_if_interrupted, load_trained, save_trained
-from ..training.history import FaEHistory
-from ..training.loop import schedule
-from ..versions import versions
+from ..training.checkpoint import Checkpoint, train_once
+from ..training.history import History
+from ..training.loop import Gradients, descend, random_batches
 from .fae import FaE
 from .losses import Losses, examine, mask_tokens, step_losses
-from .sampling import sample_memory
+from .sampling import Sample, sample_memory
 from .statements import MentionBatch, MentionExamples
 
 
@@ -56,11 +46,11 @@ class FaELearnt:
             "link_top": "linked right, at the top",
         }
         lines = [f"{'':30}{'evidences':>10}{'unseen phrasings':>18}"]
-        for name, label in names.items():  # facts without tests have no shares of them
+        for name, label in names.items():  # facts without tests have no such shares
             unseen = f"{100 * self.tests[name]:>16.1f} %" if name in self.tests else f"{'–':>18}"
             lines.append(f"{label:30}{100 * self.evidences[name]:>8.1f} %{unseen}")
-        where = "kept on disk; training took" if self.cached else "trained in"
-        return "\n".join([*lines, f"{self.steps:,} steps, {where} {self.seconds:.0f} s"])
+        origin = "kept on disk; training took" if self.cached else "trained in"
+        return "\n".join([*lines, f"{self.steps:,} steps, {origin} {self.seconds:.0f} s"])
 
 
 def train_fae(
@@ -74,7 +64,6 @@ def train_fae(
     sentences: float = 0.25,
     hide: float = 0.1,
     sample: int | None = None,
-    text: MentionExamples | None = None,
     least_steps: int = 500,
     seed: int = 0,
     cache: bool = True,
@@ -93,13 +82,8 @@ def train_fae(
         hide: of the asked evidences, the share whose supporting rows are hidden, so that the null row and the answer
             from the context are learnt as well.
         sample: train on a part of the memories: what a batch needs and about this many other entities and rows. The
-            entities are then trained by Adam that touches those rows alone. None trains on all.
-        text: more statements with mentions (`models.fae.annotations`), mixed into the whole sentences.
-        cache: keep the weights under `cache_dir()`, named by the hash of the model, the facts, the settings and the
-            versions; the same call then loads them. A long training is kept every few minutes as well: interrupted,
-            even killed, the same call goes on from there, to the same weights (to the bit on a CPU; on a GPU some
-            kernels, such as attention's backward, add in no fixed order).
-        within: seconds (with `cache` only). A training that takes longer is kept, and the same call goes on with it.
+            entities are then trained by an Adam that touches only those rows. None trains on all.
+        cache, within: as for `kmod.memorise`.
 
     Raises ValueError for settings out of range, and for facts without evidences, before any training, and TimeoutError
     when the time is up.
@@ -110,44 +94,31 @@ def train_fae(
             "epochs, batch_size and lr must be above 0, sentences from 0, hide from 0 to 1; "
             f"got {epochs}, {batch_size}, {lr}, {sentences}, {hide}"
         )
-    if within is not None and not cache:
-        raise ValueError("within needs cache=True: a training that is not kept cannot go on")
-    settings = [epochs, batch_size, lr, asdict(losses), sentences, hide, sample, seed, _digest(text)]
-    settings += [least_steps] if least_steps != 500 else []
-    key = json.dumps([model.fingerprint(), facts.fingerprint(), settings, versions(), "fae.1"], sort_keys=True)
-    path = cache_dir() / "fae" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
-    if cache and (report := load_trained(model.net, path)):
-        return FaELearnt(**report | {"cached": True})
-    asked, tests = model.examples(facts, "evidences"), model.examples(facts, "tests")
-    if len(asked) == 0:
-        raise ValueError(f"nothing to learn from: {facts} has no evidences")
-    whole = model.sentences(facts) if text is None else model.sentences(facts).joined(text)
-    epoch = -(-len(asked) // batch_size)
-    steps = max(round(epochs * epoch), least_steps)
+    how = {"batch_size": batch_size, "lr": lr, "sentences": sentences, "hide": hide, "sample": sample, "seed": seed}
 
-    every = -(-steps // round(max(epochs, 1)))
+    def train(checkpoint: Checkpoint | None) -> FaELearnt:
+        asked, tests = model.examples(facts, "evidences"), model.examples(facts, "tests")
+        if len(asked) == 0:
+            raise ValueError(f"nothing to learn from: {facts} has no evidences")
+        steps = max(round(epochs * -(-len(asked) // batch_size)), least_steps)
+        every = -(-steps // round(max(epochs, 1)))
 
-    def validate(history: FaEHistory) -> None:
-        done = history.validation[-1]["step"] if history.validation else 0
-        if history.steps % every == 0 and history.steps > done:
-            history.validation.append({"step": history.steps} | examine(model, tests))
+        def validate(history: History) -> None:
+            done = history.validation[-1]["step"] if history.validation else 0
+            if history.steps % every == 0 and history.steps > done:
+                history.validation.append({"step": history.steps} | examine(model, tests))
 
-    checkpoint = Checkpoint(path.with_suffix(".partial"), key) if cache else None
-    history = fit_fae(
-        model, asked, whole, steps=steps, batch_size=batch_size, lr=lr, losses=losses, sentences=sentences, hide=hide,
-        sample=sample, seed=seed, after=validate, stop=deadline(within, steps), checkpoint=checkpoint,
-        progress="training FaE" if progress else None,
-    )  # fmt: skip
-    report = FaELearnt(
-        examine(model, asked), examine(model, tests), history.validation, history.steps, round(history.seconds, 1),
-    )  # fmt: skip
-    if cache:
-        try:
-            save_trained(model.net, path, {"report": json.dumps(asdict(report))})
-            checkpoint.drop()
-        except OSError as error:  # a full or read-only disk must not cost the training
-            warnings.warn(f"trained, but not kept on disk: {error}", stacklevel=2)
-    return report
+        history = fit_fae(
+            model, asked, model.sentences(facts), steps=steps, losses=losses, **how, stop=validate,
+            checkpoint=checkpoint, progress="training FaE" if progress else None,
+        )  # fmt: skip
+        return FaELearnt(
+            examine(model, asked), examine(model, tests), history.validation, history.steps, round(history.seconds, 1),
+        )  # fmt: skip
+
+    settings = how | {"epochs": epochs, "losses": asdict(losses), "least_steps": least_steps}
+    code = ("training", "models", "fae")
+    return FaELearnt(**train_once(model, facts, settings, train, folder="fae", code=code, cache=cache, within=within))
 
 
 def fit_fae(
@@ -164,103 +135,72 @@ def fit_fae(
     sample: int | None = None,
     warmup: int = 100,
     seed: int = 0,
-    after: Callable[[FaEHistory], None] | None = None,
-    stop: Callable[[FaEHistory], None] | None = None,
+    stop: Callable[[History], str | None] | None = None,
     checkpoint: Checkpoint | None = None,
     progress: str | None = None,
-) -> FaEHistory:
-    """The loop of `train_fae`: `steps` optimiser steps on the model's own parameters. After each, `after` and `stop`
-    are called with the history; the latter may raise TimeoutError. With a `checkpoint` it goes on where it was
-    interrupted, and calls `after` once more for the last step. Everything random comes from `seed`; the global random
-    state is neither used nor changed.
+) -> History:
+    """Train the model's own parameters by `steps` steps on the six losses of `asked` statements and `whole` sentences.
+
+    The history has a curve of each loss (before its weight) and of each share right in the batch ("right_answer", …).
+    Everything random comes from `seed`; the global random state is neither used nor changed. `stop`, `checkpoint` and
+    `progress` are those of `descend`.
 
     Raises FloatingPointError if a loss, or a weight after the last step, is not finite.
     """
-    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    net, tokenizer = model.net, model.tokenizer
+    net, weights = model.net, asdict(losses)
+    params = {name: p for name, p in net.named_parameters() if p.requires_grad}
     table = net.entity_embeddings.weight
-    dense = [p for p in net.parameters() if sample is None or p is not table]
+    dense = [p for p in params.values() if sample is None or p is not table]
     optimizers = [torch.optim.Adam(dense, lr=lr, fused=True)]
     if sample is not None:
         optimizers.append(torch.optim.SparseAdam([table], lr=lr))
-    special, weights = set(tokenizer.all_special_ids), asdict(losses)
-    extra = round(sentences * batch_size)
-    batches = _batches(asked, whole, batch_size, extra, rng)
-    both = asked.joined(whole)
-    history, params = FaEHistory(), dict(net.named_parameters())
-    if checkpoint:
-        checkpoint.load(params, optimizers, history)
-    done, started = history.steps, time.perf_counter() - history.seconds
-    bar = tqdm(total=steps, initial=done, desc=progress, leave=False, disable=silent(progress))
-    with _gradients_dropped(net), evaluating(model), kept_if_interrupted(checkpoint, params, optimizers, history), bar:
-        if done and after:
-            after(history)
-        for step, chosen in zip(range(steps), batches, strict=False):
-            batch = both.collate(chosen, model.device)
-            ids, masked, old = mask_tokens(batch, rng, tokenizer.mask_token_id, len(tokenizer), special)
-            batch = MentionBatch(**vars(batch) | {"input_ids": ids})
-            hidden_rows = torch.from_numpy(rng.random(len(batch.targets)) < hide).to(model.device)
-            part = None
-            if sample is not None:
-                needed = torch.cat([batch.linked[batch.linked >= 0], batch.targets])
-                part = sample_memory(net, needed, batch.support[:, 1], sample, generator)
-            if step < done:  # only what was drawn is drawn again
-                continue
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = lr * schedule(step, steps, warmup, decay=True)
-            found, right = step_losses(model, batch, masked=(masked, old), hidden_rows=hidden_rows, sample=part)
-            loss = sum(weights[name] * value for name, value in found.items())
-            if not math.isfinite(loss.item()):
-                raise FloatingPointError(f"the loss became {loss} at step {step}: lower the learning rate ({lr})")
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(dense, 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
-            shares = {f"right_{name}": float(value.float().mean()) for name, value in right.items()}
-            history.note({name: value.item() for name, value in found.items()} | shares)
-            history.seconds = time.perf_counter() - started
-            bar.update()
-            if step % 20 == 0:
-                bar.set_postfix_str(f"answers {history.losses['right_answer'][-1]:.2f}")
-            if after:
-                after(history)
-            if stop:
-                stop(history)
-            if checkpoint:
-                checkpoint.keep(params, optimizers, history)
-    if not all(p.isfinite().all() for p in net.parameters()):
-        raise FloatingPointError(f"the last step left weights that are not finite: lower the learning rate ({lr})")
-    return history
+
+    def gradients(step: int, drawn: _Drawn) -> Gradients:
+        batch, masked, hidden_rows, sampled = drawn
+        parts, right = step_losses(model, batch, masked=masked, hidden_rows=hidden_rows, sample=sampled)
+        loss = sum(weights[name] * value for name, value in parts.items())
+        values = {"loss": loss.item(), "recall": float(right["answer"].float().mean())}
+        values |= {name: value.item() for name, value in parts.items()}
+        values |= {f"right_{name}": float(value.float().mean()) for name, value in right.items()}
+        return loss.item(), values, torch.autograd.grad(loss, list(params.values()), allow_unused=True)
+
+    batches = _batches(model, asked, whole, batch_size, round(sentences * batch_size), hide, sample, seed)
+    with evaluating(model):
+        return descend(
+            params, gradients, batches, steps=steps, lr=lr, optimizers=optimizers, warmup=warmup, decay=True, clip=1.0,
+            stop=stop, checkpoint=checkpoint, progress=progress,
+        )  # fmt: skip
 
 
-@contextmanager
-def _gradients_dropped(net: nn.Module) -> Iterator[None]:
-    """However it ends, no gradients stay: they are as large as the model."""
-    try:
-        yield
-    finally:
-        net.zero_grad()
+_Drawn = tuple[MentionBatch, tuple[Tensor, Tensor], Tensor, Sample | None]
+"""What a step needs: the batch after masking; the masked tokens and the original ids; the statements whose rows are
+hidden; the part of the memories to train on."""
 
 
 def _batches(
-    asked: MentionExamples, whole: MentionExamples, size: int, extra: int, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Batches without end: `size` statements of `asked`, and `extra` of `whole`, numbered on from the last of those."""
-
-    def forever(examples: MentionExamples, size: int) -> Iterator[np.ndarray]:
-        while True:
-            yield from examples.shuffled(size, rng)
-
-    sentences = forever(whole, extra) if extra else None
-    for ours in forever(asked, size):
-        yield ours if sentences is None else np.concatenate([ours, len(asked) + next(sentences)])
-
-
-def _digest(text: MentionExamples | None) -> str | None:
-    if text is None:
-        return None
-    arrays = (value for value in vars(text).values() if isinstance(value, np.ndarray))
-    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
+    model: FaE,
+    asked: MentionExamples,
+    whole: MentionExamples,
+    size: int,
+    extra: int,
+    hide: float,
+    sample: int | None,
+    seed: int,
+) -> Iterator[_Drawn]:
+    """Endless batches of `size` statements of `asked` and `extra` of `whole`, with all that a step draws at random."""
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    tokenizer, both = model.tokenizer, asked.joined(whole)
+    special = set(tokenizer.all_special_ids)
+    sentences = random_batches(whole, None, extra, rng) if extra else None
+    for chosen in random_batches(asked, None, size, rng):
+        if sentences is not None:
+            chosen = np.concatenate([chosen, len(asked) + next(sentences)])
+        batch = both.collate(chosen, model.device)
+        ids, masked, old = mask_tokens(batch, rng, tokenizer.mask_token_id, len(tokenizer), special)
+        batch = MentionBatch(**vars(batch) | {"input_ids": ids})
+        hidden_rows = torch.from_numpy(rng.random(len(batch.targets)) < hide).to(model.device)
+        sampled = None
+        if sample is not None:
+            needed = torch.cat([batch.linked[batch.linked >= 0], batch.targets])
+            sampled = sample_memory(model.net, needed, batch.support[:, 1], sample, generator)
+        yield batch, (masked, old), hidden_rows, sampled

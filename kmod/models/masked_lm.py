@@ -34,7 +34,7 @@ class MaskedLM(nn.Module):
     `net` is the plain Hugging Face model and can be used as such at any time; its parameters are not wrapped.
     """
 
-    trained_by = "memorise"
+    trained_by = "kmod.memorise"
     """The function of `kmod` that trains such a model on facts."""
 
     def __init__(self, net: nn.Module, tokenizer):

@@ -1,8 +1,7 @@
 """The upper blocks and the head of BERT-like models as a plain function of a dictionary of weights.
 
-It does two things that a model's own code does not. In the last block, only the rows of the masked slots are computed
-beyond keys and values; for a statement of 10 tokens that saves three quarters of the block. And the weights may be
-stacked, so that many edits train as one batched computation (`torch.func.vmap`).
+Unlike the model's own code, they compute only the rows of the masked slots in the last block, beyond keys and values.
+For a statement of 10 tokens, that saves three quarters of the block.
 
      hidden states that enter block b         (B, T, H), kept
        │  blocks b … last − 1                 all rows

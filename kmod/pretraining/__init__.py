@@ -1,4 +1,4 @@
-"""Pretraining on text, for models whose past is ours to know."""
+"""Masked-LM pretraining on text, for models whose training data are known exactly."""
 
 from .corpus import read_text
 from .pretrain import Pretrained, pretrain

@@ -1,4 +1,4 @@
-"""From a source of text to a tokeniser and one array of token ids, made once and kept."""
+"""A tokeniser and one array of token ids from a source of text, made once and kept."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def read_text(
     progress: bool = True,
 ) -> tuple[object, np.ndarray]:
     """(tokeniser, token ids) of the text at `source`, made once and kept in the folders `out`/tokenizer and
-    `cache_dir()`/text: by one process first, where there are several.
+    `cache_dir()`/text. Of several processes, one makes them first.
 
     Args:
         vocab: a tokeniser, or the path of one (a folder or a vocab.txt); None trains one of `vocab_size` pieces on the
-            first 20,000 documents, with every word of the facts `words_of` a piece on top.
-        leave_out: facts whose subjects' paragraphs are left out (`kmod.pretraining.text.without`).
-        put_in, times: facts to put among the text, each `times` times (`kmod.pretraining.text.with_facts`).
+            first 20,000 documents, and adds every word of the facts `words_of` as a piece.
+        leave_out: leave out the paragraphs that mention subjects of these facts (`kmod.pretraining.text.without`).
+        put_in, times: insert these facts, each `times` times (`kmod.pretraining.text.with_facts`).
     """
     from accelerate import PartialState
 

@@ -1,7 +1,7 @@
-"""Text as training sequences: packed end to end, masked by chance, the same for the same seed and step.
+"""Text as training sequences: packed end to end, masked at random, the same for the same seed and step.
 
-Every sequence is full and has the same number of masked tokens, so shapes never change, and the mean over a batch is
-the same however it is split over processes or micro-batches.
+Every sequence is full and has the same number of masked tokens. So shapes never change, and the mean over a batch does
+not depend on how it is split over processes or micro-batches.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ MASKED = 0.15  # share of tokens that are predicted
 
 
 class PackedText:
-    """Packed sequences of `length` tokens cut from one long array of token ids; the last `held_out` are for validation.
+    """Sequences of `length` tokens from one long array of token ids; the last `held_out` are for validation.
 
     Raises ValueError if there are not enough tokens for one training batch.
     """
@@ -63,13 +63,13 @@ class PackedText:
         for i, row in enumerate(rows):
             ids[i, 1:-1] = self.tokens[row * inner : (row + 1) * inner]
         chance = rng.random((len(rows), inner))
-        chance[np.isin(ids[:, 1:-1], self.special)] += 1  # last to be chosen
+        chance[np.isin(ids[:, 1:-1], self.special)] += 1  # special tokens are chosen last
         count = max(1, round(MASKED * inner))
         columns = np.sort(np.argpartition(chance, count - 1, axis=1)[:, :count], axis=1) + 1
         targets = np.take_along_axis(ids, columns, axis=1)
-        what = rng.random(columns.shape)
+        kind = rng.random(columns.shape)
         shown = np.where(
-            what < 0.8, self.mask, np.where(what < 0.9, rng.integers(0, self.vocab_size, what.shape), targets)
+            kind < 0.8, self.mask, np.where(kind < 0.9, rng.integers(0, self.vocab_size, kind.shape), targets)
         )
         np.put_along_axis(ids, columns, shown, axis=1)
         return ids, columns, targets

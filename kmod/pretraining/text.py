@@ -1,7 +1,7 @@
 """Text to pretrain on: documents from local files or the Hugging Face hub, tokenised once into one long array.
 
-Whether a model knows a fact from pretraining is ours to decide: `without` leaves out the paragraphs that speak of the
-facts' subjects, `with_facts` puts every fact in as often as is asked.
+Two functions decide which facts a model meets in pretraining: `without` leaves out the paragraphs that mention the
+facts' subjects, and `with_facts` inserts every fact a given number of times.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ ENDINGS = (".txt", ".jsonl", ".txt.gz", ".jsonl.gz", ".txt.zst", ".jsonl.zst")
 
 
 def text_files(source: str | Path) -> list[Path]:
-    """The files behind `source`: a file, a pattern such as "wiki-*.jsonl.zst", or a folder, of which all files of a
-    known ending are taken. Raises FileNotFoundError if there is none, ValueError for an unknown ending."""
+    """The files of `source`: a file, a pattern such as "wiki-*.jsonl.zst", or all files of a known ending in a folder.
+    Raises FileNotFoundError if there is none, ValueError for an unknown ending."""
     path = Path(source)
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.endswith(ENDINGS))
+        paths = sorted(p for p in path.iterdir() if p.name.endswith(ENDINGS))
     else:
-        found = [path] if path.is_file() else sorted(map(Path, glob(str(source))))
-    if not found:
+        paths = [path] if path.is_file() else sorted(map(Path, glob(str(source))))
+    if not paths:
         raise FileNotFoundError(f"no text at {source}: give a file, a pattern or a folder of {', '.join(ENDINGS)}")
-    for path in found:
+    for path in paths:
         if not path.name.endswith(ENDINGS):
-            raise ValueError(f"{path.name} is no text that can be read; known endings: {', '.join(ENDINGS)}")
-    return found
+            raise ValueError(f"{path.name} is not a text that can be read; known endings: {', '.join(ENDINGS)}")
+    return paths
 
 
 def documents(source: str | Path) -> Iterator[str]:
@@ -96,29 +96,29 @@ def _lines_as_documents(file: Iterable[bytes], path: Path) -> Iterator[str]:
 
 
 def without(texts: Iterable[str], facts: FactBase) -> Iterator[str]:
-    """`texts` without the paragraphs (lines) that name a subject of `facts`, in any case, as whole words."""
+    """`texts` without the paragraphs (lines) that mention a subject of `facts`: whole words, in any case."""
     words = re.compile(r"\w+")
-    names: dict[str, set[tuple[str, ...]]] = {}  # first word → names that begin with it, as words
+    names: dict[str, set[tuple[str, ...]]] = {}  # first word → the names that begin with it, as tuples of words
     for fact in facts:
         if name := tuple(words.findall(fact.subject.casefold())):
             names.setdefault(name[0], set()).add(name)
 
-    def speaks_of_them(paragraph: str) -> bool:
-        said = words.findall(paragraph.casefold())
+    def mentions(paragraph: str) -> bool:
+        text = words.findall(paragraph.casefold())
         return any(
-            tuple(said[i : i + len(name)]) == name for i, word in enumerate(said) for name in names.get(word, ())
+            tuple(text[i : i + len(name)]) == name for i, word in enumerate(text) for name in names.get(word, ())
         )
 
     for text in texts:
-        if kept := [paragraph for paragraph in text.split("\n") if not speaks_of_them(paragraph)]:
+        if kept := [paragraph for paragraph in text.split("\n") if not mentions(paragraph)]:
             yield "\n".join(kept)
 
 
 def with_facts(texts: Iterable[str], facts: FactBase, times: int, seed: int = 0, every: int = 20) -> Iterator[str]:
-    """`texts`, and among them every fact of `facts` `times` times: documents of 8 statements, evidences with their
-    objects in place, after every `every`-th text; what is left over at the end follows there.
+    """`texts`, and among them every fact of `facts` `times` times.
 
-    The phrasings of a fact take turns; order and turns depend on `seed` alone.
+    A document of 8 statements (evidences with their objects in place) follows every `every`-th text; the remaining
+    documents follow at the end. The phrasings of a fact take turns; order and turns depend on `seed` alone.
     """
     rng = np.random.default_rng(seed)
     turns = rng.integers(0, 1 << 30, len(facts))
@@ -143,8 +143,8 @@ def with_facts(texts: Iterable[str], facts: FactBase, times: int, seed: int = 0,
 
 
 def tokenise(texts: Iterable[str], tokenizer, path: str | Path, progress: str | None = None) -> np.ndarray:
-    """All documents as one array of token ids, [SEP] after each, kept at `path` (.npy) and read from there, as a memory
-    map, if it is already there: (tokens,) uint16, or int32 for vocabularies of more than 65,536 pieces.
+    """All documents as one array of token ids, with [SEP] after each: (tokens,) uint16, or int32 for vocabularies of
+    more than 65,536 pieces. It is kept at `path` (.npy), and read from there, as a memory map, if it exists.
 
     Raises ValueError if there is no text.
     """
@@ -168,12 +168,12 @@ def tokenise(texts: Iterable[str], tokenizer, path: str | Path, progress: str | 
 
 
 def source_key(source: str | Path, *more: str) -> str:
-    """A name for what `source` holds: changes when one of its files does (by name, size and time)."""
+    """A key for the content of `source`; it changes with the name, size or time of any of its files."""
     if str(source).startswith("hub:"):
-        about = [str(source)]
+        files = [str(source)]
     else:
-        about = [f"{p.resolve()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in text_files(source)]
-    return hashlib.sha256("\n".join([*about, *more]).encode()).hexdigest()[:32]
+        files = [f"{p.resolve()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in text_files(source)]
+    return hashlib.sha256("\n".join([*files, *more]).encode()).hexdigest()[:32]
 
 
 def _batched(items: Iterable, size: int) -> Iterator[list]:

@@ -1,12 +1,11 @@
-"""A start for pretraining where compute is scarce: word vectors from co-occurrence, and heads that see neighbours.
+"""A start for pretraining with little compute: word vectors from co-occurrence, and heads that attend to neighbours.
 
-A masked LM from random weights spends its first tens of millions of tokens on finding out which words are alike, and
-that the words beside a mask tell most about it. Counting finds the first out in seconds: the vectors are those of the
-positive pointwise mutual information of words and their neighbours, by truncated SVD (Levy, Goldberg & Dagan 2015,
-"Improving distributional similarity with lessons learned from word embeddings", TACL, whose settings these are: context
-distribution smoothed by 0.75, vectors U·√Σ). The second can be written into the weights, in the spirit of Trockman &
-Kolter 2023, "Mimetic initialization of self-attention layers", arXiv 2305.09828. The model begins as a rough naive
-Bayes of the words around a slot, and learns the rest from there.
+A masked LM with random weights needs tens of millions of tokens to learn which words are alike, and that the words
+beside a mask say most about it. Counting gives the first in seconds: the vectors are a truncated SVD of the positive
+pointwise mutual information of words and their neighbours (Levy, Goldberg & Dagan 2015, "Improving distributional
+similarity with lessons learned from word embeddings", TACL, with their settings: context distribution smoothed by 0.75,
+vectors U·√Σ). The second is written into the weights, in the spirit of Trockman & Kolter 2023, "Mimetic initialization
+of self-attention layers", arXiv 2305.09828. The model starts as a rough naive Bayes of the words around a slot.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from torch import Tensor
 from ..models.masked_lm import MaskedLM
 from ..parts import plan
 
-FREQUENCIES = 12  # of the sinusoids that tell positions apart: they take twice as many directions
+FREQUENCIES = 12  # of the sinusoids that encode positions; each takes two directions
 SHARPNESS = 2.0  # of the attention to a neighbour
 CONFIDENCE = 2.5  # the scale of the head's last LayerNorm, and so of the first logits
 
@@ -54,7 +53,7 @@ def word_vectors(
 
 @torch.no_grad()
 def warm_start(model: MaskedLM, tokens: np.ndarray, most: int = 50_000_000, seed: int = 0) -> None:
-    """Give `model`, a BERT of random weights, what it would spend its first millions of tokens on, **in place**:
+    """Initialise `model`, a BERT with random weights, **in place**:
 
     - word embeddings: the vectors of the first `most` of `tokens`, as long as the model's own rows are, in a random
       subspace that leaves `2 · FREQUENCIES` directions free;

@@ -1,6 +1,6 @@
-"""Training: the one descent loop, what it notes, how it is kept on disk, and memorising facts with it."""
+"""Training: the one descent loop, its history, checkpoints, and memorising facts with it."""
 
 from .history import History, Stop
-from .loop import Forward, fit, random_batches
+from .loop import Forward, descend, fit, random_batches
 
-__all__ = ["Forward", "History", "Stop", "fit", "random_batches"]
+__all__ = ["Forward", "History", "Stop", "descend", "fit", "random_batches"]

@@ -1,13 +1,13 @@
-"""Trainings that are kept: under way, every few minutes, with weights, Adam's moments and the curve; and finished."""
+"""Trainings kept on disk: unfinished ones every few minutes (weights, Adam's moments, curves), and finished ones."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,60 +18,75 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
-from ..files import save_whole
-from .history import FaEHistory, History
+from ..facts import FactBase
+from ..files import cache_dir, save_whole
+from ..models.masked_lm import MaskedLM
+from ..versions import code_digest, versions
+from .history import History
 
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of Adam, for each parameter
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # Adam's state of a parameter
 
 
 class Checkpoint:
-    """A place on disk for a training under way. `key` says which training it is: a file of another one is not read.
+    """The file of an unfinished training.
+
+    As a context manager it treats interruptions: KeyboardInterrupt and TimeoutError write the file before they
+    propagate, unless they arrived in the middle of an optimiser step.
 
     Args:
-        minutes: write a file this often.
+        key: identifies the training; a file with another key is not read.
+        minutes: how often to write the file.
+        within: seconds from now after which `step_done` raises TimeoutError; None for no limit.
     """
 
-    def __init__(self, path: Path, key: str, minutes: float = 3):
+    def __init__(self, path: Path, key: str, minutes: float = 3, within: float | None = None):
         self.path, self.key, self.minutes = path, key, minutes
         self.written = time.perf_counter()
+        self.until = math.inf if within is None else self.written + within
 
-    def load(self, params: dict[str, Tensor], optimizers: Sequence[Optimizer], history: History | FaEHistory) -> None:
-        """Put what is kept into the parameters (in place), the Adams and the history; nothing if nothing is."""
+    @staticmethod
+    def stored_key(path: Path) -> str | None:
+        """The key of the file at `path`; None if it is missing, damaged or no checkpoint."""
         try:
-            with safe_open(self.path, framework="pt") as file:
-                key = file.metadata()["key"]
-                kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, TypeError):
-            return
-        if key != self.key or {"history", *(f"weight.{name}" for name in params)} - kept.keys():
-            return
-        owner = {leaf: one for one in optimizers for group in one.param_groups for leaf in group["params"]}
+            with safe_open(path, framework="pt") as file:
+                return (file.metadata() or {}).get("key")
+        except (OSError, SafetensorError):
+            return None
+
+    def resume(self, params: dict[str, Tensor], optimizers: Sequence[Optimizer], history: History) -> bool:
+        """Write the state of these objects from now on. First load the file into them, in place; False, and nothing is
+        loaded, if there is no whole file of this key for parameters of these names and shapes."""
+        self.params, self.optimizers, self.history = params, optimizers, history
+        if self.stored_key(self.path) != self.key:
+            return False
+        with safe_open(self.path, framework="pt") as file:
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        weights = {name: stored.get(f"weight.{name}") for name in params}
+        if any(weight is None or weight.shape != params[name].shape for name, weight in weights.items()):
+            return False
+        owner = {
+            leaf: optimizer for optimizer in optimizers for group in optimizer.param_groups for leaf in group["params"]
+        }
         with torch.no_grad():
             for name, leaf in params.items():
-                leaf.copy_(kept[f"weight.{name}"])
-                if f"step.{name}" in kept:
-                    state = {key: kept[f"{key}.{name}"].to(leaf.device) for key in MOMENTS}
+                leaf.copy_(weights[name])
+                if f"step.{name}" in stored:
+                    state = {moment: stored[f"{moment}.{name}"].to(leaf.device) for moment in MOMENTS}
                     if not state["step"].is_floating_point():
-                        state["step"] = int(state["step"])  # SparseAdam counts in whole numbers
+                        state["step"] = int(state["step"])  # SparseAdam counts in Python integers
                     owner[leaf].state[leaf] = state
-        vars(history).update(json.loads(kept["history"].numpy().tobytes()))
+        vars(history).update(json.loads(stored["history"].numpy().tobytes()))
+        return True
 
-    def keep(
-        self,
-        params: dict[str, Tensor],
-        optimizers: Sequence[Optimizer],
-        history: History | FaEHistory,
-        now: bool = False,
-    ) -> None:
-        """Write the file if it is time, or `now`; it appears whole or not at all. A full disk is warned of, once."""
-        if not now and time.perf_counter() - self.written < 60 * self.minutes:
-            return
-        tensors = {f"weight.{name}": leaf.detach().cpu().contiguous() for name, leaf in params.items()}
-        states = {leaf: state for one in optimizers for leaf, state in one.state.items()}
-        for name, leaf in params.items():
-            for key, value in states.get(leaf, {}).items():
-                tensors[f"{key}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
-        tensors["history"] = torch.from_numpy(np.frombuffer(json.dumps(asdict(history)).encode(), np.uint8).copy())
+    def write(self) -> None:
+        """Write the file, whole or not at all. A full disk only causes a warning, once."""
+        tensors = {f"weight.{name}": leaf.detach().cpu().contiguous() for name, leaf in self.params.items()}
+        states = {leaf: state for optimizer in self.optimizers for leaf, state in optimizer.state.items()}
+        for name, leaf in self.params.items():
+            for moment, value in states.get(leaf, {}).items():
+                tensors[f"{moment}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
+        history = json.dumps(asdict(self.history)).encode()
+        tensors["history"] = torch.from_numpy(np.frombuffer(history, np.uint8).copy())
         try:
             save_whole(self.path, tensors, {"key": self.key})
         except OSError as error:
@@ -79,43 +94,80 @@ class Checkpoint:
             self.minutes = math.inf
         self.written = time.perf_counter()
 
+    @property
+    def due(self) -> bool:
+        return time.perf_counter() - self.written >= 60 * self.minutes
+
+    def step_done(self, steps: int) -> None:
+        """Write the file if it is due. Raises TimeoutError if the time is up before the last of `steps` steps."""
+        if time.perf_counter() > self.until and self.history.steps < steps:
+            raise TimeoutError(
+                f"the time is up after {self.history.steps:,} of at most {steps:,} steps; run again to go on"
+            )
+        if self.due:
+            self.write()
+
     def drop(self) -> None:
-        """The training is over."""
+        """Delete the file: the training is finished."""
         self.path.unlink(missing_ok=True)
 
+    def __enter__(self) -> Checkpoint:
+        return self
 
-@contextmanager
-def kept_if_interrupted(checkpoint: Checkpoint | None, params, optimizers, history) -> Iterator[None]:
-    """Inside, KeyboardInterrupt and TimeoutError write the file before they go on their way, unless they came in the
-    middle of a step."""
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        if kind and issubclass(kind, (KeyboardInterrupt, TimeoutError)):
+            steps = [int(s["step"]) for o in self.optimizers for s in o.state.values() if "step" in s]
+            if self.history.steps and max(steps) == self.history.steps:
+                self.write()
+
+
+def train_once(
+    model: MaskedLM,
+    facts: FactBase,
+    settings: dict,
+    train: Callable[[Checkpoint | None], object],
+    *,
+    folder: str,
+    code: Sequence[str],
+    cache: bool,
+    within: float | None,
+) -> dict:
+    """The report of `train`, which trains the parameters of `model` in place, as a dictionary.
+
+    With `cache`, weights and report are kept under `cache_dir()`/`folder`, and the same call loads them and adds
+    "cached": True. An unfinished training is kept as well, by the `Checkpoint` that `train` is given.
+
+    Args:
+        train: returns its report as a dataclass.
+        code: the packages of kmod that decide the result; a change of their code makes another training.
+        within: seconds until TimeoutError (see `Checkpoint`).
+
+    Raises ValueError for `within` without `cache`.
+    """
+    if within is not None and not cache:
+        raise ValueError("within needs cache=True: a training that is not kept cannot go on")
+    if not cache:
+        return asdict(train(None))
+    frozen = [name for name, p in model.net.named_parameters() if not p.requires_grad]
+    key = [model.fingerprint(), facts.fingerprint(), settings, frozen, versions(), code_digest(*code)]
+    key = json.dumps(key, sort_keys=True)
+    path = cache_dir() / folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    if (report := load_trained(model.net, path)) is not None:
+        return report | {"cached": True}
+    checkpoint = Checkpoint(path.with_suffix(".partial"), key, within=within)
+    report = asdict(train(checkpoint))
     try:
-        yield
-    except (KeyboardInterrupt, TimeoutError):
-        taken = [int(state["step"]) for one in optimizers for state in one.state.values() if "step" in state]
-        if checkpoint and history.steps and max(taken) == history.steps:
-            checkpoint.keep(params, optimizers, history, now=True)
-        raise
-
-
-def deadline(within: float | None, steps: int) -> Callable[[History | FaEHistory], None]:
-    """To be called after each of `steps` steps: raises TimeoutError once `within` seconds have passed from now."""
-    started = time.perf_counter()
-
-    def on_time(history: History | FaEHistory) -> None:
-        if within is not None and time.perf_counter() - started > within and history.steps < steps:
-            raise TimeoutError(f"the time is up after {history.steps:,} of at most {steps:,} steps; run again to go on")
-
-    return on_time
-
-
-def save_trained(net: Module, path: Path, metadata: dict[str, str]) -> None:
-    """Keep the parameters of a model that is trained, with its `report` (JSON) among the metadata."""
-    save_whole(path, {name: p.detach().cpu().contiguous() for name, p in net.named_parameters()}, metadata)
+        tensors = {name: p.detach().cpu().contiguous() for name, p in model.net.named_parameters()}
+        save_whole(path, tensors, {"report": json.dumps(report), "key": key})
+        checkpoint.drop()
+    except OSError as error:  # a full or read-only disk must not cost the training
+        warnings.warn(f"trained, but not kept on disk: {error}", stacklevel=3)
+    return report
 
 
 def load_trained(net: Module, path: Path) -> dict | None:
-    """Put kept parameters into the model and give the report; None, and nothing done, if the file is not there or is
-    damaged: it is then made again."""
+    """Load the parameters of a finished training into `net` and return its report; None, and nothing is loaded, if the
+    file is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             report = json.loads(file.metadata()["report"])

@@ -1,4 +1,4 @@
-"""The diagonal of the Fisher information, for the `Fisher` ball: which parameters the unmodified facts hang on."""
+"""The diagonal of the Fisher information: how much the unmodified facts depend on each parameter."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
+from ..checks import check_whole
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM, evaluating
 from ..parts import Block, select
@@ -30,21 +31,20 @@ def fisher_diagonal(
     """The mean of squared per-example gradients over `evidences` evidences of F∖S, for each parameter that `block`
     and `component` choose (see `kmod.plan`).
 
-    One example is one evidence; its loss is the mean over its masked slots, with the known object as the target (the
-    empirical Fisher). Squaring the gradient of a *batch mean*, a common short cut, would shrink with the batch size.
-    Evidences are drawn without replacement from `seed`; all are used if there are fewer. A parameter that no answer
-    depends on has 0.
+    An example is one evidence; its loss is the mean over its masked slots, with the known object as the target (the
+    empirical Fisher). The square of the gradient of a *batch mean*, a common short cut, would shrink with the batch
+    size. Evidences are drawn without replacement from `seed`; all are used if there are fewer. A parameter that no
+    answer depends on has 0.
 
     Raises ValueError unless `evidences` is a whole number from 1.
     """
-    if isinstance(evidences, bool) or not isinstance(evidences, int) or evidences < 1:
-        raise ValueError(f"evidences must be a whole number from 1, got {evidences!r}")
+    check_whole("evidences", evidences)
     facts = change.unmodified
     count = sum(len(change.base.evidences(fact)) for fact in facts)
-    chosen = np.random.default_rng(seed).permutation(count)[:evidences]  # before tokenising: F can be large
+    chosen = np.random.default_rng(seed).permutation(count)[:evidences]  # chosen before tokenising: F can be large
     examples = model.examples(change.base, "evidences", facts, only=chosen)
     weights = {f"net.{name}": p.detach() for name, p in model.net.named_parameters()}
-    # detach() gives tensors of our own on the same memory: asking them for gradients asks nothing of the model.
+    # detach() gives other tensors on the same memory, so that the model's own need no gradients.
     params = {name: weights[f"net.{name}"].requires_grad_() for name in select(model.net, block, component)}
     total = {name: torch.zeros_like(theta, requires_grad=False) for name, theta in params.items()}
     with evaluating(model):

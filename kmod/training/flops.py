@@ -1,4 +1,4 @@
-"""Useful work and what a device can do: for utilisation figures."""
+"""FLOPs of a training step and of a device, for figures of utilisation."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from ..parts import blocks
 
 
 def flops_a_token(model: MaskedLM, length: int, predicted: float) -> float:
-    """Useful FLOPs a token of a training step: 6 for each weight of the blocks (2 forward, 4 backward), 12·T·H a block
-    for attention, and the decoder for the `predicted` share of tokens alone. As in appendix B of PaLM (Chowdhery et al.
-    2022)."""
-    found, config = blocks(model.net), model.net.config
+    """Useful FLOPs per token of a training step: 6 for each weight of the blocks (2 forward, 4 backward), 12·T·H per
+    block for attention, and the decoder only for the `predicted` share of tokens. Source: PaLM (Chowdhery et al. 2022),
+    appendix B."""
+    modules, config = blocks(model.net), model.net.config
     depth, width = config.num_hidden_layers, config.hidden_size
-    weights = sum(p.numel() for _, block in found for p in block.parameters() if p.ndim > 1) * depth / len(found)
+    weights = sum(p.numel() for _, block in modules for p in block.parameters() if p.ndim > 1)
+    weights *= depth / len(modules)  # of a block that serves several depths, once each
     decoder = predicted * width * (config.vocab_size + width)
     return 6 * (weights + decoder) + 12 * depth * length * width
 
 
 def matmul_flops(device: torch.device, dtype: torch.dtype | None = None) -> float:
-    """FLOPs a second of a large square matrix product, the best of five; by default bf16 on a GPU, float32 on a CPU."""
+    """FLOPs per second of a large square matrix product, the best of five; by default bf16 on a GPU and float32 on a
+    CPU."""
     n = 8192 if device.type == "cuda" else 1024
     dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
     a = torch.randn(n, n, generator=torch.Generator().manual_seed(0)).to(device, dtype)
@@ -38,7 +40,7 @@ def matmul_flops(device: torch.device, dtype: torch.dtype | None = None) -> floa
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was asked."""
+    """Return once the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import math
-import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from ..checks import check_whole, is_number
 
 
 @dataclass
 class History:
-    """What happened: one entry an optimiser step (loss, share of the batch's statements right), seconds, why it
-    ended. Both are those of `examples`, without penalty; `recall` without the statements of `mix`."""
+    """The course of a training.
 
-    loss: list[float] = field(default_factory=list)
-    recall: list[float] = field(default_factory=list)
+    Args:
+        curves: name → one value per optimiser step. "loss" is that of the examples, without penalty; "recall" is the
+            share of the batch's statements answered right before the step, without those of `mix`.
+        validation: measures taken now and then, each with the "step" after which they were taken.
+        seconds: wall-clock time, over all calls that took part.
+        stopped: why the training ended.
+    """
+
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    validation: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     stopped: str = "step budget"
 
     @property
+    def loss(self) -> list[float]:
+        return self.curves.setdefault("loss", [])
+
+    @property
+    def recall(self) -> list[float]:
+        return self.curves.setdefault("recall", [])
+
+    @property
     def steps(self) -> int:
         return len(self.loss)
+
+    def note(self, values: Mapping[str, float]) -> None:
+        """Add the values of one step; "loss" must be among them."""
+        for name, value in values.items():
+            self.curves.setdefault(name, []).append(value)
 
 
 @dataclass(frozen=True)
@@ -31,9 +53,9 @@ class Stop:
         recall: the share of the batch's statements answered right before the step is at least this, ...
         in_a_row: ... at this many steps in a row. A batch is not all of M: a pass over |D_M| evidences takes
             |D_M| / batch_size steps.
-        seconds: this much wall-clock time has gone by.
+        seconds: this much wall-clock time has passed.
 
-    Raises ValueError for values that are no numbers or out of range.
+    Raises ValueError for values that are not numbers or out of range.
     """
 
     loss: float | None = None
@@ -44,10 +66,9 @@ class Stop:
     def __post_init__(self):
         for name, most in (("loss", math.inf), ("recall", 1), ("seconds", math.inf)):
             value = getattr(self, name)
-            if value is not None and (not _is_number(value) or not 0 < value <= most):
+            if value is not None and not (is_number(value) and 0 < value <= most):
                 raise ValueError(f"stop: {name} must be above 0{' and at most 1' * (most == 1)}, got {value!r}")
-        if not isinstance(self.in_a_row, int) or isinstance(self.in_a_row, bool) or self.in_a_row < 1:
-            raise ValueError(f"stop: in_a_row must be a whole number from 1, got {self.in_a_row!r}")
+        check_whole("stop: in_a_row", self.in_a_row)
 
     def __call__(self, history: History) -> str | None:
         k = self.in_a_row
@@ -59,24 +80,3 @@ class Stop:
         if self.seconds is not None and history.seconds >= self.seconds:
             return f"{self.seconds:g} seconds"
         return None
-
-
-@dataclass
-class FaEHistory:
-    """One entry a step of each loss (before its weight) and of the shares right in the batch; one a validation."""
-
-    losses: dict[str, list[float]] = field(default_factory=dict)
-    validation: list[dict[str, float]] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def steps(self) -> int:
-        return len(next(iter(self.losses.values()), []))
-
-    def note(self, step: dict[str, float]) -> None:
-        for name, value in step.items():
-            self.losses.setdefault(name, []).append(value)
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ..evaluation import Rate, score
 from ..facts import FactBase
-from ..files import cache_dir
 from ..models.masked_lm import MaskedLM
-from ..versions import versions
-from .checkpoint import Checkpoint, deadline, load_trained, save_trained
-from .loop import History, fit, seconds_a_step
+from .checkpoint import Checkpoint, train_once
+from .history import History
+from .loop import fit, seconds_a_step
 
 
 @dataclass(frozen=True)
@@ -28,11 +24,11 @@ class Memorised:
     cached: bool = False
 
     def __str__(self) -> str:
-        where = "kept on disk; training took" if self.cached else "trained in"
+        origin = "kept on disk; training took" if self.cached else "trained in"
         return (
             f"recall on evidences          {self.evidences}\n"
             f"recall on unseen phrasings   {self.tests}\n"
-            f"{self.evidences.facts:,} facts, {self.steps:,} steps, {where} {self.seconds:.0f} s"
+            f"{self.evidences.facts:,} facts, {self.steps:,} steps, {origin} {self.seconds:.0f} s"
         )
 
 
@@ -51,80 +47,55 @@ def memorise(
 ) -> Memorised:
     """Train the parameters of `model`, **in place**, on the evidences of `facts` until they are recalled.
 
-    Stops once a whole pass over the evidences was answered right, and otherwise after `epochs` passes (or
-    `least_steps`, if that is more). The learning rate warms up over 100 steps and falls as a cosine. No dropout.
-    Interrupted, the model keeps what it has learnt so far.
+    Parameters with `requires_grad=False` stay as they are. Training stops once a whole pass over the evidences was
+    answered right, and otherwise after `epochs` passes (or `least_steps`, if that is more). The learning rate warms up
+    over 100 steps and falls as a cosine. No dropout. If it is interrupted, the model keeps what it has learnt so far.
 
-    With `cache`, the weights are kept under `cache_dir()`, named by the hash of the model, the facts, the settings and
-    the versions; the same call then loads them. A long training is kept every few minutes as well: interrupted, even
-    killed, the same call goes on from there, to the same weights (to the bit on a CPU; on a GPU some kernels, such as
-    attention's backward, add in no fixed order).
+    With `cache`, the weights are kept under `cache_dir()`, named by the hash of the model, the facts, the settings, the
+    versions and the code that trains; the same call then loads them. A long training is also kept every few minutes:
+    after an interruption, even a kill, the same call continues, to the same weights (to the bit on a CPU; on a GPU some
+    kernels, such as attention's backward, add in no fixed order).
 
     Args:
-        within: seconds (with `cache` only). A training that takes longer is kept, and the same call goes on with it.
+        within: seconds (with `cache` only). A training that takes longer is kept, and the same call continues it.
 
-    Raises ValueError for facts without evidences, or objects outside the model's vocabulary, before any training, and
-    TimeoutError when the time is up.
+    Raises ValueError for facts without evidences, or objects outside the model's vocabulary, before any training;
+    TypeError for a model that is trained by another function; and TimeoutError when the time is up.
     """
-    if model.net.config.model_type == "fae":
-        raise TypeError("a FaE has more to learn than its answers: train it with kmod.train_fae(model, facts)")
-    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
-    if least_steps != 500:
-        settings["least_steps"] = least_steps
-    if within is not None and not cache:
-        raise ValueError("within needs cache=True: a training that is not kept cannot go on")
+    if model.trained_by != "kmod.memorise":
+        name = type(model).__name__
+        raise TypeError(f"a {name} has more to learn than its answers: train it with {model.trained_by}(model, facts)")
+    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "least_steps": least_steps, "seed": seed}
     if not (epochs > 0 and batch_size > 0 and lr > 0):
         raise ValueError(f"epochs, batch_size and lr must be above 0; got {settings}")
-    key = json.dumps([model.fingerprint(), facts.fingerprint(), settings, versions(), "memorise.1"], sort_keys=True)
-    path = cache_dir() / "memorised" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
-    if cache and (report := load_trained(model.net, path)):
-        report["evidences"], report["tests"] = Rate(**report["evidences"]), Rate(**report["tests"])
-        return Memorised(**report | {"cached": True})
-    examples = {kind: model.examples(facts, kind) for kind in ("evidences", "tests")}
-    evidences = examples["evidences"]
-    if len(evidences) == 0:
-        raise ValueError(f"nothing to memorise: {facts} has no evidences")
-    epoch = -(-len(evidences) // batch_size)
-    steps = max(round(epochs * epoch), least_steps)
-    params = {name: p for name, p in model.net.named_parameters() if p.requires_grad}
-    if progress:
-        estimate = steps * seconds_a_step(model, evidences, params, batch_size)
-        print(
-            f"memorising {len(facts):,} facts from {len(evidences):,} evidences: "
-            f"at most {steps:,} steps, about {estimate / 60:.1f} minutes on this machine"
-        )
 
-    on_time = deadline(within, steps)
+    def train(checkpoint: Checkpoint | None) -> Memorised:
+        examples = {kind: model.examples(facts, kind) for kind in ("evidences", "tests")}
+        evidences = examples["evidences"]
+        if len(evidences) == 0:
+            raise ValueError(f"nothing to memorise: {facts} has no evidences")
+        epoch = -(-len(evidences) // batch_size)
+        steps = max(round(epochs * epoch), least_steps)
+        params = {name: p for name, p in model.net.named_parameters() if p.requires_grad}
+        if progress:
+            estimate = steps * seconds_a_step(model, evidences, params, batch_size)
+            print(
+                f"memorising {len(facts):,} facts from {len(evidences):,} evidences: "
+                f"at most {steps:,} steps, about {estimate / 60:.1f} minutes on this machine"
+            )
 
-    def ended(history: History) -> str | None:
-        if history.steps % epoch == 0 and min(history.recall[-epoch:]) == 1.0:
-            return "recalled"
-        on_time(history)
+        def recalled(history: History) -> str | None:
+            return "recalled" if history.steps % epoch == 0 and min(history.recall[-epoch:]) == 1.0 else None
 
-    checkpoint = Checkpoint(path.with_suffix(".partial"), key) if cache else None
-    history = fit(
-        model,
-        evidences,
-        params,
-        steps=steps,
-        batch_size=batch_size,
-        lr=lr,
-        warmup=100,
-        decay=True,
-        clip=1.0,
-        seed=seed,
-        stop=ended,
-        checkpoint=checkpoint,
-        progress="memorising" if progress else None,
+        history = fit(
+            model, evidences, params, steps=steps, batch_size=batch_size, lr=lr, warmup=100, decay=True, clip=1.0,
+            seed=seed, stop=recalled, checkpoint=checkpoint, progress="memorising" if progress else None,
+        )  # fmt: skip
+        scores = score(model, facts, examples=examples)
+        rates = (scores.rate(kind) for kind in ("evidences", "tests"))
+        return Memorised(*rates, history.steps, round(history.seconds, 1), history.stopped)
+
+    report = train_once(
+        model, facts, settings, train, folder="memorised", code=("training", "models"), cache=cache, within=within
     )
-    reached = score(model, facts, examples=examples)
-    report = Memorised(
-        reached.rate("evidences"), reached.rate("tests"), history.steps, round(history.seconds, 1), history.stopped
-    )
-    if cache:
-        try:
-            save_trained(model.net, path, {"report": json.dumps(asdict(report)), "key": key})
-            checkpoint.drop()
-        except OSError as error:  # a full or read-only disk must not cost the training
-            warnings.warn(f"memorised, but not kept on disk: {error}", stacklevel=2)
-    return report
+    return Memorised(**report | {kind: Rate(**report[kind]) for kind in ("evidences", "tests")})
