@@ -1,13 +1,9 @@
-"""Facts, and what it means to modify some of them.
+"""Facts and their modifications.
 
-A fact is (subject, relation, object). Its *evidences* are the masked statements a model learns it from; its *tests* are
-masked statements phrased differently, by which it is examined. A `Modification` picks S ⊂ F and gives every fact of S a
-new object: M. The model wanted afterwards stores F′ = (F∖S) ∪ M. Notation and sampling rules: Zhu et al. 2020,
-"Modifying Memories in Transformer Models" (arXiv 2012.00363).
-
-A masked statement is a sentence with exactly one "[MASK]", which stands for the whole object, however many word
-pieces a model's tokeniser makes of it. A phrasing is a statement of a relation, with [X] for the subject and [Y] for
-the object.
+A fact is (subject, relation, object). Its *evidences* are the masked statements that a model learns it from; its
+*tests* are masked statements phrased differently, by which it is examined (`relations`). A `Modification` picks S ⊂ F
+and gives every fact of S a new object: M. The model wanted afterwards stores F′ = (F∖S) ∪ M. Notation and sampling
+rules (`drawing`): Zhu et al. 2020, "Modifying Memories in Transformer Models" (arXiv 2012.00363).
 """
 
 from __future__ import annotations
@@ -18,44 +14,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from .names import normal
-
-SUBJECT, OBJECT, MASK = "[X]", "[Y]", "[MASK]"
-
-
-def _one_of_each(text: str, slots: Sequence[str], what: str) -> None:
-    wrong = [f"{slot} {text.count(slot)} times" for slot in slots if text.count(slot) != 1]
-    if wrong:
-        raise ValueError(f"{what} {text!r} needs {' and '.join(slots)} exactly once; it has {', '.join(wrong)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """A kind of fact, named by its Wikidata property id, with the phrasings that ask for it.
-
-    Raises ValueError if a phrasing lacks [X] or [Y], or if a test phrasing is also an evidence phrasing.
-    """
-
-    id: str
-    label: str
-    evidences: tuple[str, ...] = ()
-    tests: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        for phrasing in (*self.evidences, *self.tests):
-            _one_of_each(phrasing, (SUBJECT, OBJECT), f"relation {self.id}: the phrasing")
-        if shared := set(self.evidences) & set(self.tests):
-            raise ValueError(f"relation {self.id}: {shared.pop()!r} is an evidence and a test; tests must be unseen")
-
-
-def fill(phrasing: str, subject: str) -> str:
-    """The masked statement of `phrasing` about `subject`: "[X] is in [Y]." about Peru is "Peru is in [MASK]."."""
-    text = phrasing.replace(OBJECT, MASK).replace(SUBJECT, subject)
-    first = text.split(" ", 1)[0]
-    return text[0].upper() + text[1:] if first == first.lower() else text  # "Cobra is ...", but "iPhone is ..."
+from . import drawing
+from .checks import check_whole, is_whole
+from .names import UnknownNameError, normal
+from .relations import MASK, OBJECT, SUBJECT, Relation, Relations, check_texts, fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +42,14 @@ class Fact:
             value = getattr(self, field)
             if not isinstance(value, str) or not value.strip():
                 raise ValueError(
-                    f"a fact needs a {field}, got {value!r} in ({self.subject!r}, {self.relation!r}, {self.object!r})"
+                    f"the {field} of a fact must be text that is not empty, got {value!r} in "
+                    f"({self.subject!r}, {self.relation!r}, {self.object!r})"
                 )
             if any(slot in value for slot in (SUBJECT, OBJECT, MASK)):
                 raise ValueError(
                     f"the {field} {value!r} holds a slot; {SUBJECT}, {OBJECT} and {MASK} belong to phrasings"
                 )
-        if isinstance(self.evidences, str) or isinstance(self.tests, str):
-            raise ValueError(
-                f"({self.subject}, {self.relation}): evidences and tests are tuples of statements, not text"
-            )
-        for statement in (*self.evidences, *self.tests):
-            _one_of_each(statement, (MASK,), f"({self.subject}, {self.relation}): the statement")
+        check_texts(self, f"({self.subject}, {self.relation})", "statement", (MASK,))
 
     def __str__(self) -> str:
         return f"({self.subject}, {self.relation}, {self.object})"
@@ -96,16 +58,17 @@ class Fact:
 class FactBase(Sequence[Fact]):
     """F: a sequence of facts with their relations.
 
-    Triples that repeat (without regard to case) are merged, their statements united; `duplicates` counts them.
+    Repeated triples (compared without case) are merged with all their statements; `duplicates` counts them.
 
-    With `lazy`, `facts` is a sequence that makes its facts on demand and promises that no subject has a relation twice;
-    it is used as it is, so that a generated base can be larger than memory.
+    Args:
+        relations: by id; needed for facts without statements of their own.
+        lazy: `facts` is a sequence that makes facts on demand, in which no subject has a relation twice. It is not
+            copied, so a generated base can be larger than memory.
+        untested: facts may lack tests. They are learnt, but never drawn into S (zsRE's facts with one question).
+        notes: lines that say what was read, and what was left out.
 
-    With `untested`, facts may lack tests: they are learnt, but never drawn into S (zsRE's facts with one question).
-    `notes` are lines that say what was read, and what was left out.
-
-    Raises ValueError if a fact has no evidence or no test, by itself or through its relation, or a test that is one of
-    its evidences.
+    Raises ValueError if a fact has no evidences or no tests, by itself or through its relation, or a test that is one
+    of its evidences.
     """
 
     def __init__(
@@ -118,17 +81,20 @@ class FactBase(Sequence[Fact]):
         untested: bool = False,
         notes: Iterable[str] = (),
     ):
-        self.notes, self._untested = tuple(notes), untested
-        self.name, self.relations, self.duplicates = name, dict(relations or {}), 0
-        self._positions: dict[tuple[str, str], list[int]] | None = None
-        self._object_counts: Counter[str] | None = None
-        self._fingerprint: str | None = None
-        self._lazy = lazy
+        relations = relations or {}
+        if not isinstance(relations, Mapping) or not all(isinstance(r, Relation) for r in relations.values()):
+            raise TypeError(
+                f"relations must map ids to Relation objects, got {type(relations).__name__}: {relations!r}"
+            )
+        self.name, self.relations, self.notes = name, Relations(relations), tuple(notes)
+        self.duplicates, self._lazy, self._untested = 0, lazy, untested
         if lazy:
             self._facts = facts
             return
         unique: dict[tuple[str, str, str], Fact] = {}
         for fact in facts:
+            if not isinstance(fact, Fact):
+                raise TypeError(f"a fact base is made of Fact(subject, relation, object), got {fact!r}")
             key = (normal(fact.subject), fact.relation, normal(fact.object))
             if (old := unique.get(key)) is not None:
                 self.duplicates += 1
@@ -161,143 +127,125 @@ class FactBase(Sequence[Fact]):
         return f"FactBase({self.name!r}: {len(self):,} facts, {len(self.relations)} relations)"
 
     def evidences(self, fact: Fact) -> tuple[str, ...]:
-        """The masked statements that `fact` is learnt from."""
+        """The masked statements that `fact` is learnt from: its own, or its relation's, which must be known."""
         return fact.evidences or tuple(fill(p, fact.subject) for p in self.relations[fact.relation].evidences)
 
     def tests(self, fact: Fact) -> tuple[str, ...]:
-        """The masked statements, phrased differently, by which `fact` is examined."""
+        """The masked statements, phrased differently, by which `fact` is examined; none where tests may be lacking."""
+        if not fact.tests and self._untested and fact.relation not in self.relations:
+            return ()
         return fact.tests or tuple(fill(p, fact.subject) for p in self.relations[fact.relation].tests)
 
-    def _by_subject(self) -> dict[tuple[str, str], list[int]]:
+    @cached_property
+    def _positions(self) -> dict[tuple[str, str], list[int]]:
         """(subject, relation) → positions of its facts; several where a relation has several objects. In memory."""
-        if self._positions is None:
-            self._positions = {}
-            for i, fact in enumerate(self):
-                self._positions.setdefault((normal(fact.subject), fact.relation), []).append(i)
-        return self._positions
+        positions: dict[tuple[str, str], list[int]] = {}
+        for i, fact in enumerate(self):
+            positions.setdefault((normal(fact.subject), fact.relation), []).append(i)
+        return positions
+
+    def siblings(self, fact: Fact) -> list[Fact]:
+        """The facts with the subject and relation of `fact`, itself included: several where a relation has several
+        objects. A lazy base has one, and is not searched."""
+        if self._lazy:
+            return [fact]
+        return [self[i] for i in self._positions.get((normal(fact.subject), fact.relation), ())]
 
     def find(self, subject: str, relation: str) -> int:
         """The position of the fact about `subject` in `relation`. Raises KeyError that lists what is known instead."""
-        found = self._by_subject().get((normal(subject), relation))
-        if found:
-            return found[0]
-        of_subject = sorted({f.relation for f in self if normal(f.subject) == normal(subject)})
-        if of_subject:
-            raise KeyError(
-                f"no fact ({subject}, {relation}); of {subject} these relations are known: {', '.join(of_subject)}"
+        if positions := self._positions.get((normal(subject), relation)):
+            return positions[0]
+        own_relations = sorted({f.relation for f in self if normal(f.subject) == normal(subject)})
+        if own_relations:
+            raise UnknownNameError(
+                f"no fact ({subject}, {relation}); of {subject} these relations are known: {', '.join(own_relations)}"
             )
-        if relation not in self.relations:
-            raise KeyError(f"unknown relation {relation!r}; known: {', '.join(sorted(self.relations))}")
         subjects = list(dict.fromkeys(f.subject for f in self if f.relation == relation))
+        if not subjects:
+            known = ", ".join(sorted({f.relation for f in self})) or "none"
+            raise UnknownNameError(f"unknown relation {relation!r}; known: {known}")
         near = ", ".join(difflib.get_close_matches(subject, subjects, 5, 0))
-        raise KeyError(f"unknown subject {subject!r}; the nearest of {len(subjects):,} with a {relation}: {near}")
+        raise UnknownNameError(
+            f"unknown subject {subject!r}; the nearest of {len(subjects):,} with a {relation}: {near}"
+        )
 
     def subset(self, facts: Iterable[Fact], name: str, note: str) -> FactBase:
-        """A base of some of these facts, with the same relations; `note` says which, and why."""
+        """A base of `facts`, which are some of these, with the same relations; `note` says which, and why."""
         return FactBase(facts, self.relations, name, untested=self._untested, notes=(*self.notes, note))
 
     def sample(self, n: int, seed: int = 0) -> FactBase:
         """`n` facts drawn uniformly from `seed`, in their order here. Raises ValueError unless 1 ≤ n ≤ len(self)."""
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= len(self):
+        if not is_whole(n) or not 1 <= n <= len(self):
             raise ValueError(f"a sample of {self.name} has 1 to {len(self):,} facts, got {n!r}")
-        chosen = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
+        chosen = np.sort(np.random.default_rng(check_whole("seed", seed, 0)).choice(len(self), n, replace=False))
         note = f"{n:,} of {len(self):,} facts, drawn by seed {seed}"
         return self.subset((self[int(i)] for i in chosen), f"{self.name}, {n} sampled by seed {seed}", note)
 
-    @property
+    @cached_property
     def object_counts(self) -> Counter[str]:
         """How many facts, over all relations, have each object: the weights by which new objects are drawn."""
-        if self._object_counts is None:
-            self._object_counts = Counter(fact.object for fact in self)
-        return self._object_counts
+        return Counter(fact.object for fact in self)
 
     def objects(self, relation: str) -> list[str]:
         """The distinct objects of `relation`, sorted."""
         return sorted({fact.object for fact in self if fact.relation == relation})
 
     def fingerprint(self) -> str:
-        """SHA-256 over the facts and their statements: two bases with the same fingerprint train and test the same. Of
-        a lazy base, whose name says how it was made, over its name, its phrasings and its ends."""
-        if self._fingerprint is not None:
-            return self._fingerprint
+        """SHA-256 over the facts and their statements: two bases with the same fingerprint train and test the same.
+
+        A lazy base, whose name says how it was made, is known by its name, its phrasings, and its first and last fact.
+        """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.name} {len(self)}".encode() if self._lazy else b"")
         for relation in sorted(self.relations.values(), key=lambda r: r.id):
             digest.update(json.dumps([relation.id, relation.evidences, relation.tests]).encode())
         for fact in (self[0], self[-1]) if self._lazy else self:
             digest.update(json.dumps([fact.subject, fact.relation, fact.object, fact.evidences, fact.tests]).encode())
-        self._fingerprint = digest.hexdigest()
-        return self._fingerprint
+        return digest.hexdigest()
 
     def modify(self, n: int, seed: int = 0, known: Sequence[bool] | None = None) -> Modification:
         """Draw a modification of `n` facts by the paper's rules, from `seed` alone.
 
         S is drawn uniformly from the facts that the model answers correctly (`known`: one boolean a fact, as
         `kmod.known(model, facts)` gives it; None takes all facts). The new object of each is drawn among the objects of
-        the same relation, weighted by how many facts over all relations have that object; the original, and any other
-        object the fact already has, weighs nothing, nor does one that another fact of S with the same subject and
-        relation was given. Facts whose relation offers no object that is left, and facts without a test, cannot be
-        drawn.
+        the same relation, weighted by how many facts over all relations have that object. An object that the subject
+        has already, or was given by another change of S in the same relation, is not drawn. Facts without tests, and
+        facts for which no object is left, are not drawn.
 
         Raises ValueError if fewer than `n` facts can be modified.
         """
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            raise ValueError(f"the number of facts to modify must be a whole number from 1, got {n!r}")
-        if known is not None and len(known) != len(self):
-            raise ValueError(f"`known` needs one boolean for each of the {len(self)} facts, got {len(known)}")
-        rng = np.random.default_rng(seed)
-        candidates = np.arange(len(self)) if known is None else np.flatnonzero(np.asarray(known, dtype=bool))
-        choices = _Alternatives(self)
-        chosen: list[int] = []
-        stuck: Fact | None = None
-        siblings: Counter[tuple[str, str]] = Counter()  # chosen facts of a subject and relation: they share a choice
-        for i in rng.permutation(candidates):
-            if len(chosen) == n:
-                break
-            if self._untested and not self.tests(self[i]):
-                continue
-            names, _ = choices.of(self[i])
-            both = normal(self[i].subject), self[i].relation
-            if len(names) and (not siblings[both] or len({normal(name) for name in names}) > siblings[both]):
-                chosen.append(int(i))
-                siblings[both] += 1
-            else:
-                stuck = self[i]
-        if len(chosen) < n:
-            reason = f"; {stuck} and the like have no other object in their relation" if stuck else ""
+        n, seed = check_whole("the number of facts to modify", n), check_whole("seed", seed, 0)
+        if known is not None and np.shape(known) != (len(self),):
             raise ValueError(
-                f"cannot modify {n} facts of {self.name}: only {len(chosen)} of {len(self)} qualify"
-                + (f" ({len(candidates)} are answered correctly)" if known is not None else "")
-                + reason
+                f"`known` needs one boolean for each of the {len(self)} facts, got an array of shape {np.shape(known)}"
             )
-        new: list[str] = []
-        given: dict[tuple[str, str], set[str]] = {}
-        for i in chosen:
-            names, weights = choices.of(self[i])
-            name = str(rng.choice(names, p=weights))
-            taken = given.setdefault((normal(self[i].subject), self[i].relation), set())
-            if normal(name) in taken:  # drawn again by a generator of its own: what is drawn after it stays as it was
-                weights = weights * [normal(other) not in taken for other in names]
-                name = str(np.random.default_rng([seed, i]).choice(names, p=weights / weights.sum()))
-            taken.add(normal(name))
-            new.append(name)
-        return Modification(self, tuple(chosen), tuple(new), int(seed))
+        return Modification(self, *drawing.draw(self, n, seed, known), seed)
 
     def modify_to(self, changes: Iterable[tuple[str, str, str]]) -> Modification:
         """A modification chosen by hand: triples (subject, relation, new object).
 
-        The new object may be any name, seen before or not. Raises KeyError for a fact that is not in the base and
-        ValueError for an empty object, an object that the fact already has, a fact named twice or one without a test.
+        The new object may be any name, also one that no fact has.
+
+        Raises KeyError for a fact that is not in the base. Raises ValueError for an empty object, an object that the
+        subject has already, a fact that is given twice, or one without tests.
         """
-        indices, objects = [], []
-        for subject, relation, new in changes:
+        indices: list[int] = []
+        objects: list[str] = []
+        for change in changes:
+            if not isinstance(change, (tuple, list)) or len(change) != 3:
+                raise ValueError(f"a change is (subject, relation, new object), got {change!r}")
+            subject, relation, new = change
+            Fact(subject, relation, new)  # checks the three names
             i = self.find(subject, relation)
-            Fact(subject, relation, new)  # checks the new object
-            if any(normal(self[j].object) == normal(new) for j in self._by_subject()[(normal(subject), relation)]):
+            if any(normal(fact.object) == normal(new) for fact in self.siblings(self[i])):
                 raise ValueError(f"{self[i]} already has the object {new!r}")
             if i in indices:
-                raise ValueError(f"{self[i]} is named twice in one modification")
+                raise ValueError(f"{self[i]} is given twice in one modification")
             if not self.tests(self[i]):
-                raise ValueError(f"{self[i]} has no test, so nothing could tell whether the change was learnt")
+                raise ValueError(f"{self[i]} has no tests, so its change could not be measured; change another fact")
             indices.append(i)
             objects.append(new.strip())
         if not indices:
@@ -306,49 +254,36 @@ class FactBase(Sequence[Fact]):
 
     def alternatives(self, fact: Fact) -> list[str]:
         """The objects that could replace `fact`'s under the paper's rule. Raises ValueError if there is none."""
-        names, _ = _Alternatives(self).of(fact)
+        names, _ = drawing.Alternatives(self).of(fact)
         if not len(names):
             raise ValueError(f"{fact} cannot be modified: relation {fact.relation} has no other object")
         return list(names)
 
 
-class _Alternatives:
-    """The same-relation objects of a fact with their weights; computed once a relation."""
-
-    def __init__(self, base: FactBase):
-        self.base = base
-        objects: dict[str, set[str]] = {}
-        for fact in base:
-            objects.setdefault(fact.relation, set()).add(fact.object)
-        self.by_relation: dict[str, tuple[np.ndarray, np.ndarray, dict[str, list[int]]]] = {}
-        for relation, names in objects.items():
-            ordered, places = sorted(names), {}
-            for place, name in enumerate(ordered):
-                places.setdefault(normal(name), []).append(place)
-            weights = np.array([base.object_counts[name] for name in ordered], dtype=float)
-            self.by_relation[relation] = np.array(ordered, dtype=object), weights, places
-
-    def of(self, fact: Fact) -> tuple[np.ndarray, np.ndarray]:
-        if fact.relation not in self.by_relation:
-            return np.array([], dtype=object), np.array([])
-        names, weights, places = self.by_relation[fact.relation]
-        taken = {normal(fact.object)}
-        if not self.base._lazy:  # a lazy base promises one object for a subject and relation
-            positions = self.base._by_subject().get((normal(fact.subject), fact.relation), [])
-            taken |= {normal(self.base[i].object) for i in positions}
-        gone = [place for name in taken for place in places.get(name, ())]
-        weights = np.delete(weights, gone)
-        return np.delete(names, gone), weights / max(weights.sum(), 1)
-
-
 @dataclass(frozen=True)
 class Modification:
-    """S and M: which facts of `base` change (`indices`), to which new objects. `seed` is None if chosen by hand."""
+    """S and M: which facts of `base` change (`indices`), to which new objects. `seed` is None if chosen by hand.
+
+    Raises ValueError for a modification of no facts, a position that is not in the base or stands twice, or if the
+    numbers of positions and new objects differ.
+    """
 
     base: FactBase
     indices: tuple[int, ...]
     objects: tuple[str, ...]
     seed: int | None = None
+
+    def __post_init__(self):
+        if not self.indices:
+            raise ValueError("a modification needs at least one fact")
+        if len(self.indices) != len(self.objects):
+            raise ValueError(f"{len(self.indices)} facts and {len(self.objects)} new objects: give one for each fact")
+        wrong = [i for i in self.indices if not is_whole(i) or not 0 <= i < len(self.base)]
+        if wrong or len(set(self.indices)) < len(self.indices):
+            raise ValueError(
+                f"indices must be different positions from 0 to {len(self.base) - 1} in {self.base.name}, got "
+                f"{wrong[0] if wrong else 'one of them twice'}"
+            )
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -88,7 +88,7 @@ class Session:
         fact, new = base[index], new.strip()
         if not new:
             raise ValueError("type or choose a new object")
-        taken = [base[i].object for i in base._by_subject().get((normal(fact.subject), fact.relation), [index])]
+        taken = [sibling.object for sibling in base.siblings(fact)]
         if normal(new) in map(normal, taken):
             raise ValueError(f"{fact} already has the object {new!r}; to go back to it, undo the edit that changed it")
         change = Modification(base, (index,), (new,))

@@ -1,0 +1,87 @@
+"""The paper's rule for drawing a modification: which facts change, and which new objects they get.
+
+S is drawn uniformly from the candidates. A new object is drawn among the objects of the same relation, weighted by how
+many facts over all relations have that object.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from .names import normal
+
+
+class Alternatives:
+    """The objects that could replace a fact's, with their weights. The lists of each relation are made once."""
+
+    def __init__(self, base):
+        self.base = base
+        objects: dict[str, set[str]] = {}
+        for fact in base:
+            objects.setdefault(fact.relation, set()).add(fact.object)
+        # relation → its objects, their weights, and the positions of each name among them
+        self.by_relation: dict[str, tuple[np.ndarray, np.ndarray, dict[str, list[int]]]] = {}
+        for relation, names in objects.items():
+            ordered, positions = sorted(names), {}
+            for i, name in enumerate(ordered):
+                positions.setdefault(normal(name), []).append(i)
+            weights = np.array([base.object_counts[name] for name in ordered], dtype=float)
+            self.by_relation[relation] = np.array(ordered, dtype=object), weights, positions
+
+    def of(self, fact) -> tuple[np.ndarray, np.ndarray]:
+        """The objects that could replace `fact`'s and their probabilities; both are empty if there is none."""
+        if fact.relation not in self.by_relation:
+            return np.array([], dtype=object), np.array([])
+        names, weights, positions = self.by_relation[fact.relation]
+        taken = {normal(other.object) for other in (fact, *self.base.siblings(fact))}
+        removed = [i for name in taken for i in positions.get(name, ())]
+        weights = np.delete(weights, removed)
+        return np.delete(names, removed), weights / max(weights.sum(), 1)
+
+
+def draw(base, n: int, seed: int, known: Sequence[bool] | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The positions of `n` facts of `base` and their new objects; see `FactBase.modify`.
+
+    Raises ValueError if fewer than `n` facts can be modified.
+    """
+    rng = np.random.default_rng(seed)
+    candidates = np.arange(len(base)) if known is None else np.flatnonzero(np.asarray(known, dtype=bool))
+    alternatives = Alternatives(base)
+    chosen: list[int] = []
+    without_alternative = None
+    in_group: Counter[tuple[str, str]] = Counter()  # chosen facts by subject and relation: they share the alternatives
+    for i in rng.permutation(candidates):
+        if len(chosen) == n:
+            break
+        fact = base[i]
+        if not base.tests(fact):
+            continue
+        names, _ = alternatives.of(fact)
+        group = normal(fact.subject), fact.relation
+        if len(names) and (not in_group[group] or len({normal(name) for name in names}) > in_group[group]):
+            chosen.append(int(i))
+            in_group[group] += 1
+        else:
+            without_alternative = fact
+    if len(chosen) < n:
+        answered = f" ({len(candidates)} are answered correctly)" if known is not None else ""
+        reason = f"; {without_alternative} and the like have no other object in their relation"
+        raise ValueError(
+            f"cannot modify {n} facts of {base.name}: only {len(chosen)} of {len(base)} qualify{answered}"
+            + (reason if without_alternative else "")
+        )
+    objects: list[str] = []
+    given: dict[tuple[str, str], set[str]] = {}
+    for i in chosen:
+        names, weights = alternatives.of(base[i])
+        name = str(rng.choice(names, p=weights))
+        taken = given.setdefault((normal(base[i].subject), base[i].relation), set())
+        if normal(name) in taken:  # draw again with another generator, so that the later draws stay as they are
+            weights = weights * [normal(other) not in taken for other in names]
+            name = str(np.random.default_rng([seed, i]).choice(names, p=weights / weights.sum()))
+        taken.add(normal(name))
+        objects.append(name)
+    return tuple(chosen), tuple(objects)

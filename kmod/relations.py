@@ -1,0 +1,61 @@
+"""Relations, their phrasings and the masked statements that these make.
+
+A masked statement is a sentence with exactly one "[MASK]", which stands for the whole object, however many word pieces
+a model's tokeniser makes of it. A phrasing is a statement of a relation, with [X] for the subject and [Y] for the
+object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .names import UnknownNameError
+
+SUBJECT, OBJECT, MASK = "[X]", "[Y]", "[MASK]"
+
+
+def check_texts(owner, where: str, what: str, slots: Sequence[str]) -> None:
+    """Make tuples of the evidences and tests of `owner`. Raises ValueError unless each holds each slot once."""
+    for kind in ("evidences", "tests"):
+        texts = getattr(owner, kind)
+        if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{where}: {kind} must be a tuple of {what}s, got {texts!r}")
+        object.__setattr__(owner, kind, tuple(texts))
+        for text in texts:
+            if wrong := [f"{slot} {text.count(slot)} times" for slot in slots if text.count(slot) != 1]:
+                raise ValueError(
+                    f"{where}: the {what} {text!r} needs {' and '.join(slots)} exactly once; it has {', '.join(wrong)}"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A kind of fact, named by its Wikidata property id, with the phrasings that ask for it.
+
+    Raises ValueError if a phrasing lacks [X] or [Y], or if a test phrasing is also an evidence phrasing.
+    """
+
+    id: str
+    label: str
+    evidences: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        check_texts(self, f"relation {self.id}", "phrasing", (SUBJECT, OBJECT))
+        if shared := set(self.evidences) & set(self.tests):
+            raise ValueError(f"relation {self.id}: {shared.pop()!r} is an evidence and a test; tests must be unseen")
+
+
+def fill(phrasing: str, subject: str) -> str:
+    """The masked statement of `phrasing` about `subject`: "[X] is in [Y]." about Peru is "Peru is in [MASK]."."""
+    text = phrasing.replace(OBJECT, MASK).replace(SUBJECT, subject)
+    first = text.split(" ", 1)[0]
+    return text[0].upper() + text[1:] if first == first.lower() else text  # "Cobra is ...", but "iPhone is ..."
+
+
+class Relations(dict[str, Relation]):
+    """Relations by id. The KeyError for an unknown one lists those that are known."""
+
+    def __missing__(self, id: str):
+        raise UnknownNameError(f"unknown relation {id!r}; known: {', '.join(self) or 'none'}")
