@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 
 from . import drawing
-from .checks import check_whole, is_whole
+from .checks import WrongTypeError, check_whole, is_whole
 from .names import UnknownNameError, normal
 from .relations import MASK, OBJECT, SUBJECT, Relation, Relations, check_texts, fill
 
@@ -83,7 +83,7 @@ class FactBase(Sequence[Fact]):
     ):
         relations = relations or {}
         if not isinstance(relations, Mapping) or not all(isinstance(r, Relation) for r in relations.values()):
-            raise TypeError(
+            raise WrongTypeError(
                 f"relations must map ids to Relation objects, got {type(relations).__name__}: {relations!r}"
             )
         self.name, self.relations, self.notes = name, Relations(relations), tuple(notes)
@@ -94,7 +94,7 @@ class FactBase(Sequence[Fact]):
         unique: dict[tuple[str, str, str], Fact] = {}
         for fact in facts:
             if not isinstance(fact, Fact):
-                raise TypeError(f"a fact base is made of Fact(subject, relation, object), got {fact!r}")
+                raise WrongTypeError(f"a fact base is made of Fact(subject, relation, object), got {fact!r}")
             key = (normal(fact.subject), fact.relation, normal(fact.object))
             if (old := unique.get(key)) is not None:
                 self.duplicates += 1

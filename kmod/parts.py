@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .checks import is_whole
+from .checks import WrongTypeError, is_whole
 
 Block = int | str | Sequence[int]
 """Which Transformer blocks: an index (negative counts from the last), several indices, or "all"."""
@@ -32,7 +32,7 @@ def blocks(net: nn.Module) -> list[tuple[str, nn.Module]]:
     """
     config = getattr(net, "config", None)
     if not isinstance(net, nn.Module) or config is None:
-        raise TypeError(f"a Hugging Face model is needed, such as model.net; got {type(net).__name__}")
+        raise WrongTypeError(f"a Hugging Face model is needed, such as model.net; got {type(net).__name__}")
     depth = getattr(config, "num_hidden_groups", None) or getattr(config, "num_hidden_layers", None)
     lists = [(name, m) for name, m in net.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     if not lists:
@@ -48,7 +48,7 @@ def block_indices(net: nn.Module, block: Block) -> list[int]:
         return list(range(depth))
     wanted = list(block) if isinstance(block, (list, tuple, range, set)) else [block]
     if not all(map(is_whole, wanted)):
-        raise TypeError(f'block must be a number, a list of numbers or "all", got {block!r}')
+        raise WrongTypeError(f'block must be a number, a list of numbers or "all", got {block!r}')
     outside = [b for b in wanted if not -depth <= b < depth]
     if outside or not wanted:
         raise ValueError(f"no block {outside or block}: this model has blocks 0 to {depth - 1} (or -1 to -{depth})")
@@ -159,7 +159,7 @@ def plan(net: nn.Module, block: Block = "all", component: str | Sequence[str] | 
         component = [c for c in INSIDE if c in present]
     wanted = [component] if isinstance(component, str) else component
     if not isinstance(wanted, (list, tuple, set)) or not wanted or not all(isinstance(name, str) for name in wanted):
-        raise TypeError(f"component must be a name, a list of names, or None; got {component!r}")
+        raise WrongTypeError(f"component must be a name, a list of names, or None; got {component!r}")
     for name in wanted:
         if name not in (*INSIDE, *OUTSIDE, "everything") and name not in places:
             near = difflib.get_close_matches(name, places, 1, 0) or list(places)[:1]

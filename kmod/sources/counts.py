@@ -22,7 +22,7 @@ COUNTED = ("facts", "relations", "evidences", "tests")
 
 
 def count(base: FactBase) -> dict:
-    """A record of what `base` holds: numbers of facts, relations, evidences, tests, facts without tests; fingerprint."""
+    """A record of what `base` holds: how many facts, relations, evidences, tests and untested facts."""
     evidences = [len(base.evidences(fact)) for fact in base]
     tests = [len(base.tests(fact)) for fact in base]
     return {

@@ -105,8 +105,8 @@ def trex(
             facts.append(Fact(subject, relation, obj, tuple(evidences), tuple(examined) if question else ()))
     present = {fact.relation for fact in facts}
     notes = [
-        f"{read:,} facts of {len({r for _, r, _ in merged})} relations read from {where}, {learnable:,} with sentences; "
-        f"{read - unusable - len(merged):,} that read like another are merged with it, and "
+        f"{read:,} facts of {len({r for _, r, _ in merged})} relations read from {where}, {learnable:,} with "
+        f"sentences; {read - unusable - len(merged):,} that read like another are merged with it, and "
         f"{unusable + len(merged) - len(facts):,} left out that have nothing to be learnt from",
         f"{sentences:,} sentences; left out: {malformed:,} without exactly one {MASK}, "
         f"{sentences - malformed - distinct:,} that repeat, {tested:,} that are a test",
