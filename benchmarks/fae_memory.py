@@ -8,26 +8,22 @@ of the repeats) of whole steps, forward, backward and optimiser; peak memory of 
 facts are random: time does not depend on what a model knows.
 """
 
-import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from _record import add, argument_parser
 
 from kmod.fae.losses import step_losses
 from kmod.fae.memory import spans_of
 from kmod.fae.sampling import sample_memory
 from kmod.fae.statements import MentionBatch, Mentions
 from kmod.models.presets import build_net
-from kmod.versions import versions
 
 VOCABULARY, TOKENS, RELATIONS = 30_522, 16, 40
 
@@ -126,15 +122,12 @@ def one(args, n, what):
         "milliseconds": measure(run, args.repeats, args.device),
         "peak_bytes": peak(args.device),
         "built_bytes": built,
-        "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "versions": versions(),
     }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000], help="N")
     parser.add_argument("--what", nargs="+", default=["full step", "sampled step", "answer"])
     parser.add_argument("--preset", default="nano", help="the shape of the BERT; default nano")
@@ -143,7 +136,6 @@ def main():
     parser.add_argument("--full-up-to", type=int, default=100_000, help="the largest N of a full step; default 100,000")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, help="append the records to this file, a line of JSON each")
     parser.add_argument("--alone", action="store_true", help="measure the one size and thing in this process")
     args = parser.parse_args()
     if args.alone:
@@ -156,18 +148,14 @@ def main():
             command = [sys.executable, __file__, "--alone", "--sizes", str(n), "--what", what]
             for name in ("preset", "batch", "sample", "repeats", "device"):
                 command += [f"--{name}", str(getattr(args, name))]
-            line = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-            record = json.loads(line)
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            record = add(args.out, json.loads(done.stdout.splitlines()[-1]), args.device)
             t = record["milliseconds"]
             print(
                 f"{n:>9,} entities  {what:13} {t['median']:9.1f} ms ({t['least']:.1f} to {t['most']:.1f})   "
                 f"peak {record['peak_bytes'] / 2**30:.2f} GiB (built: {record['built_bytes'] / 2**30:.2f})",
                 flush=True,
             )
-            if args.out:
-                args.out.parent.mkdir(parents=True, exist_ok=True)
-                with args.out.open("a") as file:
-                    file.write(line + "\n")
 
 
 if __name__ == "__main__":

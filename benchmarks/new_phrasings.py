@@ -8,19 +8,16 @@ weights their words say nothing; what is answered there, the subject and the fun
 95 % bootstraps over phrasings, not statements: the statements of a phrasing stand or fall with its words.
 """
 
-import argparse
-import json
 import tomllib
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from _record import add, argument_parser
 
 import kmod
 from kmod.models.statements import encode
 from kmod.models.vocabulary import statements_with_objects, words_of
-from kmod.training.flops import device_name
-from kmod.versions import commit, versions
 
 PHRASINGS = Path(__file__).with_name("new_phrasings.toml")
 FUNCTION_WORDS = set(
@@ -58,13 +55,12 @@ def ask(model: kmod.MaskedLM, facts: kmod.FactBase) -> list[dict]:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--pretrained", default="nano-wiki", help="the pretrained start, a nano")
     parser.add_argument("--lr", type=float, default=1.5e-3, help="of memorising, for both")
     parser.add_argument("--epochs", type=float, default=11, help="of memorising, for both")
     parser.add_argument("--starts", nargs="+", choices=["random", "pretrained"], default=["random", "pretrained"])
     parser.add_argument("--seed", type=int, default=0, help="of random weights and of the batches")
-    parser.add_argument("--out", type=Path, help="append the records to this file, as lines of JSON")
     args = parser.parse_args()
 
     facts, seed = kmod.load_facts("atlas"), args.seed
@@ -86,12 +82,8 @@ def main():
             "facts": len(facts), "facts_fingerprint": facts.fingerprint(), "vocabulary": len(tokenizer), "lr": args.lr,
             "epochs": args.epochs, "evidences": vars(report.evidences), "tests": vars(report.tests), **rates,
             "phrasings": found, "steps": report.steps, "seconds": report.seconds, "stopped": report.stopped,
-            "device": device_name(model.device), "versions": versions(), "commit": commit(),
         }  # fmt: skip
-        if args.out:
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            with args.out.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+        add(args.out, record, model.device)
 
 
 if __name__ == "__main__":
