@@ -264,8 +264,8 @@ class FactBase(Sequence[Fact]):
 class Modification:
     """S and M: which facts of `base` change (`indices`), to which new objects. `seed` is None if chosen by hand.
 
-    Raises ValueError for a modification of no facts, a position that is not in the base or stands twice, or if the
-    numbers of positions and new objects differ.
+    Raises ValueError if there are no facts, if the numbers of positions and new objects differ, or for a position that
+    is not in the base or is given twice.
     """
 
     base: FactBase
@@ -274,7 +274,7 @@ class Modification:
     seed: int | None = None
 
     def __post_init__(self):
-        if not self.indices:
+        if len(self.indices) == 0:
             raise ValueError("a modification needs at least one fact")
         if len(self.indices) != len(self.objects):
             raise ValueError(f"{len(self.indices)} facts and {len(self.objects)} new objects: give one for each fact")

@@ -60,6 +60,8 @@ def records(folder: str | Path | None) -> Iterator[Row]:
     for where, record in json_list(path, "requested_rewrite", "paraphrase_prompts"):
         edit = record["requested_rewrite"]
         need(edit, ("prompt", "subject", "relation_id", "target_true", "target_new"), where)
+        for target in ("target_true", "target_new"):
+            need(edit[target], ("str",), f"{where}, {target}")
         prompt = edit["prompt"].replace("{}", edit["subject"])
         new, true = edit["target_new"]["str"], edit["target_true"]["str"]
         yield edit["subject"], edit["relation_id"], true, prompt, record["paraphrase_prompts"], new
