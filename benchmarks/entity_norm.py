@@ -19,7 +19,7 @@ RATES = ("A_M", "A_FS", "A_FS_before")
 
 
 def edits(model, change, seed):
-    """Method, radius and edit."""
+    """(method, radius, edit) of each edit."""
     profile = PROFILES["cpu"]
     yield "UPDATE", None, kmod.update_facts(model, change)
     for delta in profile.radii("AWT", fewer=True):
@@ -32,7 +32,7 @@ def edits(model, change, seed):
 def main():
     parser = argument_parser(__doc__)
     parser.add_argument("--norms", nargs="+", type=float, default=[1, 1.5, 2, 5])
-    parser.add_argument("--seeds", type=int, default=3, help="draws of the facts to be changed")
+    parser.add_argument("--seeds", type=int, default=3, help="draws of the facts to change")
     args = parser.parse_args()
 
     done = {(record["entity_norm"], record["seed"]) for record in read(args.out)}
@@ -52,10 +52,10 @@ def main():
                 "facts_fingerprint": facts.fingerprint(), "n": n, "learnt": learnt.tests, "edits": [],
             }  # fmt: skip
             for method, delta, edit in edits(model, change, seed):
-                found = kmod.evaluate(model, facts, change, edit=edit, answers=False)
-                rates = {name: asdict(getattr(found, name)) for name in RATES} | {"A_mean": found.A_mean}
+                result = kmod.evaluate(model, facts, change, edit=edit, answers=False)
+                rates = {name: asdict(getattr(result, name)) for name in RATES} | {"A_mean": result.A_mean}
                 record["edits"].append({"method": method, "delta": delta} | rates)
-                print(f"  seed {seed}, {method} {delta or ''}: A_M {found.A_M}, A_F∖S {found.A_FS}", flush=True)
+                print(f"  seed {seed}, {method} {delta or ''}: A_M {result.A_M}, A_F∖S {result.A_FS}", flush=True)
             add(args.out, record, model.device)
 
 

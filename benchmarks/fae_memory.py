@@ -2,10 +2,11 @@
 
     python benchmarks/fae_memory.py --sizes 1000 10000 100000 1000000 --out results/benchmarks/fae_memory.jsonl
 
-For each N, in a process of its own: a training step over all of the memories (up to --full-up-to, beyond which its
-gradients would not fit), one on a sample of them, and answering with exact search. Milliseconds (median, least and most
-of the repeats) of whole steps, forward, backward and optimiser; peak memory of the process, or of the GPU. Weights and
-facts are random: time does not depend on what a model knows.
+Three things are measured for each N, each in its own process: a training step over all of the memories (up to
+--full-up-to, beyond which its gradients would not fit), a training step on a sample of them, and answering with exact
+search. A step is forward, backward and optimiser; milliseconds are the median of the repeats, with minimum and maximum.
+Peak memory is that of the process, or of the GPU. Weights and facts are random: the time does not depend on what a
+model knows.
 """
 
 import json
@@ -61,7 +62,7 @@ def a_batch(net, size):
 
 
 def measure(function, repeats, device):
-    """Milliseconds of each repeat, after one to warm up."""
+    """Milliseconds of the repeats, after one call to warm up."""
     times = []
     for turn in range(repeats + 1):
         started = time.perf_counter()
@@ -80,7 +81,7 @@ def peak(device):
 
 
 def one(args, n, what):
-    """The record of one N and one thing measured."""
+    """The record of one N and one kind of measurement."""
     net = build(n, args.preset, args.device)
     batch, model = a_batch(net, args.batch), SimpleNamespace(net=net)
     table, generator = net.entity_embeddings.weight, torch.Generator().manual_seed(0)
@@ -136,7 +137,7 @@ def main():
     parser.add_argument("--full-up-to", type=int, default=100_000, help="the largest N of a full step; default 100,000")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--alone", action="store_true", help="measure the one size and thing in this process")
+    parser.add_argument("--alone", action="store_true", help="measure one size and one kind in this process")
     args = parser.parse_args()
     if args.alone:
         print(json.dumps(one(args, args.sizes[0], args.what[0])))

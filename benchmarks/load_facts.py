@@ -2,9 +2,9 @@
 
     python benchmarks/load_facts.py --out results/benchmarks/load_facts.jsonl
 
-Writes files of that size in the layout of LAMA's archive, and the Parquet of its rows on the hub, into a temporary
-folder, and loads each in fresh processes: the first time, and again. The hub itself is not asked. Peak memory is that
-of the whole process. Sentences are of random words, as long as T-REx's are on average.
+It writes files of that size into a temporary folder, in the layout of LAMA's archive and of the hub's Parquet, and
+loads each in new processes, a first and a second time. The hub itself is not contacted. Peak memory is that of the
+whole process. Sentences are random words, as many as T-REx's have on average.
 """
 
 import json

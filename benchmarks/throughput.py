@@ -1,11 +1,11 @@
-"""Tokens a second of pretraining and of fine-tuning, by preset, on this machine.
+"""Tokens per second of pretraining and of fine-tuning, by preset, on this machine.
 
     python benchmarks/throughput.py --presets nano mini base --out results/benchmarks/throughput.jsonl
 
 Pretraining: full sequences, 15 % of the tokens predicted, bf16 where a GPU has it. Fine-tuning: atlas statements,
 as `kmod.memorise` trains on them, in float32. The vocabulary has the 30,522 entries of BERT. Utilisation is useful work
-(6 FLOPs a weight and token, the decoder for predicted tokens alone) over the rate of a large matrix product measured in
-the same run.
+(6 FLOPs per weight and token, the decoder only for predicted tokens) divided by the rate of a large matrix product,
+measured in the same run.
 """
 
 import tempfile
@@ -27,8 +27,8 @@ VOCABULARY = 30_522
 def main():
     parser = argument_parser(__doc__)
     parser.add_argument("--presets", nargs="+", default=["nano", "mini"], choices=PRESETS)
-    parser.add_argument("--batch-size", type=int, default=32, help="sequences, and statements, a step")
-    parser.add_argument("--length", type=int, default=128, help="tokens a sequence in pretraining")
+    parser.add_argument("--batch-size", type=int, default=32, help="sequences, and statements, per step")
+    parser.add_argument("--length", type=int, default=128, help="tokens per sequence in pretraining")
     parser.add_argument("--steps", type=int, default=10)
     args = parser.parse_args()
 

@@ -14,7 +14,7 @@ from _record import add, argument_parser, read
 import kmod
 
 MODIFIED = 32
-DELTAS = {  # by what is tuned: one block has to go further
+DELTAS = {  # by block: one block alone needs larger changes
     "all": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, None),
     -1: (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, None),
 }
@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--sentences", type=int, default=3, help="Wikipedia sentences a fact, at most")
     parser.add_argument("--pararel", default="evidences", choices=("evidences", "tests", "none"))
     parser.add_argument("--epochs", type=float, default=11)
-    parser.add_argument("--seeds", type=int, default=3, help="modifications")
+    parser.add_argument("--seeds", type=int, default=3, help="modifications to draw")
     args = parser.parse_args()
 
     pararel = None if args.pararel == "none" else args.pararel
