@@ -190,6 +190,10 @@ class FactBase(Sequence[Fact]):
         """The distinct objects of `relation`, sorted."""
         return sorted({fact.object for fact in self if fact.relation == relation})
 
+    @cached_property
+    def _alternatives(self) -> drawing.Alternatives:
+        return drawing.Alternatives(self)
+
     def fingerprint(self) -> str:
         """SHA-256 over the facts and their statements: two bases with the same fingerprint train and test the same.
 
@@ -222,7 +226,7 @@ class FactBase(Sequence[Fact]):
             raise ValueError(
                 f"`known` needs one boolean for each of the {len(self)} facts, got an array of shape {np.shape(known)}"
             )
-        return Modification(self, *drawing.draw(self, n, seed, known), seed)
+        return Modification(self, *drawing.draw(self._alternatives, n, seed, known), seed)
 
     def modify_to(self, changes: Iterable[tuple[str, str, str]]) -> Modification:
         """A modification chosen by hand: triples (subject, relation, new object).
@@ -254,7 +258,7 @@ class FactBase(Sequence[Fact]):
 
     def alternatives(self, fact: Fact) -> list[str]:
         """The objects that could replace `fact`'s under the paper's rule. Raises ValueError if there is none."""
-        names, _ = drawing.Alternatives(self).of(fact)
+        names, _ = self._alternatives.of(fact)
         if not len(names):
             raise ValueError(f"{fact} cannot be modified: relation {fact.relation} has no other object")
         return list(names)
