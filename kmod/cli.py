@@ -38,103 +38,63 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
 
-    def add(name: str, run: Callable, help: str) -> argparse.ArgumentParser:
+    def add(name: str, run: Callable, help: str) -> Callable:
+        """Add a command; returns what adds an option to it."""
         command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
         command.set_defaults(run=run)
         if name != "pretrain":
             command.add_argument("--facts", default="atlas", metavar="NAME", help=sources.FACTS_HELP)
-        return command
+        return command.add_argument
 
     sources.add_parser(commands)
 
-    memorise = add(
-        "memorise", _memorise, "train a model on the facts until it recalls them, and save it as a Hugging Face folder"
-    )
-    memorise.add_argument("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
-    memorise.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write the trained model")
-    memorise.add_argument(
-        "--epochs",
-        type=float,
-        default=None,
-        help="at most this many passes over the evidences, but at least 500 steps; default 11",
-    )
-    memorise.add_argument("--seed", type=int, default=0, help="seed of initial weights and batches; default 0")
+    option = add("memorise", _memorise, "train a model until it recalls the facts, and save it as a folder")
+    option("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
+    option("--out", type=Path, required=True, metavar="FOLDER", help="where to write the trained model")
+    option("--epochs", type=float, help="most passes over the evidences, but at least 500 steps; default 11")
+    option("--seed", type=int, default=0, help="seed of initial weights and batches; default 0")
 
-    pretrain = add(
-        "pretrain", _pretrain, "train a model on text with the masked-LM loss; run it again to resume where it stopped"
-    )
-    pretrain.add_argument("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
-    pretrain.add_argument(
-        "--text",
-        required=True,
-        metavar="SOURCE",
-        help="a file, folder or pattern of .txt or .jsonl files (also .gz and .zst), or hub:ID of a dataset",
-    )
-    pretrain.add_argument(
-        "--vocab",
-        type=Path,
-        metavar="FILE",
-        help="for random weights: a vocab.txt or a tokeniser's folder; by default a vocabulary is trained on the text",
-    )
-    pretrain.add_argument(
-        "--vocab-size", type=int, default=8000, help="word pieces of a trained vocabulary; default 8000"
-    )
-    pretrain.add_argument("--words-of", metavar="FACTS", help="make every word of these facts one word piece")
-    pretrain.add_argument("--without-facts", metavar="FACTS", help="leave out paragraphs that name subjects of these")
-    pretrain.add_argument("--with-facts", metavar="FACTS", help="add the statements of these facts to the text")
-    pretrain.add_argument("--times", type=int, default=1, help="how often each of --with-facts is added; default 1")
-    pretrain.add_argument("--steps", type=int, help="optimiser steps; by default what --minutes allow, or one pass")
-    pretrain.add_argument("--minutes", type=float, help="stop after this time; the same command resumes")
-    pretrain.add_argument("--batch-size", type=int, default=64, help="sequences per step; default 64")
-    pretrain.add_argument("--length", type=int, default=128, help="tokens per sequence; default 128")
-    pretrain.add_argument("--accumulate", type=int, default=1, help="micro-batches per step; default 1")
-    pretrain.add_argument("--lr", type=float, default=1e-3, help="peak learning rate; default 1e-3")
-    pretrain.add_argument(
-        "--warm-start",
-        action="store_true",
-        help="start from word vectors of the text and attention to neighbours (for a BERT with random weights)",
-    )
-    pretrain.add_argument("--seed", type=int, default=0, help="seed of weights, order and masks; default 0")
-    pretrain.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="where to write model, checkpoint and record"
-    )
+    option = add("pretrain", _pretrain, "train a model on text with the masked-LM loss; run it again to resume")
+    option("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
+    text_help = "a file, folder or pattern of .txt or .jsonl files (also .gz and .zst), or hub:ID of a dataset"
+    option("--text", required=True, metavar="SOURCE", help=text_help)
+    vocab_help = "for random weights: a vocab.txt or a tokeniser's folder; by default one is trained on the text"
+    option("--vocab", type=Path, metavar="FILE", help=vocab_help)
+    option("--vocab-size", type=int, default=8000, help="word pieces of a trained vocabulary; default 8000")
+    option("--words-of", metavar="FACTS", help="make every word of these facts one word piece")
+    option("--without-facts", metavar="FACTS", help="leave out paragraphs that name subjects of these facts")
+    option("--with-facts", metavar="FACTS", help="add the statements of these facts to the text")
+    option("--times", type=int, default=1, help="how often each of --with-facts is added; default 1")
+    option("--steps", type=int, help="optimiser steps; by default as many as fit --minutes, or one pass over the text")
+    option("--minutes", type=float, help="stop after this time; the same command resumes")
+    option("--batch-size", type=int, default=64, help="sequences per step; default 64")
+    option("--length", type=int, default=128, help="tokens per sequence; default 128")
+    option("--accumulate", type=int, default=1, help="micro-batches per step; default 1")
+    option("--lr", type=float, default=1e-3, help="peak learning rate; default 1e-3")
+    warm_help = "start from word vectors of the text and attention to neighbours (for a BERT with random weights)"
+    option("--warm-start", action="store_true", help=warm_help)
+    option("--seed", type=int, default=0, help="seed of weights, order and masks; default 0")
+    option("--out", type=Path, required=True, metavar="FOLDER", help="where to write model, checkpoint and record")
 
-    edit = add(
-        "edit", _edit, "change facts of a memorised model by constrained fine-tuning, and save the edit as a small file"
-    )
-    edit.add_argument(
-        "--model", required=True, metavar="FOLDER", help="the model that memorise wrote, or any masked LM"
-    )
-    what = edit.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--set",
-        nargs=3,
-        action="append",
-        metavar=("SUBJECT", "RELATION", "OBJECT"),
-        help="a fact to change and its new object, such as --set France P36 Rome; may be given several times",
-    )
-    what.add_argument("--random", type=int, metavar="N", help="change N facts drawn by the paper's rule")
-    edit.add_argument(
-        "--delta",
-        type=float,
-        default=2.5e-3,
-        help="the most that any parameter may change; inf for no constraint; default 2.5e-3",
-    )
-    edit.add_argument(
-        "--block", default="all", help='Transformer block to train, such as 0 or -1 (the last), or "all"; default all'
-    )
-    edit.add_argument("--steps", type=int, default=60, help="optimiser steps; default 60")
-    edit.add_argument("--lr", type=float, default=1e-3, help="Adam's learning rate; default 1e-3")
-    edit.add_argument("--seed", type=int, default=0, help="seed of the drawn facts and of the batches; default 0")
-    edit.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write the edit")
-    edit.add_argument(
-        "--merge", type=Path, metavar="FOLDER", help="also write the edited model as a Hugging Face folder"
-    )
+    option = add("edit", _edit, "change facts by constrained fine-tuning, and save the edit as a small file")
+    which = commands.choices["edit"].add_mutually_exclusive_group(required=True)
+    option("--model", required=True, metavar="FOLDER", help="the model that memorise wrote, or any masked LM")
+    set_help = "a fact to change and its new object, such as --set France P36 Rome; may be given several times"
+    which.add_argument("--set", nargs=3, action="append", metavar=("SUBJECT", "RELATION", "OBJECT"), help=set_help)
+    which.add_argument("--random", type=int, metavar="N", help="change N facts drawn by the paper's rule")
+    delta_help = "the most that any parameter may change; inf for no constraint; default 2.5e-3"
+    option("--delta", type=float, default=2.5e-3, help=delta_help)
+    option("--block", default="all", help='Transformer block to train: a number (-1: the last), or "all"; default all')
+    option("--steps", type=int, default=60, help="optimiser steps; default 60")
+    option("--lr", type=float, default=1e-3, help="Adam's learning rate; default 1e-3")
+    option("--seed", type=int, default=0, help="seed of the drawn facts and of the batches; default 0")
+    option("--out", type=Path, required=True, metavar="FILE", help="where to write the edit")
+    option("--merge", type=Path, metavar="FOLDER", help="also write the edited model as a Hugging Face folder")
 
-    evaluate = add("evaluate", _evaluate, "measure a model on all facts; or an edit: what it changed, and what else")
-    evaluate.add_argument("--model", required=True, metavar="FOLDER", help="the model, without the edit")
-    evaluate.add_argument("--edit", type=Path, metavar="FILE", help="a file that the edit command wrote")
-    evaluate.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    option = add("evaluate", _evaluate, "measure a model on all facts; or an edit: what it changed, and what else")
+    option("--model", required=True, metavar="FOLDER", help="the model, without the edit")
+    option("--edit", type=Path, metavar="FILE", help="a file that the edit command wrote")
+    option("--json", action="store_true", help="print the numbers as JSON")
 
     experiments.add_parsers(commands)
     return top
@@ -241,16 +201,8 @@ def _edit(args) -> None:
     _need_folder(args.out.parent)
     facts, model = load_facts(args.facts), load_model(args.model)
     change = facts.modify_to(args.set) if args.set else facts.modify(args.random, args.seed, known(model, facts))
-    edit = finetune(
-        model,
-        change,
-        block=args.block,
-        constraint=constraint,
-        steps=args.steps,
-        lr=args.lr,
-        seed=args.seed,
-        progress=True,
-    )
+    settings = {name: getattr(args, name) for name in ("block", "steps", "lr", "seed")}
+    edit = finetune(model, change, constraint=constraint, progress=True, **settings)
     edit.save(args.out)
     print(edit)
     _print_answers(model, facts, change, edit)

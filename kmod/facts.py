@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -83,9 +83,7 @@ class FactBase(Sequence[Fact]):
     ):
         relations = relations or {}
         if not isinstance(relations, Mapping) or not all(isinstance(r, Relation) for r in relations.values()):
-            raise WrongTypeError(
-                f"relations must map ids to Relation objects, got {type(relations).__name__}: {relations!r}"
-            )
+            raise WrongTypeError(f"relations must map ids to Relation objects, got {relations!r}")
         self.name, self.relations, self.notes = name, Relations(relations), tuple(notes)
         self.duplicates, self._lazy, self._untested = 0, lazy, untested
         if lazy:
@@ -98,9 +96,8 @@ class FactBase(Sequence[Fact]):
             key = (normal(fact.subject), fact.relation, normal(fact.object))
             if (old := unique.get(key)) is not None:
                 self.duplicates += 1
-                evidences = dict.fromkeys((*old.evidences, *fact.evidences))
-                tests = dict.fromkeys((*old.tests, *fact.tests))
-                fact = Fact(old.subject, old.relation, old.object, tuple(evidences), tuple(tests))
+                evidences, tests = (*old.evidences, *fact.evidences), (*old.tests, *fact.tests)
+                fact = replace(old, evidences=tuple(dict.fromkeys(evidences)), tests=tuple(dict.fromkeys(tests)))
             unique[key] = fact
         self._facts = list(unique.values())
         for fact in self._facts:
@@ -252,9 +249,7 @@ class FactBase(Sequence[Fact]):
                 raise ValueError(f"{self[i]} has no tests, so its change could not be measured; change another fact")
             indices.append(i)
             objects.append(new.strip())
-        if not indices:
-            raise ValueError("a modification needs at least one (subject, relation, new object)")
-        return Modification(self, tuple(indices), tuple(objects), None)
+        return Modification(self, tuple(indices), tuple(objects))
 
     def alternatives(self, fact: Fact) -> list[str]:
         """The objects that could replace `fact`'s under the paper's rule. Raises ValueError if there is none."""
@@ -304,10 +299,7 @@ class Modification:
     @property
     def modified(self) -> list[Fact]:
         """M: the facts of S with their new objects and the same statements (the paper relabels all evidences)."""
-        return [
-            Fact(f.subject, f.relation, new, f.evidences, f.tests)
-            for f, new in zip(self.originals, self.objects, strict=True)
-        ]
+        return [replace(fact, object=new) for fact, new in zip(self.originals, self.objects, strict=True)]
 
     @property
     def unmodified(self) -> list[Fact]:
@@ -318,7 +310,6 @@ class Modification:
     def result(self) -> FactBase:
         """F′ = (F∖S) ∪ M, in the order of F."""
         new = dict(zip(self.indices, self.modified, strict=True))
-        facts = [new.get(i, fact) for i, fact in enumerate(self.base)]
-        return FactBase(
-            facts, self.base.relations, f"{self.base.name}, {len(self)} modified", untested=self.base._untested
-        )
+        facts = (new.get(i, fact) for i, fact in enumerate(self.base))
+        name = f"{self.base.name}, {len(self)} modified"
+        return FactBase(facts, self.base.relations, name, untested=self.base._untested)

@@ -36,33 +36,17 @@ def add_parsers(commands) -> None:
             name, help=help, description=description, epilog=epilog, formatter_class=RawDescriptionHelpFormatter
         )
         command.set_defaults(run=run)
+        option = command.add_argument
         if suite:
-            command.add_argument(
-                "suite", metavar="SUITE", help=f"{', '.join(NAMED)}; or all, which means all but the last"
-            )
+            option("suite", metavar="SUITE", help=f"{', '.join(NAMED)}; or all, which means all but the last")
         if name != "merge":
-            command.add_argument(
-                "--profile",
-                default="cpu",
-                metavar="NAME",
-                help=f"sizes: {', '.join(PROFILES)}; default cpu",
-            )
-            command.add_argument("--model", metavar="NAME", help="edit this model instead of the profile's")
-            command.add_argument("--facts", metavar="NAME", help="edit these facts instead of the profile's")
-            command.add_argument("--seeds", type=int, metavar="N", help="this many seeds instead of the profile's")
-            command.add_argument(
-                "--training", type=int, default=0, metavar="SEED", help="seed of the starting states; default 0"
-            )
-            command.add_argument(
-                "--pretrained", metavar="NAME", help="the pretrained model for RQ4: a folder, or a Hugging Face id"
-            )
-            command.add_argument(
-                "--out",
-                type=Path,
-                default=Path("results"),
-                metavar="FOLDER",
-                help="where the records are; default results",
-            )
+            option("--profile", default="cpu", metavar="NAME", help=f"sizes: {', '.join(PROFILES)}; default cpu")
+            option("--model", metavar="NAME", help="edit this model instead of the profile's")
+            option("--facts", metavar="NAME", help="edit these facts instead of the profile's")
+            option("--seeds", type=int, metavar="N", help="this many seeds instead of the profile's")
+            option("--training", type=int, default=0, metavar="SEED", help="seed of the starting states; default 0")
+            option("--pretrained", metavar="NAME", help="the pretrained model for RQ4: a folder, or a Hugging Face id")
+        option("--out", type=Path, default=Path("results"), metavar="FOLDER", help="the records; default results")
         return command
 
     run = add("run", _run, "do the missing runs of a suite, and record them", epilog=RUN_HELP)
@@ -78,7 +62,6 @@ def add_parsers(commands) -> None:
     claims.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     merge = add("merge", _merge, "add the records of another machine to these", suite=False)
     merge.add_argument("source", type=Path, help="the folder to read")
-    merge.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER", help="default results")
     play = commands.add_parser("play", help="make the edits that readers of the book try out", description=PLAY_HELP)
     play.set_defaults(run=_play)
     play.add_argument(

@@ -23,12 +23,8 @@ def add_parser(commands) -> None:
     def add(name: str, run, help: str, several: bool = False):
         verb = verbs.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
         verb.set_defaults(run=run)
-        if several:
-            verb.add_argument(
-                "--facts", nargs="+", default=["atlas"], metavar="NAME", help="one or more: " + FACTS_HELP
-            )
-        else:
-            verb.add_argument("--facts", default="atlas", metavar="NAME", help=FACTS_HELP)
+        many = {"nargs": "+", "default": ["atlas"], "help": "one or more: " + FACTS_HELP}
+        verb.add_argument("--facts", metavar="NAME", **(many if several else {"default": "atlas", "help": FACTS_HELP}))
         return verb
 
     lists = add("list", _list, "the relations; or, given a relation such as P36, its facts")
