@@ -1,20 +1,17 @@
-"""Time of a step of an edit, of an evaluation and of a sweep, beside the same written plainly with transformers.
+"""Time of an edit's step, an evaluation and a sweep, beside the same written with plain transformers.
 
     python benchmarks/edit_step.py --preset base --block -1 --out results/benchmarks/edit_step.jsonl
 
 "ours" is `kmod.training.fit`; "slow path" is the same loop through the whole model at every step; "plain" is a loop of
 transformers, `loss.backward()`, Adam and clamping; "FT+L" is ROME's published loop, run from a local copy of its code
-(--rome FOLDER). Milliseconds are medians (with least and most) of steps taken in turns within one run, so that a busy
-machine slows all alike. Weights are random and the vocabulary is padded to the 30,522 entries of BERT: time does not
+(--rome FOLDER). Milliseconds are medians, with minimum and maximum. The kinds of steps take turns within one run, so a
+busy machine slows them all. Weights are random and the vocabulary is padded to BERT's 30,522 entries: the time does not
 depend on what a model knows.
 """
 
-import argparse
 import contextlib
 import copy
 import io
-import json
-import os
 import statistics
 import sys
 import time
@@ -23,13 +20,13 @@ from unittest import mock
 
 import numpy as np
 import torch
+from _record import add, argument_parser
 
 import kmod
 from kmod.models.activations import activations
 from kmod.parts import plan
 from kmod.training import fit
-from kmod.training.flops import device_name, wait
-from kmod.versions import commit, versions
+from kmod.training.flops import wait
 
 VOCABULARY = 30_522
 DELTA = 1e-3
@@ -174,7 +171,7 @@ def rome_steps(folder, model, examples, what, steps):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--preset", default="base", choices=kmod.models.PRESETS)
     parser.add_argument("--block", default="-1", help='a block number, or "all"')
     parser.add_argument("--facts", type=int, default=32, help="modified facts, one evidence each, all in one batch")
@@ -182,7 +179,6 @@ def main():
     parser.add_argument("--evaluate", type=int, default=256, help="statements to evaluate; 0 for none")
     parser.add_argument("--sweep", type=int, default=0, help="edits of a sweep, a multiple of 4; 0 for none")
     parser.add_argument("--rome", type=Path, help="a local copy of the code of ROME, for its FT+L loop")
-    parser.add_argument("--out", type=Path, help="append the record to this file, as a line of JSON")
     args = parser.parse_args()
 
     facts = kmod.load_facts("atlas")
@@ -225,18 +221,11 @@ def main():
         "milliseconds": {name: {"median": medians[name], "least": min(t), "most": max(t)} for name, t in times.items()},
         "plain_over_ours": medians["plain"] / medians["ours"],
         "peak_bytes": peaks,
-        "device": device_name(model.device),
-        "cores": os.cpu_count(),
-        "versions": versions(),
-        "commit": commit(),
     }
     for name, t in record["milliseconds"].items():
         print(f"{name:32} {t['median']:9.1f} ms   ({t['least']:.1f} to {t['most']:.1f})")
     print(f"a plain step takes {record['plain_over_ours']:.1f} times as long as ours")
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        with args.out.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+    add(args.out, record, model.device)
 
 
 if __name__ == "__main__":

@@ -1,29 +1,25 @@
-"""Does UPDATE alone suffice? It may hang on how loud a FaE's memory is: the norm its entities start training with.
+"""Does UPDATE alone suffice? It may depend on the norm that the entities of a FaE's memory start training with.
 
     python benchmarks/entity_norm.py --out results/benchmarks/entity_norm.jsonl
 
-For each norm a FaE nano is trained on the atlas, and edited: UPDATE alone, and UPDATE with constrained fine-tuning of
-AWT, with the settings of RQ3's suite. The facts to be changed are drawn from those that the FaE answers right. A norm
-takes some minutes on one CPU core; what a file of records has is not done again.
+For each norm a FaE nano is trained on the atlas and edited: by UPDATE alone, and by UPDATE with constrained fine-tuning
+of AWT, with the settings of RQ3's suite. The facts to change are drawn from those that the FaE answers right. A norm
+takes some minutes on one CPU core; runs that are in the file of records are not repeated.
 """
 
-import argparse
-import json
 from dataclasses import asdict
-from pathlib import Path
+
+from _record import add, argument_parser, read
 
 import kmod
-from kmod.experiments import records
 from kmod.experiments.suites import PROFILES
 from kmod.fae import build_fae
-from kmod.training.flops import device_name
-from kmod.versions import commit, versions
 
 RATES = ("A_M", "A_FS", "A_FS_before")
 
 
 def edits(model, change, seed):
-    """Method, radius and edit."""
+    """(method, radius, edit) of each edit."""
     profile = PROFILES["cpu"]
     yield "UPDATE", None, kmod.update_facts(model, change)
     for delta in profile.radii("AWT", fewer=True):
@@ -34,14 +30,12 @@ def edits(model, change, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--norms", nargs="+", type=float, default=[1, 1.5, 2, 5])
-    parser.add_argument("--seeds", type=int, default=3, help="draws of the facts to be changed")
-    parser.add_argument("--out", type=Path, help="append the records to this file, as lines of JSON")
+    parser.add_argument("--seeds", type=int, default=3, help="draws of the facts to change")
     args = parser.parse_args()
 
-    lines = args.out.read_text("utf-8").splitlines() if args.out and args.out.exists() else []
-    done = {(row["entity_norm"], row["seed"]) for row in map(json.loads, lines)}
+    done = {(record["entity_norm"], record["seed"]) for record in read(args.out)}
     facts, n = kmod.load_facts("atlas"), PROFILES["cpu"].n
     for norm in args.norms:
         missing = [seed for seed in range(args.seeds) if (norm, seed) not in done]
@@ -58,13 +52,11 @@ def main():
                 "facts_fingerprint": facts.fingerprint(), "n": n, "learnt": learnt.tests, "edits": [],
             }  # fmt: skip
             for method, delta, edit in edits(model, change, seed):
-                found = kmod.evaluate(model, facts, change, edit=edit, answers=False)
-                rates = {name: asdict(getattr(found, name)) for name in RATES} | {"A_mean": found.A_mean}
+                result = kmod.evaluate(model, facts, change, edit=edit, answers=False)
+                rates = {name: asdict(getattr(result, name)) for name in RATES} | {"A_mean": result.A_mean}
                 record["edits"].append({"method": method, "delta": delta} | rates)
-                print(f"  seed {seed}, {method} {delta or ''}: A_M {found.A_M}, A_F∖S {found.A_FS}", flush=True)
-            record |= {"device": device_name(model.device), "versions": versions(), "commit": commit()}
-            if args.out:
-                records.append(args.out, [record])
+                print(f"  seed {seed}, {method} {delta or ''}: A_M {result.A_M}, A_F∖S {result.A_FS}", flush=True)
+            add(args.out, record, model.device)
 
 
 if __name__ == "__main__":

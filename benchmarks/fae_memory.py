@@ -2,32 +2,29 @@
 
     python benchmarks/fae_memory.py --sizes 1000 10000 100000 1000000 --out results/benchmarks/fae_memory.jsonl
 
-For each N, in a process of its own: a training step over all of the memories (up to --full-up-to, beyond which its
-gradients would not fit), one on a sample of them, and answering with exact search. Milliseconds (median, least and most
-of the repeats) of whole steps, forward, backward and optimiser; peak memory of the process, or of the GPU. Weights and
-facts are random: time does not depend on what a model knows.
+Three things are measured for each N, each in its own process: a training step over all of the memories (up to
+--full-up-to, beyond which its gradients would not fit), a training step on a sample of them, and answering with exact
+search. A step is forward, backward and optimiser; milliseconds are the median of the repeats, with minimum and maximum.
+Peak memory is that of the process, or of the GPU. Weights and facts are random: the time does not depend on what a
+model knows.
 """
 
-import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from _record import add, argument_parser
 
 from kmod.fae.losses import step_losses
 from kmod.fae.memory import spans_of
 from kmod.fae.sampling import sample_memory
 from kmod.fae.statements import MentionBatch, Mentions
 from kmod.models.presets import build_net
-from kmod.versions import versions
 
 VOCABULARY, TOKENS, RELATIONS = 30_522, 16, 40
 
@@ -65,7 +62,7 @@ def a_batch(net, size):
 
 
 def measure(function, repeats, device):
-    """Milliseconds of each repeat, after one to warm up."""
+    """Milliseconds of the repeats, after one call to warm up."""
     times = []
     for turn in range(repeats + 1):
         started = time.perf_counter()
@@ -84,7 +81,7 @@ def peak(device):
 
 
 def one(args, n, what):
-    """The record of one N and one thing measured."""
+    """The record of one N and one kind of measurement."""
     net = build(n, args.preset, args.device)
     batch, model = a_batch(net, args.batch), SimpleNamespace(net=net)
     table, generator = net.entity_embeddings.weight, torch.Generator().manual_seed(0)
@@ -126,15 +123,12 @@ def one(args, n, what):
         "milliseconds": measure(run, args.repeats, args.device),
         "peak_bytes": peak(args.device),
         "built_bytes": built,
-        "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "versions": versions(),
     }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000], help="N")
     parser.add_argument("--what", nargs="+", default=["full step", "sampled step", "answer"])
     parser.add_argument("--preset", default="nano", help="the shape of the BERT; default nano")
@@ -143,8 +137,7 @@ def main():
     parser.add_argument("--full-up-to", type=int, default=100_000, help="the largest N of a full step; default 100,000")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, help="append the records to this file, a line of JSON each")
-    parser.add_argument("--alone", action="store_true", help="measure the one size and thing in this process")
+    parser.add_argument("--alone", action="store_true", help="measure one size and one kind in this process")
     args = parser.parse_args()
     if args.alone:
         print(json.dumps(one(args, args.sizes[0], args.what[0])))
@@ -156,18 +149,14 @@ def main():
             command = [sys.executable, __file__, "--alone", "--sizes", str(n), "--what", what]
             for name in ("preset", "batch", "sample", "repeats", "device"):
                 command += [f"--{name}", str(getattr(args, name))]
-            line = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-            record = json.loads(line)
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            record = add(args.out, json.loads(done.stdout.splitlines()[-1]), args.device)
             t = record["milliseconds"]
             print(
                 f"{n:>9,} entities  {what:13} {t['median']:9.1f} ms ({t['least']:.1f} to {t['most']:.1f})   "
                 f"peak {record['peak_bytes'] / 2**30:.2f} GiB (built: {record['built_bytes'] / 2**30:.2f})",
                 flush=True,
             )
-            if args.out:
-                args.out.parent.mkdir(parents=True, exist_ok=True)
-                with args.out.open("a") as file:
-                    file.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,11 @@
 
     python benchmarks/load_facts.py --out results/benchmarks/load_facts.jsonl
 
-Writes files of that size in the layout of LAMA's archive, and the Parquet of its rows on the hub, into a temporary
-folder, and loads each in fresh processes: the first time, and again. The hub itself is not asked. Peak memory is that
-of the whole process. Sentences are of random words, as long as T-REx's are on average.
+It writes files of that size into a temporary folder, in the layout of LAMA's archive and of the hub's Parquet, and
+loads each in new processes, a first and a second time. The hub itself is not contacted. Peak memory is that of the
+whole process. Sentences are random words, as many as T-REx's have on average.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -17,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kmod.versions import versions
+from _record import add, argument_parser
 
 LOAD = """
 import json, resource, sys, time
@@ -69,10 +68,9 @@ def generate(folder: Path, facts: int, sentences: int) -> None:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--facts", type=int, default=34_039)
     parser.add_argument("--sentences", type=int, default=38, help="of each fact")
-    parser.add_argument("--out", type=Path, help="append the record to this file, as a line of JSON")
     args = parser.parse_args()
     environment = {key: value for key, value in os.environ.items() if key != "KMOD_DATA"}
     runs = {}
@@ -90,13 +88,8 @@ def main():
         "sentences": args.sentences,
         "runs": runs,
         "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "versions": versions(),
     }
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        with open(args.out, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+    add(args.out, record)
 
 
 if __name__ == "__main__":

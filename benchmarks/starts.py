@@ -5,20 +5,17 @@
 About three minutes a run on two CPU cores.
 """
 
-import argparse
-import json
 from pathlib import Path
 
+from _record import add, argument_parser
+
 import kmod
-from kmod.training.flops import device_name
-from kmod.versions import commit, versions
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--starts", nargs="+", default=["nano"], help="models to start from")
     parser.add_argument("--seeds", type=int, default=1, help="of random weights and of the batches")
-    parser.add_argument("--out", type=Path, help="append the records to this file, as lines of JSON")
     args = parser.parse_args()
 
     facts = kmod.load_facts("atlas")
@@ -39,14 +36,8 @@ def main():
                 "steps": report.steps,
                 "seconds": report.seconds,
                 "stopped": report.stopped,
-                "device": device_name(model.device),
-                "versions": versions(),
-                "commit": commit(),
             }
-            if args.out:
-                args.out.parent.mkdir(parents=True, exist_ok=True)
-                with args.out.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
+            add(args.out, record, model.device)
 
 
 if __name__ == "__main__":

@@ -1,40 +1,35 @@
-"""Tokens a second of pretraining and of fine-tuning, by preset, on this machine.
+"""Tokens per second of pretraining and of fine-tuning, by preset, on this machine.
 
     python benchmarks/throughput.py --presets nano mini base --out results/benchmarks/throughput.jsonl
 
 Pretraining: full sequences, 15 % of the tokens predicted, bf16 where a GPU has it. Fine-tuning: atlas statements,
 as `kmod.memorise` trains on them, in float32. The vocabulary has the 30,522 entries of BERT. Utilisation is useful work
-(6 FLOPs a weight and token, the decoder for predicted tokens alone) over the rate of a large matrix product measured in
-the same run.
+(6 FLOPs per weight and token, the decoder only for predicted tokens) divided by the rate of a large matrix product,
+measured in the same run.
 """
 
-import argparse
-import json
-import os
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import torch
+from _record import add, argument_parser
 
 import kmod
 from kmod.models.masked_lm import MaskedLM
 from kmod.models.presets import PRESETS, build_net
 from kmod.pretraining.pretrain import pretrain
 from kmod.training import fit
-from kmod.training.flops import device_name, flops_a_token, matmul_flops
-from kmod.versions import commit, versions
+from kmod.training.flops import flops_a_token, matmul_flops
 
 VOCABULARY = 30_522
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--presets", nargs="+", default=["nano", "mini"], choices=PRESETS)
-    parser.add_argument("--batch-size", type=int, default=32, help="sequences, and statements, a step")
-    parser.add_argument("--length", type=int, default=128, help="tokens a sequence in pretraining")
+    parser.add_argument("--batch-size", type=int, default=32, help="sequences, and statements, per step")
+    parser.add_argument("--length", type=int, default=128, help="tokens per sequence in pretraining")
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--out", type=Path, help="append the records to this file, as lines of JSON")
     args = parser.parse_args()
 
     facts = kmod.load_facts("atlas")
@@ -67,10 +62,6 @@ def main():
             "batch_size": args.batch_size,
             "length": args.length,
             "matmul_flops": round(trained.matmul_flops),
-            "device": device_name(model.device),
-            "cores": os.cpu_count(),
-            "versions": versions(),
-            "commit": commit(),
         }
         if model.device.type == "cuda":
             record["peak_bytes"] = torch.cuda.max_memory_allocated()
@@ -82,10 +73,7 @@ def main():
             f"({100 * record['finetuning_utilisation']:.0f} %)",
             flush=True,
         )
-        if args.out:
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            with args.out.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+        add(args.out, record, model.device)
 
 
 if __name__ == "__main__":

@@ -3,36 +3,31 @@
     KMOD_DATA=folder python benchmarks/trex_small.py --out results/benchmarks/trex_small.jsonl
 
 Evidences are Wikipedia sentences, at most three a fact, and ParaRel's phrasings; the test is the relation's template,
-which is none of them. Half an hour or so on two cores, half of it memorising. What is in the file already is not done
-again.
+which is none of them. It takes about half an hour on two cores, half of it for memorising. Runs that are in the file of
+records are not repeated.
 """
 
-import argparse
-import json
 import time
-from pathlib import Path
+
+from _record import add, argument_parser, read
 
 import kmod
-from kmod.experiments import records
-from kmod.training.flops import device_name
-from kmod.versions import commit, versions
 
 MODIFIED = 32
-DELTAS = {  # by what is tuned: one block has to go further
+DELTAS = {  # by block: one block alone needs larger changes
     "all": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, None),
     -1: (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, None),
 }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--facts", type=int, default=2000, help="facts drawn from T-REx")
     parser.add_argument("--model", default="nano", help="a preset, or a folder")
     parser.add_argument("--sentences", type=int, default=3, help="Wikipedia sentences a fact, at most")
     parser.add_argument("--pararel", default="evidences", choices=("evidences", "tests", "none"))
     parser.add_argument("--epochs", type=float, default=11)
-    parser.add_argument("--seeds", type=int, default=3, help="modifications")
-    parser.add_argument("--out", type=Path, help="append the records to this file, as lines of JSON")
+    parser.add_argument("--seeds", type=int, default=3, help="modifications to draw")
     args = parser.parse_args()
 
     pararel = None if args.pararel == "none" else args.pararel
@@ -56,14 +51,10 @@ def main():
         "recall_tests": vars(report.tests),
         "memorise_steps": report.steps,
         "memorise_seconds": report.seconds,
-        "device": device_name(model.device),
-        "versions": versions(),
-        "commit": commit(),
     }
     before = kmod.score(model, facts, ["tests"])
     same = ("facts_fingerprint", "model", "pararel", "memorise_steps")
-    lines = args.out.read_text().splitlines() if args.out and args.out.is_file() else []
-    done = [r for r in map(json.loads, lines) if all(r[name] == shared[name] for name in same)]
+    done = [r for r in read(args.out) if all(r[name] == shared[name] for name in same)]
     done = {(r["block"], r["delta"], r["seed"]) for r in done}
     for where, deltas in DELTAS.items():
         runs = [
@@ -85,8 +76,7 @@ def main():
                 flush=True,
             )
             record = {"block": where, "delta": ball.delta if ball else None, "seed": seed, "seconds_an_edit": seconds}
-            if args.out:
-                records.append(args.out, [shared | record | result])
+            add(args.out, shared | record | result, model.device)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""Checks of arguments. NumPy's numbers count as Python's, booleans and NaN count as no numbers."""
+"""Checks of arguments. NumPy's numbers count as Python's; booleans and NaN do not count as numbers."""
 
 from __future__ import annotations
 
 import math
 import numbers
+
+
+class WrongTypeError(TypeError):
+    """An argument of a type that is not accepted, found by a check: a mistake of the caller, not a fault of kmod."""
 
 
 def is_number(value: object) -> bool:
@@ -12,19 +16,19 @@ def is_number(value: object) -> bool:
 
 
 def is_whole(value: object) -> bool:
-    """Whether `value` is a whole number, by its type: 3.0 is not."""
+    """Whether `value` is of an integer type: 3 is, 3.0 is not."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def check_whole(name: str, value: object, low: int = 1) -> int:
-    """`value` as an int. Raises ValueError, by name, unless it is a whole number from `low`."""
+    """`value` as an int. Raises ValueError, which names the argument, unless it is a whole number from `low`."""
     if not is_whole(value) or value < low:
         raise ValueError(f"{name} must be a whole number from {low}, got {value!r}")
     return int(value)
 
 
 def check_positive(**values: tuple[object, type]) -> None:
-    """Raise ValueError for a setting that is not a finite number above 0 of its kind; name=(value, kind)."""
+    """Raise ValueError for an argument that is not a finite number above 0 of its type; name=(value, type)."""
     for name, (value, kind) in values.items():
         if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < math.inf:
             raise ValueError(f"{name} must be a number above 0, got {value!r}")
@@ -37,10 +41,12 @@ def check_weight(name: str, value: float) -> None:
 
 
 def check_delta(delta: float) -> float:
-    """δ as a float. Raises TypeError for a string or boolean, ValueError for a negative or NaN: a constraint that is
-    silently skipped is the oldest fault of this method's baselines."""
+    """δ as a float. Raises TypeError for a string or boolean, ValueError for a negative number or NaN.
+
+    Without this check a wrong δ can mean no constraint at all, unnoticed.
+    """
     if isinstance(delta, bool) or not isinstance(delta, numbers.Real):
-        raise TypeError(f"delta must be a number, got {delta!r} ({type(delta).__name__})")
+        raise WrongTypeError(f"delta must be a number, got {delta!r} ({type(delta).__name__})")
     delta = float(delta)
     if math.isnan(delta) or delta < 0:
         raise ValueError(f"delta must be zero or more, got {delta}")

@@ -1,4 +1,4 @@
-"""The command line: `python -m kmod`. Each command prints what it did; --help says what every option means."""
+"""The command line: `python -m kmod`. Each command prints what it did; --help explains every option."""
 
 from __future__ import annotations
 
@@ -7,141 +7,96 @@ import json
 import os
 import sys
 import tempfile
-from collections import Counter
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
+from .checks import WrongTypeError
 from .experiments import commands as experiments
+from .names import UnknownNameError
+from .sources import commands as sources
+
+MISTAKES = (ValueError, OSError, ImportError, FloatingPointError, UnknownNameError, WrongTypeError)  # of the user
 
 EXAMPLES = """
 a first session, in about three minutes on two CPU cores:
 
-  python -m kmod facts list                                   what can be memorised, relation by relation
-  python -m kmod facts show France                            all that is known of a subject
+  python -m kmod facts list                                   the facts that can be memorised, relation by relation
+  python -m kmod facts show France                            all facts about a subject
   python -m kmod memorise --model nano --out my-model         train a small BERT from random weights on the facts
   python -m kmod edit --model my-model --set France P36 Rome --block -1 --delta 3e-3 --out rome.edit
-  python -m kmod evaluate --model my-model --edit rome.edit   what the edit changed, and what it should not have
+  python -m kmod evaluate --model my-model --edit rome.edit   how well the edit was learnt, and what else it changed
 """
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m kmod",
-        description="Change facts that a masked language model has memorised, and see what else changes.",
+        description="Change facts that a masked language model has memorised, and measure what else changes.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
-    facts_help = (
-        "fact base: atlas (some 2,200 well-known facts), bios:N (N generated people), trex, zsre, counterfact (read "
-        "from the folder $KMOD_DATA; trex:2000 is a sample), or a table of your own (.csv, .tsv, .json, .jsonl); "
-        "default atlas"
-    )
 
-    def add(name: str, help: str, **kwargs) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", **kwargs)
-        if name not in ("facts", "pretrain"):
-            command.add_argument("--facts", default="atlas", metavar="NAME", help=facts_help)
-        return command
+    def add(name: str, run: Callable, help: str) -> Callable:
+        """Add a command; returns what adds an option to it."""
+        command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        command.set_defaults(run=run)
+        if name != "pretrain":
+            command.add_argument("--facts", default="atlas", metavar="NAME", help=sources.FACTS_HELP)
+        return command.add_argument
 
-    facts = add(
-        "facts", "list the relations or facts of a fact base, show what is known of a subject, count the sources"
-    )
-    verbs = facts.add_subparsers(dest="verb", required=True, metavar="list|show|count|sets")
-    lists = verbs.add_parser("list", help="the relations; or, given a relation such as P36, its facts")
-    lists.add_argument("relation", nargs="?", help="Wikidata property id, such as P36 (capital)")
-    show = verbs.add_parser("show", help="all facts about a subject, with their evidences and tests")
-    show.add_argument("subject", help='such as France, or "Marie Curie"')
-    counts = verbs.add_parser("count", help="facts, relations, evidences and tests, beside the paper's figures")
-    counts.add_argument("--out", type=Path, metavar="FILE", help="also append the counts to FILE, a line of JSON each")
-    sets = verbs.add_parser("sets", help="draw the modification sets of record again, and compare their checksums")
-    sets.add_argument("--write", action="store_true", help="record them anew instead of comparing")
-    for verb in (lists, show):
-        verb.add_argument("--facts", default="atlas", metavar="NAME", help=facts_help)
-    for verb in (counts, sets):
-        verb.add_argument("--facts", nargs="+", default=["atlas"], metavar="NAME", help="one or more: " + facts_help)
+    sources.add_parser(commands)
 
-    memorise = add("memorise", "train a model on the facts until it recalls them, and save it as a Hugging Face folder")
-    memorise.add_argument("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
-    memorise.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write the trained model")
-    memorise.add_argument(
-        "--epochs",
-        type=float,
-        default=None,
-        help="at most this many passes over the evidences, or 500 steps if that is more; default 11",
-    )
-    memorise.add_argument("--seed", type=int, default=0, help="of the initial weights and of the batches; default 0")
+    option = add("memorise", _memorise, "train a model until it recalls the facts, and save it as a folder")
+    option("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
+    option("--out", type=Path, required=True, metavar="FOLDER", help="where to write the trained model")
+    option("--epochs", type=float, help="most passes over the evidences, but at least 500 steps; default 11")
+    option("--seed", type=int, default=0, help="seed of initial weights and batches; default 0")
 
-    pretrain = add("pretrain", "train a model on text with the masked-LM loss; run again, it goes on where it stopped")
-    pretrain.add_argument("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
-    pretrain.add_argument(
-        "--text",
-        required=True,
-        metavar="SOURCE",
-        help="a file, a folder or a pattern of .txt or .jsonl files (.gz and .zst too), or hub:ID of a dataset",
-    )
-    pretrain.add_argument(
-        "--vocab",
-        type=Path,
-        metavar="FILE",
-        help="a vocab.txt or a tokeniser's folder, for random weights; by default one is trained on the text",
-    )
-    pretrain.add_argument("--vocab-size", type=int, default=8000, help="pieces of a trained vocabulary; default 8000")
-    pretrain.add_argument("--words-of", metavar="FACTS", help="give every word of these facts a piece of its own")
-    pretrain.add_argument("--without-facts", metavar="FACTS", help="leave out the paragraphs that name their subjects")
-    pretrain.add_argument("--with-facts", metavar="FACTS", help="put these facts among the text, --times times each")
-    pretrain.add_argument("--times", type=int, default=1, help="see --with-facts; default 1")
-    pretrain.add_argument("--steps", type=int, help="by default as many as fit --minutes, or one pass over the text")
-    pretrain.add_argument("--minutes", type=float, help="stop in time; the same command then goes on")
-    pretrain.add_argument("--batch-size", type=int, default=64, help="sequences a step; default 64")
-    pretrain.add_argument("--length", type=int, default=128, help="tokens a sequence; default 128")
-    pretrain.add_argument("--accumulate", type=int, default=1, help="micro-batches a step; default 1")
-    pretrain.add_argument("--lr", type=float, default=1e-3, help="peak learning rate; default 1e-3")
-    pretrain.add_argument(
-        "--warm-start",
-        action="store_true",
-        help="begin from word vectors of the text, and attention to neighbours (for a BERT of random weights)",
-    )
-    pretrain.add_argument("--seed", type=int, default=0, help="of weights, order and masks; default 0")
-    pretrain.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="model, checkpoint and record")
+    option = add("pretrain", _pretrain, "train a model on text with the masked-LM loss; run it again to resume")
+    option("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
+    text_help = "a file, folder or pattern of .txt or .jsonl files (also .gz and .zst), or hub:ID of a dataset"
+    option("--text", required=True, metavar="SOURCE", help=text_help)
+    vocab_help = "for random weights: a vocab.txt or a tokeniser's folder; by default one is trained on the text"
+    option("--vocab", type=Path, metavar="FILE", help=vocab_help)
+    option("--vocab-size", type=int, default=8000, help="word pieces of a trained vocabulary; default 8000")
+    option("--words-of", metavar="FACTS", help="make every word of these facts one word piece")
+    option("--without-facts", metavar="FACTS", help="leave out paragraphs that name subjects of these facts")
+    option("--with-facts", metavar="FACTS", help="add the statements of these facts to the text")
+    option("--times", type=int, default=1, help="how often each of --with-facts is added; default 1")
+    option("--steps", type=int, help="optimiser steps; by default as many as fit --minutes, or one pass over the text")
+    option("--minutes", type=float, help="stop after this time; the same command resumes")
+    option("--batch-size", type=int, default=64, help="sequences per step; default 64")
+    option("--length", type=int, default=128, help="tokens per sequence; default 128")
+    option("--accumulate", type=int, default=1, help="micro-batches per step; default 1")
+    option("--lr", type=float, default=1e-3, help="peak learning rate; default 1e-3")
+    warm_help = "start from word vectors of the text and attention to neighbours (for a BERT with random weights)"
+    option("--warm-start", action="store_true", help=warm_help)
+    option("--seed", type=int, default=0, help="seed of weights, order and masks; default 0")
+    option("--out", type=Path, required=True, metavar="FOLDER", help="where to write model, checkpoint and record")
 
-    edit = add(
-        "edit", "change facts of a memorised model by constrained fine-tuning, and save the edit as a small file"
-    )
-    edit.add_argument(
-        "--model", required=True, metavar="FOLDER", help="the model that memorise wrote, or any masked LM"
-    )
-    what = edit.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--set",
-        nargs=3,
-        action="append",
-        metavar=("SUBJECT", "RELATION", "OBJECT"),
-        help="a fact to change and its new object, such as --set France P36 Rome; may be given several times",
-    )
-    what.add_argument("--random", type=int, metavar="N", help="change N facts drawn by the paper's rules")
-    edit.add_argument(
-        "--delta",
-        type=float,
-        default=2.5e-3,
-        help="no parameter moves further than this; inf for no constraint; default 2.5e-3",
-    )
-    edit.add_argument(
-        "--block", default="all", help='Transformer block to train, such as 0 or -1 (the last), or "all"; default all'
-    )
-    edit.add_argument("--steps", type=int, default=60, help="optimiser steps; default 60")
-    edit.add_argument("--lr", type=float, default=1e-3, help="Adam's learning rate; default 1e-3")
-    edit.add_argument("--seed", type=int, default=0, help="of the drawn facts and of the batches; default 0")
-    edit.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write the edit")
-    edit.add_argument(
-        "--merge", type=Path, metavar="FOLDER", help="also write the edited model as a Hugging Face folder"
-    )
+    option = add("edit", _edit, "change facts by constrained fine-tuning, and save the edit as a small file")
+    which = commands.choices["edit"].add_mutually_exclusive_group(required=True)
+    option("--model", required=True, metavar="FOLDER", help="the model that memorise wrote, or any masked LM")
+    set_help = "a fact to change and its new object, such as --set France P36 Rome; may be given several times"
+    which.add_argument("--set", nargs=3, action="append", metavar=("SUBJECT", "RELATION", "OBJECT"), help=set_help)
+    which.add_argument("--random", type=int, metavar="N", help="change N facts drawn by the paper's rule")
+    delta_help = "the most that any parameter may change; inf for no constraint; default 2.5e-3"
+    option("--delta", type=float, default=2.5e-3, help=delta_help)
+    option("--block", default="all", help='Transformer block to train: a number (-1: the last), or "all"; default all')
+    option("--steps", type=int, default=60, help="optimiser steps; default 60")
+    option("--lr", type=float, default=1e-3, help="Adam's learning rate; default 1e-3")
+    option("--seed", type=int, default=0, help="seed of the drawn facts and of the batches; default 0")
+    option("--out", type=Path, required=True, metavar="FILE", help="where to write the edit")
+    option("--merge", type=Path, metavar="FOLDER", help="also write the edited model as a Hugging Face folder")
 
-    evaluate = add("evaluate", "measure a model on all facts; or an edit: what it changed, and what it should not have")
-    evaluate.add_argument("--model", required=True, metavar="FOLDER", help="the model, without the edit")
-    evaluate.add_argument("--edit", type=Path, metavar="FILE", help="an edit that the edit command wrote")
-    evaluate.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    option = add("evaluate", _evaluate, "measure a model on all facts; or an edit: what it changed, and what else")
+    option("--model", required=True, metavar="FOLDER", help="the model, without the edit")
+    option("--edit", type=Path, metavar="FILE", help="a file that the edit command wrote")
+    option("--json", action="store_true", help="print the numbers as JSON")
 
-    experiments.add_parsers(commands, argparse.RawDescriptionHelpFormatter)
+    experiments.add_parsers(commands)
     return top
 
 
@@ -149,79 +104,32 @@ MODEL_HELP = "nano, mini, small, medium, base or large (random weights), a folde
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; 0 if it worked. What the user got wrong is one line on stderr and exit status 2."""
+    """Run a command. Returns the exit status: 0 if it worked, 2 for a mistake of the user, 1 for a fault of kmod.
+
+    An error is one line on stderr; with KMOD_DEBUG=1 its traceback comes before.
+    """
     args = parser().parse_args(argv)
     try:
-        COMMANDS[args.command](args)
-    except BrokenPipeError:  # `... | head`; what Python would still flush at exit goes nowhere
+        args.run(args)
+    except BrokenPipeError:  # `... | head`: what Python flushes at exit goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, TypeError, KeyError, OSError, ImportError, FloatingPointError) as error:
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"kmod: {message}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("kmod: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if os.environ.get("KMOD_DEBUG", "0") not in ("", "0"):
+            traceback.print_exc()
+        if isinstance(error, MISTAKES):
+            print(f"kmod: {error}", file=sys.stderr)
+            return 2
+        message = " ".join(str(error).split())
+        print(
+            f"kmod: unexpected {type(error).__name__}: {message} (a fault of kmod: "
+            "run it again with KMOD_DEBUG=1 for the traceback, and report it)",
+            file=sys.stderr,
+        )
+        return 1
     return 0
-
-
-def _facts(args) -> None:
-    from . import load_facts
-    from .names import normal
-
-    if args.verb in ("count", "sets"):
-        return {"count": _count, "sets": _sets}[args.verb](args)
-    base = load_facts(args.facts)
-    if args.verb == "show":
-        found = [fact for fact in base if normal(fact.subject) == normal(args.subject)]
-        if not found:
-            raise ValueError(
-                f"no facts about {args.subject!r} in {base.name}; see the subjects with: facts list RELATION"
-            )
-        for fact in found:
-            print(f"{fact.relation} {base.relations[fact.relation].label}: {fact.object}")
-            for kind in ("evidences", "tests"):
-                for statement in getattr(base, kind)(fact):
-                    print(f"    {kind[:-1]:9} {statement}")
-    elif args.relation is None:
-        counts = Counter(fact.relation for fact in base)
-        print(f"{base.name}: {len(base):,} facts, {len(counts)} relations")
-        for note in base.notes:
-            print(f"  {note}")
-        for id, n in counts.items():
-            relation = base.relations[id]
-            name = f"{id:12} {relation.label:36}" if relation.label != id else f"{id:49}"
-            print(f"{name} {n:6,} facts   {''.join(relation.tests[:1])}".rstrip())
-    else:
-        if args.relation not in base.relations:
-            raise ValueError(f"unknown relation {args.relation!r}; known: {', '.join(base.relations)}")
-        for fact in base:
-            if fact.relation == args.relation:
-                print(f"{fact.subject}\t{fact.object}")
-
-
-def _count(args) -> None:
-    from . import load_facts
-    from .sources import counts
-
-    records = [counts.count(load_facts(name)) for name in args.facts]
-    print(*counts.rows(records), "~: recalled from the paper, not checked against its text", sep="\n")
-    for record in records:
-        for note in record["notes"]:
-            print(f"{record['source']}: {note}")
-        if args.out and not counts.append(record, args.out):
-            print(f"{args.out} has these counts of {record['source']} already")
-
-
-def _sets(args) -> None:
-    from . import load_facts
-    from .sources import sets
-
-    bases = [load_facts(name) for name in args.facts]
-    if args.write:
-        sets.write(bases)
-    for base in bases:
-        print(*sets.verify(base), sep="\n")
 
 
 def _memorise(args) -> None:
@@ -233,7 +141,7 @@ def _memorise(args) -> None:
         and not (args.out / "config.json").is_file()
         and (not args.out.is_dir() or any(args.out.iterdir()))
     ):
-        raise ValueError(f"{args.out} exists and is not a model folder; choose another --out")
+        raise ValueError(f"--out {args.out} exists and is not a model folder; choose another")
     model = load_model(args.model, facts, seed=args.seed)
     _need_folder(args.out)
     options = {} if args.epochs is None else {"epochs": args.epochs}
@@ -270,7 +178,7 @@ def _pretrain(args) -> None:
 
 
 def _need_folder(folder: Path) -> None:
-    """Make the folder, and find out that nothing can be written there before the work and not after."""
+    """Make the folder, and raise OSError before the work if nothing can be written there."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
@@ -293,16 +201,8 @@ def _edit(args) -> None:
     _need_folder(args.out.parent)
     facts, model = load_facts(args.facts), load_model(args.model)
     change = facts.modify_to(args.set) if args.set else facts.modify(args.random, args.seed, known(model, facts))
-    edit = finetune(
-        model,
-        change,
-        block=args.block,
-        constraint=constraint,
-        steps=args.steps,
-        lr=args.lr,
-        seed=args.seed,
-        progress=True,
-    )
+    settings = {name: getattr(args, name) for name in ("block", "steps", "lr", "seed")}
+    edit = finetune(model, change, constraint=constraint, progress=True, **settings)
     edit.save(args.out)
     print(edit)
     _print_answers(model, facts, change, edit)
@@ -313,19 +213,16 @@ def _edit(args) -> None:
 
 
 def _print_answers(model, facts, change, edit, most: int = 8) -> None:
-    texts = [
-        (facts.tests(old)[0], old.object, new.object)
-        for old, new in zip(change.originals, change.modified, strict=True)
-    ]
-    statements, olds, news = map(list, zip(*texts[:most], strict=True))
-    before = model.answers(statements, olds)
+    originals, objects = change.originals[:most], list(change.objects[:most])
+    statements = [facts.tests(fact)[0] for fact in originals]
+    before = model.answers(statements, [fact.object for fact in originals])
     with edit(model):
-        after = model.answers(statements, news)
-    for (statement, _, new), was, now in zip(texts, before, after, strict=False):
+        after = model.answers(statements, objects)
+    for statement, new, was, now in zip(statements, objects, before, after, strict=True):
         mark = "✓" if now[0][0] == model.written(new) else "✗"
         print(f"  {mark} {statement}  {_top(was)}  →  {_top(now)}")
-    if len(texts) > most:
-        print(f"  … and {len(texts) - most} more")
+    if len(change) > most:
+        print(f"  … and {len(change) - most} more")
 
 
 def _top(answers: list[tuple[str, float]]) -> str:
@@ -344,26 +241,13 @@ def _evaluate(args) -> None:
             print(f"held-out phrasings  {scores.rate('tests')}\nevidences           {scores.rate('evidences')}")
         return
     edit = Edit.load(args.edit)
-    made = edit.made
+    made = edit.made  # how it was made
     if made.get("base_fingerprint") != facts.fingerprint():
         raise ValueError(
-            f"{args.edit} was made on the facts {made.get('base')!r}, which are not these ({facts.name!r}): see --facts"
+            f"{args.edit} was made on the facts {made.get('base')!r}, not on {facts.name!r}: give those with --facts"
         )
     if edit.applied(model):
-        raise ValueError(f"{args.model} is the model with the edit; --model is the one without")
+        raise ValueError(f"{args.model} is the model with the edit; give --model the one without it")
     change = Modification(facts, tuple(made["indices"]), tuple(new for *_, new in made["facts"]), made["change_seed"])
     result = evaluate(model, facts, change, edit=edit)
     print(json.dumps(result.record()) if args.json else result)
-
-
-COMMANDS = {
-    "facts": _facts,
-    "memorise": _memorise,
-    "pretrain": _pretrain,
-    "edit": _edit,
-    "evaluate": _evaluate,
-    **experiments.COMMANDS,
-}
-
-if __name__ == "__main__":
-    sys.exit(main())

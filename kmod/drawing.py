@@ -15,7 +15,7 @@ from .names import normal
 
 
 class Alternatives:
-    """The objects that could replace a fact's, with their weights. The lists of each relation are made once."""
+    """The objects that could replace those of the facts of `base`, with their weights."""
 
     def __init__(self, base):
         self.base = base
@@ -42,14 +42,15 @@ class Alternatives:
         return np.delete(names, removed), weights / max(weights.sum(), 1)
 
 
-def draw(base, n: int, seed: int, known: Sequence[bool] | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The positions of `n` facts of `base` and their new objects; see `FactBase.modify`.
+def draw(
+    alternatives: Alternatives, n: int, seed: int, known: Sequence[bool] | None
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The positions of `n` facts of a base and their new objects; see `FactBase.modify`.
 
     Raises ValueError if fewer than `n` facts can be modified.
     """
-    rng = np.random.default_rng(seed)
+    base, rng = alternatives.base, np.random.default_rng(seed)
     candidates = np.arange(len(base)) if known is None else np.flatnonzero(np.asarray(known, dtype=bool))
-    alternatives = Alternatives(base)
     chosen: list[int] = []
     without_alternative = None
     in_group: Counter[tuple[str, str]] = Counter()  # chosen facts by subject and relation: they share the alternatives

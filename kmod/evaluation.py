@@ -1,8 +1,8 @@
 """The paper's metrics, with intervals: A_M, A_{F∖S}, ΔA_{F∖S}, Ā, and the answers before and after.
 
 Accuracy is P@1 over statements (micro-average): the argmax over the whole vocabulary must be right at every masked
-slot. Reported on the tests (phrasings never trained on) and on the evidences. Intervals are 95 % percentile
-bootstraps over *facts*, not statements: the statements of one fact stand or fall together.
+slot. It is reported on the tests (phrasings never trained on) and on the evidences. Intervals are 95 % percentile
+bootstraps over facts, not statements, because the answers to the statements of one fact are correlated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KINDS = ("tests", "evidences")
 
 @dataclass(frozen=True)
 class Rate:
-    """A share with its 95 % interval, and what it counts."""
+    """A share with its 95 % interval, and the numbers of facts and statements that it counts."""
 
     value: float
     low: float
@@ -37,19 +37,21 @@ class Rate:
 
 
 def rate(right: np.ndarray, asked: np.ndarray, resamples: int = 2000, seed: int = 0) -> Rate:
-    """Micro-averaged share Σ right / Σ asked with its interval; `right` (may be negative: a difference) and `asked`
-    count a fact's statements.
+    """The micro-averaged share Σ right / Σ asked with its interval.
+
+    `right` and `asked` are (facts,) counts of statements; `right` may be a difference, and negative. Facts without
+    statements of this kind are excluded. Raises ValueError if no fact is left.
 
     Facts with equal counts are exchangeable, so a resample is one multinomial draw over the distinct (right, asked)
-    pairs: exact, and as quick for 34,000 facts as for 32.
+    pairs: exact, and as fast for 34,000 facts as for 32.
     """
-    right, asked = right[asked > 0], asked[asked > 0]  # facts that nobody can ask about count nowhere
+    right, asked = np.asarray(right), np.asarray(asked)
+    right, asked = right[asked > 0], asked[asked > 0]
     if len(asked) == 0:
         raise ValueError("nothing to rate: no fact has a statement of this kind")
     pairs, counts = np.unique(np.stack([right, asked]), axis=1, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(
-        len(asked), counts / len(asked), size=resamples
-    )  # (resamples, pairs)
+    # (resamples, pairs)
+    draws = np.random.default_rng(seed).multinomial(len(asked), counts / len(asked), size=resamples)
     with np.errstate(invalid="ignore"):
         shares = (draws @ pairs[0]) / (draws @ pairs[1])
     low, high = np.nanpercentile(shares, [2.5, 97.5])
@@ -58,11 +60,11 @@ def rate(right: np.ndarray, asked: np.ndarray, resamples: int = 2000, seed: int 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """How a model answers all of F: for each fact, how many of its statements are right, of how many asked.
+    """How a model answers all of F: for each fact, how many of its statements are asked, and how many are right.
 
-    `right[kind]` and `asked[kind]` are (facts,) counts for kind in "tests", "evidences"; `examples` are the tokenised
-    statements, kept so that the next model on the same facts need not tokenise again. `kept` are the hidden states that
-    enter a block, and `model` is the fingerprint of the model that they come from.
+    `right[kind]` and `asked[kind]` are (facts,) counts for kind in "tests", "evidences". `examples` are the tokenised
+    statements, so that the next model on the same facts need not tokenise them again. `kept` are hidden states that
+    enter a block (`score(keep=)`), and `model` is the fingerprint of the model that they come from.
     """
 
     right: dict[str, np.ndarray]
@@ -72,18 +74,26 @@ class Scores:
     model: str | None = None
 
     def rate(self, kind: str = "tests", facts: np.ndarray | slice = slice(None)) -> Rate:
-        return rate(self.right[kind][facts], self.asked[kind][facts])
+        """The accuracy on the statements of `kind`, of all facts or of those that `facts` (bool or slice) selects."""
+        right, asked = self._counts(kind)
+        return rate(right[facts], asked[facts])
 
     @property
     def known(self) -> np.ndarray:
         """(facts,) bool: every test of the fact is answered correctly."""
-        return (self.right["tests"] == self.asked["tests"]) & (self.asked["tests"] > 0)
+        right, asked = self._counts("tests")
+        return (right == asked) & (asked > 0)
+
+    def _counts(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        if kind not in self.right:
+            raise ValueError(f"no scores on {kind!r}, only on {', '.join(self.right)}: give score() the kinds you need")
+        return self.right[kind], self.asked[kind]
 
 
 def score(
     model: MaskedLM,
     base: FactBase,
-    kinds: Sequence[str] = KINDS,
+    kinds: str | Sequence[str] = KINDS,
     examples: dict[str, Examples] | None = None,
     *,
     keep: int | None = None,
@@ -92,19 +102,25 @@ def score(
     """Ask `model` for every fact of `base`.
 
     Args:
-        examples: those of an earlier `score`, so as not to tokenise again.
-        keep: a block (negative from the last): keep the hidden states that enter it, as far as they fit into 2 GiB for
-            each kind. `evaluate` then judges edits of this block and those above from there.
-        kept: such states, of this very model below that block: begin there.
+        kinds: "tests", "evidences", or both.
+        examples: those of an earlier `score` on the same facts, which saves tokenising.
+        keep: a block (negative from the last). The hidden states that enter it are kept, up to 2 GiB for each kind;
+            `evaluate` then starts from them to measure edits of this block and those above.
+        kept: such states of the same model below that block, to start from.
 
-    Raises ValueError for a block that is not there.
+    Raises ValueError for an unknown kind or block.
     """
+    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    if not kinds or not set(kinds) <= set(KINDS):
+        raise ValueError(f"kinds must be among {', '.join(KINDS)}, got {', '.join(map(repr, kinds)) or 'none'}")
+    if not len(base):
+        raise ValueError(f"{base.name} holds no facts: nothing to ask")
     examples = {kind: (examples or {}).get(kind) or model.examples(base, kind) for kind in kinds}
     kept = dict(kept or {})
     if keep is not None:
         (block,) = block_indices(model.net, keep)
-        found = {kind: activations(model, statements, block) for kind, statements in examples.items()}
-        kept = {kind: states for kind, states in found.items() if states}
+        states = {kind: activations(model, statements, block) for kind, statements in examples.items()}
+        kept = {kind: fitting for kind, fitting in states.items() if fitting}
     right, asked = {}, {}
     for kind, statements in examples.items():
         answers = model.correct(statements, kept=kept.get(kind)).numpy()
@@ -114,14 +130,13 @@ def score(
 
 
 def known(model: MaskedLM, base: FactBase) -> np.ndarray:
-    """(facts,) bool: which facts the model answers correctly on every test: those the paper draws S from."""
+    """(facts,) bool: whether the model answers every test of a fact correctly. The paper draws S from these facts."""
     return score(model, base, ("tests",)).known
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One test of a modified fact: the statement, the old and new object, and the five best answers before and
-    after."""
+    """One test of a modified fact: its old and new object, and the model's five best answers before and after."""
 
     statement: str
     old: str
@@ -145,11 +160,11 @@ class Evaluation:
 
     @property
     def A_mean(self) -> float:
-        """Ā = (A_M + A_{F∖S}) / 2, by which the paper chooses block and δ."""
+        """Ā = (A_M + A_{F∖S}) / 2. The paper chooses block and δ by it."""
         return (self.A_M.value + self.A_FS.value) / 2
 
     def record(self) -> dict[str, float]:
-        """The values alone, as fractions: one row of a sweep."""
+        """The values without intervals, as fractions: one row of a table."""
         rates = {name: value.value for name, value in vars(self).items() if isinstance(value, Rate)}
         return rates | {"A_mean": self.A_mean}
 
@@ -189,24 +204,28 @@ def evaluate(
     Args:
         model: the model *without* the edit; it is left as it was.
         base: F, the facts that `change` was drawn from.
-        edit: the `Edit` to judge; None judges the model as it stands.
-        before: `score(model, base)`, to spare asking again when many edits of one model are judged; with
-            `score(model, base, ["tests"])` the rest is judged on its tests alone, in a fifth of the time; with
-            `score(model, base, keep=-1)` edits of the last block are judged from the hidden states that enter it.
-        answers: whether to collect the before/after answers of each modified fact's tests.
+        edit: the `Edit` to measure; None measures the model as it is.
+        before: `score(model, base)`, which saves asking again when many edits of one model are measured. With
+            `score(model, base, ["tests"])` F∖S is asked on its tests alone, in a fifth of the time; with
+            `score(model, base, keep=-1)` edits of the last block are measured from the hidden states that enter it.
+        answers: whether to collect the answers before and after to each modified fact's tests.
+
+    Raises ValueError if `change` was drawn from other facts, modifies all of them, or only facts without tests.
     """
     if len(base) != len(change.base) or (base is not change.base and base.fingerprint() != change.base.fingerprint()):
         raise ValueError(f"this change was drawn from {change.base}, not from {base}")
     if len(change) == len(base):
-        raise ValueError("every fact is modified: nothing is left to keep")
+        raise ValueError("every fact is modified, so no unmodified fact is left to measure; modify fewer")
     if before is not None and ("tests" not in before.right or len(before.right["tests"]) != len(base)):
         raise ValueError(f"`before` must be score(model, base), with the tests, of these {len(base):,} facts")
-    before = before or score(model, base)
     statements = [
         (s, old.object, new.object)
         for old, new in zip(change.originals, change.modified, strict=True)
         for s in base.tests(old)
     ]
+    if not statements:
+        raise ValueError(f"no modified fact has tests, so the edit cannot be measured: {change.originals[0]} has none")
+    before = before or score(model, base)
     texts, olds, news = map(list, zip(*statements, strict=True))
     answers_before = model.answers(texts, olds) if answers else []
     with edit(model) if edit is not None else nullcontext():
@@ -243,12 +262,12 @@ def evaluate(
 
 
 def _still_valid(model: MaskedLM, before: Scores, edit) -> dict[str, Activations]:
-    """The states of `before` that an evaluation under `edit` may begin at: of the same model, and below the edit."""
-    changed = getattr(edit, "xor", None)  # None: no edit of weights
+    """The states of `before` that an evaluation under `edit` may start from: of the same model, and below the edit."""
+    changed = getattr(edit, "xor", None)  # None: not an edit of weights
     if not before.kept or not changed or edit.before != before.model:
         return {}
     parameters = dict(model.net.named_parameters())
     touched = [name for name in changed if name in parameters]
-    # What is no parameter is a row of a fact memory, which lies above all blocks.
+    # A changed tensor that is not a parameter is the fact memory, which is read above all blocks.
     lowest = plan(model.net, component=touched).lowest if touched else len(blocks(model.net))
     return {kind: kept for kind, kept in before.kept.items() if lowest is not None and kept.block <= lowest}

@@ -13,13 +13,13 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from . import drawing
-from .checks import check_whole, is_whole
+from .checks import WrongTypeError, check_whole, is_whole
 from .names import UnknownNameError, normal
 from .relations import MASK, OBJECT, SUBJECT, Relation, Relations, check_texts, fill
 
@@ -83,9 +83,7 @@ class FactBase(Sequence[Fact]):
     ):
         relations = relations or {}
         if not isinstance(relations, Mapping) or not all(isinstance(r, Relation) for r in relations.values()):
-            raise TypeError(
-                f"relations must map ids to Relation objects, got {type(relations).__name__}: {relations!r}"
-            )
+            raise WrongTypeError(f"relations must map ids to Relation objects, got {relations!r}")
         self.name, self.relations, self.notes = name, Relations(relations), tuple(notes)
         self.duplicates, self._lazy, self._untested = 0, lazy, untested
         if lazy:
@@ -94,13 +92,12 @@ class FactBase(Sequence[Fact]):
         unique: dict[tuple[str, str, str], Fact] = {}
         for fact in facts:
             if not isinstance(fact, Fact):
-                raise TypeError(f"a fact base is made of Fact(subject, relation, object), got {fact!r}")
+                raise WrongTypeError(f"a fact base is made of Fact(subject, relation, object), got {fact!r}")
             key = (normal(fact.subject), fact.relation, normal(fact.object))
             if (old := unique.get(key)) is not None:
                 self.duplicates += 1
-                evidences = dict.fromkeys((*old.evidences, *fact.evidences))
-                tests = dict.fromkeys((*old.tests, *fact.tests))
-                fact = Fact(old.subject, old.relation, old.object, tuple(evidences), tuple(tests))
+                evidences, tests = (*old.evidences, *fact.evidences), (*old.tests, *fact.tests)
+                fact = replace(old, evidences=tuple(dict.fromkeys(evidences)), tests=tuple(dict.fromkeys(tests)))
             unique[key] = fact
         self._facts = list(unique.values())
         for fact in self._facts:
@@ -190,6 +187,10 @@ class FactBase(Sequence[Fact]):
         """The distinct objects of `relation`, sorted."""
         return sorted({fact.object for fact in self if fact.relation == relation})
 
+    @cached_property
+    def _alternatives(self) -> drawing.Alternatives:
+        return drawing.Alternatives(self)
+
     def fingerprint(self) -> str:
         """SHA-256 over the facts and their statements: two bases with the same fingerprint train and test the same.
 
@@ -222,7 +223,7 @@ class FactBase(Sequence[Fact]):
             raise ValueError(
                 f"`known` needs one boolean for each of the {len(self)} facts, got an array of shape {np.shape(known)}"
             )
-        return Modification(self, *drawing.draw(self, n, seed, known), seed)
+        return Modification(self, *drawing.draw(self._alternatives, n, seed, known), seed)
 
     def modify_to(self, changes: Iterable[tuple[str, str, str]]) -> Modification:
         """A modification chosen by hand: triples (subject, relation, new object).
@@ -248,13 +249,11 @@ class FactBase(Sequence[Fact]):
                 raise ValueError(f"{self[i]} has no tests, so its change could not be measured; change another fact")
             indices.append(i)
             objects.append(new.strip())
-        if not indices:
-            raise ValueError("a modification needs at least one (subject, relation, new object)")
-        return Modification(self, tuple(indices), tuple(objects), None)
+        return Modification(self, tuple(indices), tuple(objects))
 
     def alternatives(self, fact: Fact) -> list[str]:
         """The objects that could replace `fact`'s under the paper's rule. Raises ValueError if there is none."""
-        names, _ = drawing.Alternatives(self).of(fact)
+        names, _ = self._alternatives.of(fact)
         if not len(names):
             raise ValueError(f"{fact} cannot be modified: relation {fact.relation} has no other object")
         return list(names)
@@ -264,8 +263,8 @@ class FactBase(Sequence[Fact]):
 class Modification:
     """S and M: which facts of `base` change (`indices`), to which new objects. `seed` is None if chosen by hand.
 
-    Raises ValueError for a modification of no facts, a position that is not in the base or stands twice, or if the
-    numbers of positions and new objects differ.
+    Raises ValueError if there are no facts, if the numbers of positions and new objects differ, or for a position that
+    is not in the base or is given twice.
     """
 
     base: FactBase
@@ -274,7 +273,7 @@ class Modification:
     seed: int | None = None
 
     def __post_init__(self):
-        if not self.indices:
+        if len(self.indices) == 0:
             raise ValueError("a modification needs at least one fact")
         if len(self.indices) != len(self.objects):
             raise ValueError(f"{len(self.indices)} facts and {len(self.objects)} new objects: give one for each fact")
@@ -300,10 +299,7 @@ class Modification:
     @property
     def modified(self) -> list[Fact]:
         """M: the facts of S with their new objects and the same statements (the paper relabels all evidences)."""
-        return [
-            Fact(f.subject, f.relation, new, f.evidences, f.tests)
-            for f, new in zip(self.originals, self.objects, strict=True)
-        ]
+        return [replace(fact, object=new) for fact, new in zip(self.originals, self.objects, strict=True)]
 
     @property
     def unmodified(self) -> list[Fact]:
@@ -314,7 +310,6 @@ class Modification:
     def result(self) -> FactBase:
         """F′ = (F∖S) ∪ M, in the order of F."""
         new = dict(zip(self.indices, self.modified, strict=True))
-        facts = [new.get(i, fact) for i, fact in enumerate(self.base)]
-        return FactBase(
-            facts, self.base.relations, f"{self.base.name}, {len(self)} modified", untested=self.base._untested
-        )
+        facts = (new.get(i, fact) for i, fact in enumerate(self.base))
+        name = f"{self.base.name}, {len(self)} modified"
+        return FactBase(facts, self.base.relations, name, untested=self.base._untested)

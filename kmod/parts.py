@@ -1,52 +1,54 @@
-"""Which parameters an edit may touch, by exact name, for any Hugging Face encoder.
+"""Which parameters an edit may change, by exact name, for any Hugging Face encoder.
 
-A substring match would take `layer.10` for `layer.1`; here blocks are found as modules, their parameters listed by
-their full names, and each parameter belongs to exactly one component:
+A substring match would take `layer.10` for `layer.1`. Here blocks are found as modules and their parameters listed by
+full name, and each parameter belongs to exactly one component:
 
     inside a block    attention, mlp, layernorm
-    outside           embeddings, decoder_bias, and head: what else lies between the last block and the logits
+    outside           embeddings, decoder_bias, and head: all else between the last block and the logits
 """
 
 from __future__ import annotations
 
 import difflib
-import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
+from .checks import WrongTypeError, is_whole
+
 Block = int | str | Sequence[int]
-"""Which blocks: an index (negative counts from the last), several, or "all" Transformer blocks."""
+"""Which Transformer blocks: an index (negative counts from the last), several indices, or "all"."""
 
 INSIDE = ("attention", "mlp", "layernorm")
 OUTSIDE = ("embeddings", "head", "decoder_bias")
 
 
 def blocks(net: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The Transformer blocks of `net`, first to last, as (name, module): the list of modules as long as the model is
-    deep.
+    """The Transformer blocks of `net`, first to last, as (name, module): its list of as many modules as it has layers.
 
-    A model that shares one block's weights over all depths (ALBERT) has that one block. Raises ValueError if the model
-    has no such list.
+    A model that uses the same block at all depths (ALBERT) has one block. Raises ValueError if the model has no such
+    list, TypeError if `net` is not a Hugging Face model.
     """
-    config = net.config
-    depth = getattr(config, "num_hidden_groups", None) or config.num_hidden_layers
+    config = getattr(net, "config", None)
+    if not isinstance(net, nn.Module) or config is None:
+        raise WrongTypeError(f"a Hugging Face model is needed, such as model.net; got {type(net).__name__}")
+    depth = getattr(config, "num_hidden_groups", None) or getattr(config, "num_hidden_layers", None)
     lists = [(name, m) for name, m in net.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     if not lists:
         raise ValueError(f"{type(net).__name__}: no list of {depth} Transformer blocks found")
-    name, found = min(lists, key=lambda item: item[0].count("."))  # the outermost, should a block hold one itself
-    return [(f"{name}.{i}", block) for i, block in enumerate(found)]
+    name, modules = min(lists, key=lambda item: item[0].count("."))  # the outermost: a block may hold such a list, too
+    return [(f"{name}.{i}", block) for i, block in enumerate(modules)]
 
 
 def block_indices(net: nn.Module, block: Block) -> list[int]:
-    """`block` as sorted indices from 0. Raises TypeError or ValueError that names the blocks there are."""
+    """`block` as sorted indices from 0. Raises TypeError for no number, ValueError that says which blocks there are."""
     depth = len(blocks(net))
     if isinstance(block, str) and block == "all":
         return list(range(depth))
     wanted = list(block) if isinstance(block, (list, tuple, range, set)) else [block]
-    if not all(isinstance(b, numbers.Integral) and not isinstance(b, bool) for b in wanted):
-        raise TypeError(f'block must be a number, a list of numbers or "all", got {block!r}')
+    if not all(map(is_whole, wanted)):
+        raise WrongTypeError(f'block must be a number, a list of numbers or "all", got {block!r}')
     outside = [b for b in wanted if not -depth <= b < depth]
     if outside or not wanted:
         raise ValueError(f"no block {outside or block}: this model has blocks 0 to {depth - 1} (or -1 to -{depth})")
@@ -56,17 +58,17 @@ def block_indices(net: nn.Module, block: Block) -> list[int]:
 def layout(net: nn.Module) -> dict[str, tuple[int | None, str]]:
     """Full parameter name → (its block or None, its component), in the model's order.
 
-    Components are told by the modules' names within the block or model, which the families have in common: a norm is
-    called so, attention is called attention or attn (FNet's Fourier transform stands in its place), and what remains of
-    a block is its MLP. A decoder matrix tied to the word embeddings is one parameter with them: embeddings. So are the
-    memories of a FaE, which feed its blocks as embeddings do.
+    Components are recognised by module names that the model families share: a norm has "norm" in its name, attention is
+    called attention or attn (or fourier, in FNet), and the rest of a block is its MLP. A decoder matrix tied to the
+    word embeddings is the same parameter as they are, and counts as embeddings. So do the memories of a FaE, which feed
+    its blocks as embeddings do.
     """
-    places = [(f"{name}.", i) for i, (name, _) in enumerate(blocks(net))]
+    prefixes = [(f"{name}.", i) for i, (name, _) in enumerate(blocks(net))]
     tables = {id(module.weight) for module in net.modules() if isinstance(module, nn.Embedding)}
     vocabulary = net.get_input_embeddings().weight.shape[0]
-    found: dict[str, tuple[int | None, str]] = {}
+    places: dict[str, tuple[int | None, str]] = {}
     for name, parameter in net.named_parameters():
-        prefix, block = next(((p, i) for p, i in places if name.startswith(p)), ("", None))
+        prefix, block = next(((p, i) for p, i in prefixes if name.startswith(p)), ("", None))
         words = name[len(prefix) :].lower().split(".")
         if block is not None:
             if any("norm" in word for word in words):
@@ -81,16 +83,16 @@ def layout(net: nn.Module) -> dict[str, tuple[int | None, str]]:
             component = "embeddings"
         else:
             component = "head"
-        found[name] = (block, component)
-    return found
+        places[name] = (block, component)
+    return places
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an edit will change: `print(plan)` lists it.
+    """Which parameters an edit will change; `print(plan)` lists them.
 
-    `tensors` are (full name, block or None, component, number of parameters), in the model's order; `size` is the
-    number of parameters of the whole model.
+    `model` is the class of the model, `depth` its number of blocks and `size` its number of parameters. `tensors` are
+    (full name, block or None, component, number of parameters) of those to change, in the model's order.
     """
 
     model: str
@@ -100,10 +102,12 @@ class Plan:
 
     @property
     def names(self) -> list[str]:
+        """The full names of the parameters to change."""
         return [name for name, *_ in self.tensors]
 
     @property
     def parameters(self) -> int:
+        """How many numbers change."""
         return sum(n for *_, n in self.tensors)
 
     @property
@@ -113,8 +117,10 @@ class Plan:
 
     @property
     def lowest(self) -> int | None:
-        """The block that the same hidden states enter whatever these parameters are (the number of blocks: the head);
-        None if the embeddings are among them."""
+        """Lowest edited block; the states entering it do not depend on the edit, so they can be cached.
+
+        `depth` if only parameters above the blocks change; None if embeddings do.
+        """
         if any(component == "embeddings" for _, _, component, _ in self.tensors):
             return None
         return min(self.blocks, default=self.depth)
@@ -135,16 +141,16 @@ class Plan:
 
 
 def plan(net: nn.Module, block: Block = "all", component: str | Sequence[str] | None = None) -> Plan:
-    """Which parameters of `net` (the plain Hugging Face model) an edit of these settings changes.
+    """Which parameters of `net` (the Hugging Face model, such as `model.net`) an edit with these settings changes.
 
     Args:
-        block: a Transformer block by number (negative from the last), several, or "all" of them.
-        component: None takes the blocks whole. Otherwise one or several of "attention", "mlp", "layernorm" (of
-            the chosen blocks), "embeddings", "head", "decoder_bias" (outside the blocks), "everything", and full
-            names of parameters.
+        block: a Transformer block by number (negative from the last), several, or "all".
+        component: None means whole blocks. Otherwise one or several of "attention", "mlp", "layernorm" (of the chosen
+            blocks), "embeddings", "head", "decoder_bias" (outside the blocks), "everything", and full names of
+            parameters.
 
-    Raises TypeError or ValueError for a block or name that is not there, and lists those that are; ValueError if
-    `block` would have no effect, because all that is named lies outside the blocks or is named in full.
+    Raises TypeError or ValueError, which lists what there is, for an unknown block or component. Raises ValueError if
+    `block` would have no effect, because every component lies outside the blocks or is the full name of a parameter.
     """
     places = layout(net)
     inside = block_indices(net, block)
@@ -153,7 +159,7 @@ def plan(net: nn.Module, block: Block = "all", component: str | Sequence[str] | 
         component = [c for c in INSIDE if c in present]
     wanted = [component] if isinstance(component, str) else component
     if not isinstance(wanted, (list, tuple, set)) or not wanted or not all(isinstance(name, str) for name in wanted):
-        raise TypeError(f"component must be a name, or a list of names, or None; got {component!r}")
+        raise WrongTypeError(f"component must be a name, a list of names, or None; got {component!r}")
     for name in wanted:
         if name not in (*INSIDE, *OUTSIDE, "everything") and name not in places:
             near = difflib.get_close_matches(name, places, 1, 0) or list(places)[:1]
@@ -165,12 +171,12 @@ def plan(net: nn.Module, block: Block = "all", component: str | Sequence[str] | 
             raise ValueError(f"{type(net).__name__} has no parameters called {name}")
     if not set(wanted) & set(INSIDE) and not (isinstance(block, str) and block == "all"):
         raise ValueError(
-            f"{', '.join(wanted)}: not chosen by block; leave block out, or add one of {', '.join(INSIDE)}"
+            f"block has no effect on {', '.join(wanted)}: leave block out, or add a component of {', '.join(INSIDE)}"
         )
 
     def chosen(name: str) -> bool:
-        at, what = places[name]
-        return "everything" in wanted or name in wanted or (what in wanted and (at is None or at in inside))
+        at, own = places[name]
+        return "everything" in wanted or name in wanted or (own in wanted and (at is None or at in inside))
 
     sizes = {name: parameter.numel() for name, parameter in net.named_parameters()}
     return Plan(
@@ -182,10 +188,7 @@ def plan(net: nn.Module, block: Block = "all", component: str | Sequence[str] | 
 
 
 def select(net: nn.Module, block: Block = "all", component: str | Sequence[str] | None = None) -> list[str]:
-    """The full names of the parameters that `plan` chooses, in the model's order.
-
-    `select(net)` means all Transformer blocks, neither embeddings nor the head.
-    """
+    """The full names of the parameters that `plan` chooses, in the model's order: by default, of all blocks."""
     return plan(net, block, component).names
 
 

@@ -1,4 +1,4 @@
-"""Shared by all tests: a small fact base, and a small model that has memorised it (made once a session)."""
+"""Shared by all tests: a small fact base, and a small model that has memorised it (trained once a run)."""
 
 import copy
 import os
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
@@ -17,7 +18,7 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """Tests keep nothing in the user's cache and find nothing there. Gives the user's own setting."""
+    """Tests neither fill the user's cache nor read it. Gives the user's own setting."""
     before = os.environ.get("KMOD_CACHE")
     os.environ["KMOD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     yield before
@@ -41,16 +42,22 @@ def facts(atlas):
 
 
 @pytest.fixture(scope="session")
-def _memorised(facts):
-    model = kmod.load_model("nano", facts, device="cpu")
-    report = kmod.memorise(model, facts, batch_size=64, progress=False)
-    assert report.evidences.value > 0.95, report
-    return model
+def _memorised(facts, tmp_path_factory):
+    """A nano that has memorised `facts`. Workers of pytest-xdist share it: the first to ask trains, the others load."""
+    folder = tmp_path_factory.getbasetemp()  # of this worker, within that of the run
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "memorised"
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            model = kmod.load_model("nano", facts, device="cpu")
+            report = kmod.memorise(model, facts, batch_size=64, progress=False)
+            assert report.evidences.value > 0.95, report
+            model.save(folder)
+    return kmod.load_model(folder, device="cpu")
 
 
 @pytest.fixture
 def model(_memorised):
-    """A memorised nano of the test's own."""
+    """A memorised nano that the test may change."""
     return copy.deepcopy(_memorised)
 
 

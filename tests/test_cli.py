@@ -54,6 +54,24 @@ def test_mistakes_are_one_clear_line(argv, message, capsys, tmp_path, monkeypatc
     assert message in out.err and len(out.err.splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
+def test_a_fault_of_kmod_does_not_look_like_a_mistake_of_the_user(capsys, monkeypatch):
+    def fail(name):
+        return {}["own"]
+
+    monkeypatch.setattr("kmod.sources.commands.load_facts", fail)
+    assert main(["facts", "list"]) == 1
+    out = capsys.readouterr()
+    assert out.err.startswith("kmod: unexpected KeyError: 'own' (a fault of kmod: run it again with KMOD_DEBUG=1")
+    assert len(out.err.splitlines()) == 1
+    monkeypatch.setenv("KMOD_DEBUG", "1")
+    assert main(["facts", "list"]) == 1
+    assert "Traceback" in (text := capsys.readouterr().err) and 'return {}["own"]' in text
+    monkeypatch.undo()
+    monkeypatch.setenv("KMOD_DEBUG", "1")
+    assert main(["facts", "list", "P0"]) == 2
+    assert "Traceback" in (text := capsys.readouterr().err) and "\nkmod: unknown relation 'P0'" in text
+
+
 def test_memorise_edit_evaluate(tmp_path, capsys):
     folder, edit = str(tmp_path / "model"), str(tmp_path / "an.edit")
     assert main(["memorise", "--out", folder, *PEOPLE]) == 0

@@ -56,6 +56,25 @@ def test_evaluate_refuses_a_change_of_other_facts(model, facts, atlas):
         kmod.evaluate(model, facts, atlas.modify(2))
 
 
+def test_what_cannot_be_measured_is_said_in_one_line(model, facts):
+    untested = [kmod.Fact(f.subject, "own", f.object, (f"{f.subject}: [MASK]",)) for f in facts[:2]]
+    base = kmod.FactBase([*untested, *facts[2:4]], facts.relations, untested=True)
+    with pytest.raises(
+        ValueError, match=r"no modified fact has tests, so the edit cannot be measured: \(.*\) has none"
+    ):
+        kmod.evaluate(model, base, kmod.Modification(base, (0,), (facts[1].object,)))
+    scores = score(model, base, "tests")
+    assert scores.asked["tests"].tolist()[:2] == [0, 0] and not scores.known[:2].any()
+    with pytest.raises(ValueError, match="no scores on 'evidences', only on tests"):
+        scores.rate("evidences")
+    with pytest.raises(ValueError, match="kinds must be among tests, evidences, got 'test'"):
+        score(model, base, ["test"])
+    with pytest.raises(ValueError, match="holds no facts"):
+        known(model, kmod.FactBase([]))
+    with pytest.raises(TypeError, match=r"such as model\.net; got MaskedLM"):
+        kmod.plan(model)
+
+
 def test_interval_equals_an_ordinary_bootstrap_over_facts():
     rng = np.random.default_rng(0)
     asked = rng.integers(1, 4, 200)

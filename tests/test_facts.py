@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmod.facts import Fact, FactBase, Relation, fill
+from kmod.facts import Fact, FactBase, Modification, Relation, fill
 from kmod.sources import modification_set
 
 CAPITAL = Relation("P36", "capital", ("The capital of [X] is [Y].",), ("[Y] is the capital of [X].",))
@@ -52,7 +52,7 @@ def test_a_test_that_is_an_evidence_is_refused():
     "triple", [("", "P36", "Lima"), ("Peru", "", "Lima"), ("Peru", "P36", "  "), ("Peru", "P36", None)]
 )
 def test_an_empty_field_is_refused(triple):
-    with pytest.raises(ValueError, match=r"a fact needs a (subject|relation|object)"):
+    with pytest.raises(ValueError, match=r"the (subject|relation|object) of a fact must be text that is not empty"):
         Fact(*triple)
 
 
@@ -74,14 +74,39 @@ def test_a_fact_without_statements_is_refused():
 def test_a_fact_whose_test_is_an_evidence_is_refused():
     with pytest.raises(ValueError, match="tests must be unseen"):
         FactBase([Fact("Peru", "P36", "Lima", ("In [MASK].",), ("In [MASK].",))])
-    with pytest.raises(ValueError, match="tuples of statements"):
-        Fact("Peru", "P36", "Lima", "In [MASK].")
+    for wrong in ("In [MASK].", None, ("In [MASK].", 3)):
+        with pytest.raises(ValueError, match=r"\(Peru, P36\): evidences must be a tuple of statements, got"):
+            Fact("Peru", "P36", "Lima", wrong)
+    with pytest.raises(ValueError, match="relation P36: tests must be a tuple of phrasings"):
+        Relation("P36", "capital", tests="[X] is [Y].")
 
 
 def test_a_base_can_be_made_from_a_base():
     with pytest.raises(ValueError, match="has no evidences"):
         FactBase(base_of(*WORLD), {})
     assert list(FactBase(base_of(*WORLD), RELATIONS)) == list(base_of(*WORLD))
+    with pytest.raises(TypeError, match=r"is made of Fact\(subject, relation, object\), got \('Peru'"):
+        FactBase(WORLD, RELATIONS)
+    with pytest.raises(TypeError, match="relations must map ids to Relation objects"):
+        FactBase([], [CAPITAL])
+
+
+def test_a_base_without_relations_says_what_is_missing():
+    """Facts with statements of their own need no relation; what asks for one says so."""
+    base = FactBase([Fact("Peru", "own", "Lima", ("In [MASK].",))], untested=True)
+    assert base.tests(base[0]) == () and base.find("Peru", "own") == 0
+    for ask in (lambda: base.relations["own"], lambda: base.evidences(Fact("Peru", "own", "Lima"))):
+        with pytest.raises(KeyError) as error:
+            ask()
+        assert str(error.value) == "unknown relation 'own'; known: none"
+    with pytest.raises(KeyError, match="unknown relation 'P36'; known: own"):
+        base.find("Spain", "P36")
+    with pytest.raises(KeyError, match="unknown relation 'own'; known: none"):
+        FactBase([]).find("Peru", "own")
+    with pytest.raises(ValueError, match="only 0 of 1 qualify"):
+        base.modify(1)
+    with pytest.raises(ValueError, match="has no tests, so its change could not be measured"):
+        base.modify_to([("Peru", "own", "Cusco")])
 
 
 def test_repeated_triples_are_merged_and_counted():
@@ -218,6 +243,16 @@ def test_a_wrong_number_of_facts_is_refused(n):
         base_of(*WORLD).modify(n)
 
 
+def test_numbers_of_numpy_count_as_pythons():
+    base = base_of(*WORLD)
+    change = base.modify(np.int64(2), np.int32(3))
+    assert change == base.modify(2, 3) and type(change.seed) is int
+    assert list(base.sample(np.int64(2), np.int64(1))) == list(base.sample(2, 1))
+    for seed in (None, -1, 1.0, "0"):
+        with pytest.raises(ValueError, match="seed must be a whole number from 0"):
+            base.modify(2, seed)
+
+
 def test_changes_by_hand():
     base = base_of(*WORLD)
     change = base.modify_to([("Peru", "P36", "Madrid")])
@@ -227,10 +262,28 @@ def test_changes_by_hand():
     assert after[0] == Fact("Peru", "P36", "Madrid") and list(after)[1:] == list(base)[1:]
     with pytest.raises(ValueError, match="already has the object"):
         base.modify_to([("Peru", "P36", "lima")])
-    with pytest.raises(ValueError, match="named twice"):
+    with pytest.raises(ValueError, match="given twice"):
         base.modify_to([("Peru", "P36", "Madrid"), ("Peru", "P36", "Nairobi")])
     with pytest.raises(ValueError, match="at least one"):
         base.modify_to([])
+    with pytest.raises(ValueError, match=r"a change is \(subject, relation, new object\), got 'Peru'"):
+        base.modify_to(("Peru", "P36", "Madrid"))
+    with pytest.raises(ValueError, match="the object of a fact must be text"):
+        base.modify_to([("Peru", "P36", " ")])
+
+
+@pytest.mark.parametrize(
+    "indices, objects, message",
+    [
+        ((), (), "at least one fact"),
+        ((0,), (), "1 facts and 0 new objects"),
+        ((6,), ("Rome",), "different positions from 0 to 5 in facts, got 6"),
+        ((0, 0), ("Rome", "Oslo"), "got one of them twice"),
+    ],
+)
+def test_a_modification_that_cannot_be_made_is_refused(indices, objects, message):
+    with pytest.raises(ValueError, match=message):
+        Modification(base_of(*WORLD), indices, objects)
 
 
 def test_fingerprint_sees_every_word():

@@ -4,6 +4,8 @@ import hashlib
 import http.server
 import io
 import json
+import subprocess
+import sys
 import threading
 import zipfile
 
@@ -150,6 +152,42 @@ def archive_of(path, **members):
     return path
 
 
+BOTH = """
+import sys, time
+from pathlib import Path
+from kmod.sources.download import download, unzip
+
+url, folder, me, other = sys.argv[1], *map(Path, sys.argv[2:])
+
+def wanted(name):
+    time.sleep(0.2)  # long enough for the other process to find nothing unpacked
+    return True
+
+me.touch()
+while not other.exists():
+    time.sleep(0.01)
+print(len(list(unzip(download(url, folder), folder / "out", wanted).iterdir())))
+"""
+
+
+def test_of_two_processes_one_downloads_and_unpacks(server, tmp_path):
+    whole = io.BytesIO()
+    archive_of(whole, **{f"{i}.txt": "1" for i in range(5)})
+    server.content = whole.getvalue()
+    ready = [str(tmp_path / "first"), str(tmp_path / "second")]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", BOTH, server.url, str(tmp_path / "data"), *order],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for order in (ready, ready[::-1])
+    ]  # fmt: skip
+    for process in running:
+        out, error = process.communicate(timeout=120)
+        assert (process.returncode, out.strip()) == (0, "5"), error
+    assert len(server.asked) == 1 and names(tmp_path / "data") == ["checksums.json", "data.bin", "out"]
+
+
 def test_unzip_takes_what_is_wanted(tmp_path):
     archive = archive_of(tmp_path / "a.zip", **{"data/one.txt": "1", "data/two.bin": "2"})
     folder = unzip(archive, tmp_path / "out", lambda name: name.endswith(".txt"))
@@ -163,7 +201,7 @@ def test_a_member_that_would_land_outside_is_refused(tmp_path, name):
     archive = archive_of(tmp_path / "a.zip", **{"fine.txt": "1", name: "2"})
     with pytest.raises(ValueError, match="would land outside"):
         unzip(archive, tmp_path / "in" / "out", lambda name: True)
-    assert not list(tmp_path.rglob("evil.txt")) and not list((tmp_path / "in").iterdir())
+    assert not list(tmp_path.rglob("evil.txt")) and not names(tmp_path / "in")
 
 
 def test_a_damaged_archive_leaves_nothing(tmp_path):
@@ -175,4 +213,4 @@ def test_a_damaged_archive_leaves_nothing(tmp_path):
         (tmp_path / "a.zip").write_bytes(content)
         with pytest.raises(ValueError, match="is damaged"):
             unzip(tmp_path / "a.zip", tmp_path / "in" / "out", lambda name: True)
-        assert not list((tmp_path / "in").iterdir())
+        assert not names(tmp_path / "in")

@@ -1,4 +1,4 @@
-"""What a tokeniser can write, the sets of record, the counts, and the commands that show them."""
+"""What a tokeniser can write, the recorded sets, the counts, and the commands that show them."""
 
 import json
 
@@ -91,31 +91,31 @@ def test_a_sample(atlas):
             atlas.sample(n)
 
 
-def test_every_set_of_record_is_drawn_again(atlas):
-    """After a change of the atlas: python -m kmod facts sets --write --facts atlas."""
-    for base in (atlas, kmod.load_facts("bios:1000")):
-        assert len(sets.verify(base)) == len(sets.SEEDS)
-        assert set(sets.recorded()["sources"][base.name]["sets"]["0"]) == {str(n) for n in sets.SIZES}
+def test_every_recorded_set_is_drawn_again(atlas):
+    """Those of bios:1000: test_the_sets_command. After a change of the atlas: python -m kmod facts sets --write."""
+    assert len(sets.verify(atlas)) == len(sets.SEEDS)
+    for name in ("atlas", "bios:1000"):
+        assert set(sets.recorded()["sources"][name]["sets"]["0"]) == {str(n) for n in sets.SIZES}
     small, large = modification_set(atlas, 32, 2), modification_set(atlas, 512, 2)
     assert large.indices[:32] == small.indices and large.objects[:32] == small.objects, "sets contain each other"
     assert small.indices == atlas.modify(32, 2).indices
 
 
-def test_the_sets_of_record_of_the_real_facts(data):
+def test_the_recorded_sets_of_the_real_facts(data):
     assert len(sets.verify(kmod.load_facts("trex", folder=data))) == len(sets.SEEDS)
 
 
 def test_a_draw_that_differs_is_refused(atlas, monkeypatch):
     with pytest.raises(ValueError, match="no set of 33 facts by seed 0 for atlas; sizes 32, 128, 512, 2048"):
         modification_set(atlas, 33)
-    with pytest.raises(ValueError, match="no sets of record for 'bios:7'; known: atlas, bios:1000, trex"):
+    with pytest.raises(ValueError, match="no recorded sets for 'bios:7'; known: atlas, bios:1000, trex"):
         modification_set(kmod.load_facts("bios:7"), 32)
     with pytest.raises(ValueError, match="that are not these 2,000; draw your own"):
         modification_set(FactBase(atlas[:2000], atlas.relations, "atlas"), 32)
     draw = FactBase.modify
     monkeypatch.setattr(FactBase, "modify", lambda self, n, seed: draw(self, n, seed + 1))
     with pytest.raises(
-        ValueError, match=f"is not the one of record, made with numpy .*; this is numpy {np.__version__}"
+        ValueError, match=f"is not the recorded one, made with numpy .*; this is numpy {np.__version__}"
     ):
         modification_set(atlas, 32)
 
@@ -165,7 +165,7 @@ def test_the_sets_command(capsys):
     assert main(["facts", "sets", "--facts", "bios:1000"]) == 0
     assert capsys.readouterr().out.count("|M| = 32, 128, 512, 2048 as recorded") == len(sets.SEEDS)
     assert main(["facts", "sets", "--facts", "bios:8"]) == 2
-    assert "no sets of record for 'bios:8'" in capsys.readouterr().err
+    assert "no recorded sets for 'bios:8'" in capsys.readouterr().err
 
 
 def test_list_shows_notes_and_relations_without_phrasings(tmp_path, capsys):

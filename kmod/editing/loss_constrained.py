@@ -10,6 +10,7 @@ estimated on a batch of unmodified evidences as large as that of M. δ is in nat
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterator
 
 import numpy as np
@@ -68,7 +69,7 @@ def loss_constrained(
     Raises TypeError or ValueError for a wrong δ or rate, and as `finetune` does.
     """
     delta = check_delta(delta)
-    check_positive(multiplier_rate=(multiplier_rate, (int, float)))
+    check_positive(multiplier_rate=(multiplier_rate, numbers.Real))
     duals: list[DualAscent] = []
 
     def penalty(tuning: Tuning) -> DualAscent:

@@ -1,77 +1,69 @@
-"""The commands of the experiments: run, report, status, merge, claims."""
+"""The commands of the experiments: run, report, status, claims, merge, play."""
 
 from __future__ import annotations
 
 import json
+from argparse import RawDescriptionHelpFormatter
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ..versions import commit, versions
 
 RUN_HELP = """
-a suite stops in time and picks up where it stopped; every finished run is kept:
+a suite can be stopped at any time and resumes where it stopped; every finished run is kept:
 
   python -m kmod run all --profile smoke --out /tmp/results          every suite in a minute, to see that it works
   python -m kmod run rq2_where --profile cpu --budget 20m            the book's own runs, on two CPU cores
-  python -m kmod run all --profile gpu --budget 1h --model my-bert   T-REx and a BERT of yours, on a GPU
-  python -m kmod run rq3_fae --facts trex+pararel:2000               the same on 2,000 facts of T-REx, from $KMOD_DATA
-  python -m kmod run rq2_where --training 1                          from starting states that were trained anew
-  python -m kmod status paper_grid --profile gpu --on h200           the paper's whole grid: what it would cost
+  python -m kmod run all --profile gpu --budget 1h --model my-bert   T-REx and your own BERT, on a GPU
+  python -m kmod run rq3_fae --facts trex+pararel:2000               on 2,000 facts of T-REx, from $KMOD_DATA
+  python -m kmod run rq2_where --training 1                          from starting states of another seed
+  python -m kmod status paper_grid --profile gpu --on h200           what the paper's whole grid would cost
   python -m kmod status all --profile gpu                            what is missing, and what it would cost
 """
 
-PLAY_HELP = """Edit some well-known facts of the atlas, one at a time, on a memorised nano: every choice of new object,
-blocks and radius. What the model answers afterwards, and which other facts broke, is kept as small scripts. A fact
-that is done already is not done again."""
+PLAY_HELP = """Edit some well-known facts of the atlas, one at a time, on a memorised nano, with every choice of new
+object, blocks and radius. The model's answers afterwards, and the other facts that broke, are kept as small scripts.
+Facts that are done already are skipped."""
 
 
-def add_parsers(commands, raw) -> None:
-    """Add the commands to `commands`, the subparsers of the command line; `raw` keeps line breaks of an epilogue."""
+def add_parsers(commands) -> None:
+    """Add the commands to `commands`, the subparsers of the command line."""
     from .suites import NAMED, PROFILES
 
-    def add(name: str, help: str, suite: bool = True, **kwargs):
-        command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", **kwargs)
+    def add(name: str, run, help: str, suite: bool = True, epilog: str | None = None):
+        description = help[0].upper() + help[1:] + "."
+        command = commands.add_parser(
+            name, help=help, description=description, epilog=epilog, formatter_class=RawDescriptionHelpFormatter
+        )
+        command.set_defaults(run=run)
+        option = command.add_argument
         if suite:
-            command.add_argument(
-                "suite", metavar="SUITE", help=f"{', '.join(NAMED)}; or all, which is all but the last"
-            )
+            option("suite", metavar="SUITE", help=f"{', '.join(NAMED)}; or all, which means all but the last")
         if name != "merge":
-            command.add_argument(
-                "--profile", default="cpu", metavar="NAME", help=f"the sizes: {', '.join(PROFILES)}; default cpu"
-            )
-            command.add_argument("--model", metavar="NAME", help="edit this model instead of the profile's")
-            command.add_argument("--facts", metavar="NAME", help="edit these facts instead of the profile's")
-            command.add_argument("--seeds", type=int, metavar="N", help="more seeds than the profile has, or fewer")
-            command.add_argument(
-                "--training", type=int, default=0, metavar="SEED", help="train the starting states from this seed"
-            )
-            command.add_argument(
-                "--pretrained", metavar="NAME", help="the model with a past for RQ4: a folder or an id"
-            )
-            command.add_argument(
-                "--out", type=Path, default=Path("results"), metavar="FOLDER", help="the records; default results"
-            )
+            option("--profile", default="cpu", metavar="NAME", help=f"sizes: {', '.join(PROFILES)}; default cpu")
+            option("--model", metavar="NAME", help="edit this model instead of the profile's")
+            option("--facts", metavar="NAME", help="edit these facts instead of the profile's")
+            option("--seeds", type=int, metavar="N", help="this many seeds instead of the profile's")
+            option("--training", type=int, default=0, metavar="SEED", help="seed of the starting states; default 0")
+            option("--pretrained", metavar="NAME", help="the pretrained model for RQ4: a folder, or a Hugging Face id")
+        option("--out", type=Path, default=Path("results"), metavar="FOLDER", help="the records; default results")
         return command
 
-    run = add("run", "run what is missing of a suite, and record it", epilog=RUN_HELP, formatter_class=raw)
-    run.add_argument("--budget", metavar="TIME", help="stop in time: 90s, 9m or 1.5h; by default no limit")
-    run.add_argument("--retry-failed", action="store_true", help="run again what failed before, too")
-    run.add_argument(
-        "--executor", default="local", choices=["local", "ray"], help="where the runs are done; default local"
-    )
+    run = add("run", _run, "do the missing runs of a suite, and record them", epilog=RUN_HELP)
+    run.add_argument("--budget", metavar="TIME", help="stop after this time: 90s, 9m or 1.5h; by default no limit")
+    run.add_argument("--retry-failed", action="store_true", help="also repeat runs that failed before")
+    run.add_argument("--executor", default="local", choices=["local", "ray"], help="where to run; default local")
     run.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster; by default one is started here")
-    add("report", "print the tables of a suite from its records")
-    status = add("status", "what a suite lacks, and what it would cost")
+    add("report", _report, "print the tables of a suite from its records")
+    status = add("status", _status, "print which runs of a suite are missing, and what they would cost")
     status.add_argument("--on", metavar="DEVICE", help="estimate for h200, h100, a100 or t4 instead of this machine")
-    status.add_argument("--json", action="store_true", help="print it as a record, with date, commit and versions")
-    claims = add("claims", "the verdict on each claim of the paper, from the records", suite=False)
+    status.add_argument("--json", action="store_true", help="print a record, with date, commit and versions")
+    claims = add("claims", _claims, "print the verdict on each claim of the paper, from the records", suite=False)
     claims.add_argument("--json", action="store_true", help="print the verdicts as JSON")
-    merge = add("merge", "add the records of another machine to these", suite=False)
+    merge = add("merge", _merge, "add the records of another machine to these", suite=False)
     merge.add_argument("source", type=Path, help="the folder to read")
-    merge.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER", help="default results")
-    play = commands.add_parser(
-        "play", help="make the edits that a reader of the book plays with", description=PLAY_HELP, formatter_class=raw
-    )
+    play = commands.add_parser("play", help="make the edits that readers of the book try out", description=PLAY_HELP)
+    play.set_defaults(run=_play)
     play.add_argument(
         "--out", type=Path, default=Path("book/_static/play"), metavar="FOLDER", help="default book/_static/play"
     )
@@ -95,7 +87,7 @@ def _run(args) -> None:
     from .runner import run, seconds
 
     if args.address and args.executor != "ray":
-        raise ValueError("--address names a Ray cluster: add --executor ray")
+        raise ValueError("--address is for a Ray cluster: add --executor ray")
     budget = seconds(args.budget) if args.budget else None
     if args.executor == "ray":
         from .on_ray import device, executor
@@ -169,6 +161,3 @@ def _play(args) -> None:
     index = make(args.out, model, writable(facts, model.tokenizer))
     size = sum(path.stat().st_size for path in args.out.glob("*.js"))
     print(f"{len(index['facts'])} facts in {args.out}, {size / 1e6:.2f} MB")
-
-
-COMMANDS = {"run": _run, "report": _report, "status": _status, "claims": _claims, "merge": _merge, "play": _play}

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, BertForMaskedLM
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from ..checks import WrongTypeError
 from .config import FaEConfig
 from .memory import EntityMemory, FactMemory, Memory, Retrieved, spans_of
 
@@ -90,7 +91,7 @@ class FaEForMaskedLM(BertForMaskedLM):
         of the scale it knows. New weights are random: set the seed. Raises TypeError if `bert` is no BertForMaskedLM.
         """
         if type(bert) is not BertForMaskedLM:
-            raise TypeError(f"a FaE starts from a BertForMaskedLM, got {type(bert).__name__}")
+            raise WrongTypeError(f"a FaE starts from a BertForMaskedLM, got {type(bert).__name__}")
         known = {k: v for k, v in bert.config.to_dict().items() if k not in ("model_type", "architectures")}
         net = cls(FaEConfig(**known | settings))
         net._start()
@@ -165,7 +166,7 @@ class FaEForMaskedLM(BertForMaskedLM):
         those of `losses`: `labels` are refused with TypeError.
         """
         if labels is not None:
-            raise TypeError("FaEForMaskedLM has several losses: train it with kmod.train_fae")
+            raise WrongTypeError("FaEForMaskedLM has several losses: train it with kmod.train_fae")
         nothing = torch.zeros(0, dtype=torch.long, device=input_ids.device)
         mentions = nothing.view(0, 3) if mentions is None else mentions
         asked = nothing if asked is None else asked

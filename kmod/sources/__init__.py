@@ -50,22 +50,26 @@ NAMED = {
 
 
 def load_facts(name: object = "atlas", **options) -> FactBase:
-    """The fact base called `name`; its `notes` say what was read and what left out.
+    """The fact base called `name`; its `notes` say what was read and what was left out.
 
-    "atlas"; "bios:N" (optionally "bios:N:SEED") for N generated people; "trex", "zsre" or "counterfact", with the
-    options of the functions of these names (`folder=` says where the files are, else $KMOD_DATA); "trex+pararel" for
-    T-REx with three sentences a fact and ParaRel's phrasings among the evidences; any of these with ":N" or ":N:SEED"
-    for a sample of N facts; or a pandas DataFrame or the path of a table, with the options of `kmod.sources.table`.
+    `name` is one of:
+        "atlas"
+        "bios:N", or "bios:N:SEED", for N generated people
+        "trex", "zsre" or "counterfact", with the options of these functions (`folder=`, or else $KMOD_DATA, says where
+            the files are)
+        "trex+pararel" for T-REx with three sentences a fact and ParaRel's phrasings among the evidences
+        one of these but bios with ":N" or ":N:SEED" for a sample of N facts
+        a pandas DataFrame, or the path of a table, with the options of `kmod.sources.table`
 
-    Raises ValueError that lists the known sources.
+    Raises ValueError, which lists the known sources, for another name.
     """
     if not isinstance(name, str) or name.removesuffix(".gz").endswith(SUFFIXES):
         return table(Path(name) if isinstance(name, str) else name, **options)
     source, *numbers = name.split(":")
     if source in NAMED or source == "bios":
         if len(numbers) > 2 or not all(part.isdecimal() for part in numbers) or (source == "bios" and not numbers):
-            what = "generated people" if source == "bios" else f"a sample of {source}"
-            raise ValueError(f"write {what} as {source}:N or {source}:N:SEED, such as {source}:1000; got {name!r}")
+            wanted = "generated people" if source == "bios" else f"a sample of {source}"
+            raise ValueError(f"write {wanted} as {source}:N or {source}:N:SEED, such as {source}:1000; got {name!r}")
         if source == "bios":
             return bios(*map(int, numbers), **options)
         facts = NAMED[source](**options)

@@ -1,4 +1,4 @@
-"""Reading data files: every mistake in one is a line that names the file, the line and what to do."""
+"""Reading data files. Errors are one line that names the file and the line, and says what to do."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..facts import MASK, OBJECT, SUBJECT
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number, text) of every line; a .gz is read through.
+    """(line number, text) of every line of a plain or gzipped (.gz) file.
 
-    Raises ValueError naming the first line that is not UTF-8, or the line after which the file breaks off.
+    Raises ValueError that names the first line that is not UTF-8, or the last line of a file that is cut short.
     """
     number = 0
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
@@ -31,13 +31,13 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
                     ) from None
                 yield number, text
         except (EOFError, zlib.error, gzip.BadGzipFile):
-            raise ValueError(f"{path} is no whole gzip file (line {number:,} is its last); get it again") from None
+            raise ValueError(f"{path} is not a whole gzip file (line {number:,} is its last); get it again") from None
 
 
 def json_lines(path: Path, *fields: str) -> Iterator[dict]:
     """The objects of a JSON Lines file.
 
-    Raises ValueError naming the first line that is not a JSON object, or lacks one of `fields`.
+    Raises ValueError that names the first line that is not a JSON object, or lacks one of `fields`.
     """
     for number, text in lines(path):
         if not text.strip():
@@ -52,21 +52,35 @@ def json_lines(path: Path, *fields: str) -> Iterator[dict]:
         yield row
 
 
+def json_list(path: Path, *fields: str) -> Iterator[tuple[str, dict]]:
+    """(where it stands, object) for each object of a JSON file that holds a list of objects.
+
+    Raises ValueError for a file that is not such a list, or the first object that lacks one of `fields`.
+    """
+    try:
+        rows = json.loads("".join(text for _, text in lines(path)))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error}); the file may be cut short") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{path}: a list of JSON objects is needed")
+    for number, row in enumerate(rows, 1):
+        where = f"{path}, fact {number}"
+        need(row, fields, where)
+        yield where, row
+
+
 def need(row: Iterable[str], fields: Iterable[str], where: str) -> None:
-    """Raises ValueError that names what `row` lacks of `fields`, and what it has."""
+    """Raise ValueError unless `row` has all `fields`; it names those that are missing and those that are there."""
     if missing := [repr(field) for field in fields if field not in row]:
         raise ValueError(f"{where}: no {' and no '.join(missing)}; found: {', '.join(map(str, row)) or 'nothing'}")
 
 
 def local_folder(folder: str | Path | None) -> Path | None:
-    """The folder that data is looked for in: `folder`, or $KMOD_DATA, or None. Raises NotADirectoryError."""
-    place = folder or os.environ.get("KMOD_DATA")
-    if not place:
-        return None
-    place = Path(place)
-    if not place.is_dir():
-        raise NotADirectoryError(f"no folder {place} (given as {'folder=' if folder else '$KMOD_DATA'})")
-    return place
+    """The folder with the data: `folder`, or $KMOD_DATA, or None. Raises NotADirectoryError if it does not exist."""
+    path = folder or os.environ.get("KMOD_DATA")
+    if path and not Path(path).is_dir():
+        raise NotADirectoryError(f"no folder {path} (given as {'folder=' if folder else '$KMOD_DATA'})")
+    return Path(path) if path else None
 
 
 def find(folder: Path | None, *names: str) -> Path | None:
@@ -79,7 +93,7 @@ def find(folder: Path | None, *names: str) -> Path | None:
 
 
 def usable(*names: object) -> bool:
-    """Whether these can be the names of a fact: text, not empty, without slots."""
+    """Whether all `names` can be names of a fact: text that is not empty and holds no slots."""
     return all(
         isinstance(name, str) and name.strip() and not any(slot in name for slot in (SUBJECT, OBJECT, MASK))
         for name in names
@@ -87,7 +101,6 @@ def usable(*names: object) -> bool:
 
 
 def draw(items: Sequence[str], n: int, *key: object) -> list[str]:
-    """`n` of `items`, in their order, drawn from `key` alone: a fact's draw does not depend on which others are
-    read."""
+    """`n` of `items`, in their order, drawn from `key` alone: the draw of a fact does not depend on other facts."""
     chosen = random.Random("\t".join(map(str, key))).sample(range(len(items)), n)
     return [items[i] for i in sorted(chosen)]

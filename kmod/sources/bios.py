@@ -1,7 +1,7 @@
 """Generated people with attributes: any number, from a seed, made on demand, so that memory does not grow with n.
 
-For questions of scale, and for facts that no pretraining can have seen. Names are drawn without replacement from a
-space of all combinations (given name, middle names, family name); the attributes of person i are a hash of (seed, i).
+They serve questions of scale, and are facts that no pretraining can have seen. Names are drawn without replacement from
+all combinations of given name, middle names and family name; the attributes of person i are a hash of (seed, i).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import cache
 from importlib.resources import files
 from math import gcd
 
+from ..checks import check_whole
 from ..facts import Fact, FactBase, Relation
 
 GIVEN = (
@@ -54,7 +55,7 @@ def attributes() -> tuple[Attribute, ...]:
 
 
 class People(Sequence[Fact]):
-    """The facts of `people` generated persons, person by person, as a sequence made on demand."""
+    """The facts of `people` generated people, one person after the other; each fact is made on demand."""
 
     def __init__(self, people: int, seed: int):
         self.people, self.seed, self.attributes = people, seed, attributes()
@@ -98,12 +99,11 @@ class People(Sequence[Fact]):
 def bios(n: int, seed: int = 0) -> FactBase:
     """`n` generated people with six attributes each: 6n facts, the same for the same seed.
 
-    Memory does not grow with n: facts are made when asked for. Looking one up by name, or evaluating, does need memory
-    for all.
+    Facts are made when they are asked for, so memory does not grow with n. Finding a fact by name, or evaluating a
+    model, needs memory for all of them.
 
-    Raises ValueError unless `n` is a whole number from 1.
+    Raises ValueError unless `n` is a whole number from 1 and `seed` one from 0.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"the number of people must be a whole number from 1, got {n!r}")
+    n, seed = check_whole("the number of people", n), check_whole("seed", seed, 0)
     relations = {attribute.relation.id: attribute.relation for attribute in attributes()}
     return FactBase(People(n, seed), relations, f"bios:{n}" + (f":{seed}" if seed else ""), lazy=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..facts import MASK, SUBJECT, Fact, FactBase, Relation
-from ._read import find, json_lines, lines, local_folder, need, usable
+from ._read import find, json_lines, json_list, local_folder, need, usable
 
 FILES = ("counterfact.json", "counterfact_500.jsonl")
 FIELDS = ("subject", "prompt", "ground_truth", "rephrase_prompt", "target_new")
@@ -18,10 +17,11 @@ Row = tuple[str, str, str, str, list[str], str]  # subject, relation, object, pr
 def counterfact(folder: str | Path | None = None) -> FactBase:
     """CounterFact's facts: learnt from the prompt as a masked statement, examined by the rephrased prompts.
 
-    Read from counterfact.json as released, or counterfact_500.jsonl (a selection, which does not name relations: there
-    the prompt without its subject is the relation), in `folder` or $KMOD_DATA; either may be gzipped.
+    They are read from counterfact.json as released, or from counterfact_500.jsonl, in `folder` or $KMOD_DATA; either
+    may be gzipped. The latter is a selection that does not name relations: there the prompt without its subject is the
+    relation.
 
-    Raises ValueError for damaged files, FileNotFoundError if CounterFact is not there.
+    Raises ValueError for damaged files, FileNotFoundError if neither file is there.
     """
     facts, read, name = [], 0, _path(folder).name
     for subject, relation, obj, prompt, rephrased, _ in records(folder):
@@ -42,13 +42,14 @@ def _path(folder: str | Path | None) -> Path:
     local = local_folder(folder)
     path = find(local, *FILES)
     if path is None:
-        place = local or "neither folder= nor $KMOD_DATA is given: nothing"
-        raise FileNotFoundError(f"{place} holds {' or '.join(FILES)} (.gz)")
+        raise FileNotFoundError(
+            f"no {' or '.join(FILES)} (.gz) in {local or 'folder= or $KMOD_DATA: give one of them'}"
+        )
     return path
 
 
 def records(folder: str | Path | None) -> Iterator[Row]:
-    """The records of CounterFact, edits included."""
+    """The records of CounterFact with their new objects."""
     path = _path(folder)
     if ".jsonl" in path.name:
         for row in json_lines(path, *FIELDS):
@@ -56,14 +57,11 @@ def records(folder: str | Path | None) -> Iterator[Row]:
             subject, prompt, obj, new = (row[field] for field in ("subject", "prompt", "ground_truth", "target_new"))
             yield subject, relation, obj, prompt, row["rephrase_prompt"], new
         return
-    try:
-        found = json.loads("".join(text for _, text in lines(path)))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error}); the file may be cut short") from None
-    for number, record in enumerate(found):
-        need(record, ("requested_rewrite", "paraphrase_prompts"), f"{path}, record {number}")
+    for where, record in json_list(path, "requested_rewrite", "paraphrase_prompts"):
         edit = record["requested_rewrite"]
-        need(edit, ("prompt", "subject", "relation_id", "target_true", "target_new"), f"{path}, record {number}")
+        need(edit, ("prompt", "subject", "relation_id", "target_true", "target_new"), where)
+        for target in ("target_true", "target_new"):
+            need(edit[target], ("str",), f"{where}, {target}")
         prompt = edit["prompt"].replace("{}", edit["subject"])
         new, true = edit["target_new"]["str"], edit["target_true"]["str"]
         yield edit["subject"], edit["relation_id"], true, prompt, record["paraphrase_prompts"], new

@@ -1,4 +1,4 @@
-"""How much each source holds, beside what the paper says of it."""
+"""How many facts and statements each source holds, beside the paper's figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from ..facts import FactBase
 from ..versions import versions
 
-# Paper, section 3. Recalled figures were not checked against its text: a target, never an oracle.
+# Paper, section 3. Figures marked "recalled" were not checked against its text, so nothing is tested against them.
 PAPER = {
     "trex": {
         "facts": (34_039, "sure"),
@@ -22,7 +22,7 @@ COUNTED = ("facts", "relations", "evidences", "tests")
 
 
 def count(base: FactBase) -> dict:
-    """A record of what `base` holds: facts, relations, evidences, tests, facts without a test, and which facts."""
+    """A record of what `base` holds: how many facts, relations, evidences, tests and untested facts."""
     evidences = [len(base.evidences(fact)) for fact in base]
     tests = [len(base.tests(fact)) for fact in base]
     return {
@@ -41,7 +41,7 @@ def count(base: FactBase) -> dict:
 
 
 def rows(records: list[dict]) -> list[str]:
-    """The records as lines of a table, each count beside the paper's; ~ marks what is recalled."""
+    """The records as lines of a table, each count beside the paper's figure; ~ marks a recalled one."""
     lines = [f"{'':14}" + "".join(f"{kind:>12}{'paper':>13}" for kind in COUNTED)]
     for record in records:
         cells = []
@@ -54,7 +54,7 @@ def rows(records: list[dict]) -> list[str]:
 
 
 def append(record: dict, path: Path) -> bool:
-    """Append `record` to the JSON Lines at `path` unless it stands there already; whether it was appended."""
+    """Append `record` to the JSON Lines file `path` unless it is there already. Returns whether it was appended."""
     line = json.dumps(record, ensure_ascii=False)
     if path.exists() and line in path.read_text("utf-8").splitlines():
         return False

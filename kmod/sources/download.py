@@ -1,6 +1,8 @@
-"""Downloads that are whole or not there: resumed where they broke off, checked by checksum, put in place at once.
+"""Downloads that are complete or absent: resumed where they broke off, and checked by checksum.
 
-The SHA-256 of a file is recorded in `checksums.json` beside it when it is first downloaded, and enforced ever after.
+A file must have the SHA-256 that its source states, if it states one (KILT's file; none is published for LAMA's
+archive). Otherwise the SHA-256 of the first download is recorded in `checksums.json` beside the file. Every later use
+of the file, and every later download of it, must have the same one.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from filelock import FileLock
 from tqdm import tqdm
 
 from ..files import cache_dir
@@ -26,36 +29,41 @@ CHUNK = 1 << 20
 
 
 def source_cache() -> Path:
-    """Where downloaded sources are kept: $KMOD_CACHE/sources, or ~/.cache/kmod/sources."""
+    """The folder of downloaded sources: $KMOD_CACHE/sources, or ~/.cache/kmod/sources."""
     return cache_dir() / "sources"
 
 
 def download(url: str, folder: Path, *, sha256: str | None = None, progress: bool = True, tries: int = 3) -> Path:
-    """The file at `url`, in `folder`: downloaded unless it is there already.
+    """The file at `url`, in `folder`: downloaded unless it is there already. One process at a time uses a folder.
 
-    What arrived before a break stays in a .part file, which is never taken for the whole; the next try (of `tries`, or
-    the next call) goes on from there if the server can and the file there has not changed.
+    An interrupted download stays in a .part file. The next of the `tries`, or the next call, resumes it if the server
+    can and its file has not changed.
 
-    Raises ValueError for a checksum other than `sha256`, or than the one recorded at the first download (nothing of a
-    wrong download stays); ConnectionError if the server cannot be reached or the transfer breaks off, or if
-    HF_HUB_OFFLINE forbids network.
+    Raises ValueError for a checksum other than `sha256`, or other than that of the first download; a wrong download is
+    deleted. Raises ConnectionError if the server cannot be reached, the transfer breaks off, or HF_HUB_OFFLINE forbids
+    the network.
     """
-    from filelock import FileLock  # huggingface_hub brings it
-
     path = folder / PurePosixPath(urllib.request.url2pathname(url.split("?")[0])).name
     if not path.exists() and os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        raise ConnectionError(f"{url} is not at hand, and HF_HUB_OFFLINE forbids to download it")
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):  # two processes would write into one .part file
+        raise ConnectionError(f"{url} is not in {folder}, and HF_HUB_OFFLINE forbids to download it")
+    with _locked(folder):
         return _download(url, path, sha256, progress, tries)
+
+
+def _locked(folder: Path) -> FileLock:
+    """A lock on `folder`, which is made, so that two processes do not write the same files in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / ".lock")
 
 
 def _download(url: str, path: Path, sha256: str | None, progress: bool, tries: int) -> Path:
     records = _Records(path.with_name("checksums.json"))
     expected = sha256 or records.get(path.name, "sha256")
     if path.exists():
-        if expected and (found := file_sha256(path)) != expected:
-            raise ValueError(f"{path} has checksum {found[:12]}…, not {expected[:12]}…; delete it to download it again")
+        if expected and (actual := file_sha256(path)) != expected:
+            raise ValueError(
+                f"{path} has checksum {actual[:12]}…, not {expected[:12]}…; delete it to download it again"
+            )
         return path
     part = path.with_name(path.name + ".part")
     for attempt in range(tries):
@@ -68,21 +76,21 @@ def _download(url: str, path: Path, sha256: str | None, progress: bool, tries: i
             if attempt == tries - 1:
                 kept = f"; {part.stat().st_size:,} bytes are kept: try again to go on" if part.exists() else ""
                 raise ConnectionError(f"{url} broke off ({getattr(error, 'reason', None) or error}){kept}") from None
-    found = file_sha256(part)
-    if expected and found != expected:
+    actual = file_sha256(part)
+    if expected and actual != expected:
         part.unlink()
-        raise ValueError(f"{url} has checksum {found[:12]}…, not {expected[:12]}…: not the file wanted; nothing kept")
-    records.put(path.name, {"url": url, "sha256": found, "bytes": part.stat().st_size})
+        raise ValueError(f"{url} has checksum {actual[:12]}…, not {expected[:12]}…: not the file wanted; nothing kept")
+    records.put(path.name, {"url": url, "sha256": actual, "bytes": part.stat().st_size})
     os.replace(part, path)
     return path
 
 
 def _fetch(url: str, part: Path, records: _Records, progress: bool) -> None:
-    """Bring `part` to its full length. Raises OSError if the transfer ends before."""
+    """Download the rest of `part`. Raises OSError if the transfer ends before the file does."""
     have = part.stat().st_size if part.exists() else 0
     tag = records.get(part.name, "version")
     request = urllib.request.Request(url, headers={"User-Agent": "kmod"})
-    if have and tag:  # without a version, nothing tells whether the rest belongs to what is here
+    if have and tag:  # without a version, nothing shows that the rest belongs to this part
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", tag)
     try:
@@ -90,8 +98,8 @@ def _fetch(url: str, part: Path, records: _Records, progress: bool) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        part.unlink()  # nothing follows what is here, so it was of another file, or is whole: begin again to be sure
-        raise OSError("the server has nothing after what is here") from None
+        part.unlink()  # the part is complete, or of another file: start again to be sure
+        raise OSError("the server's file ends before this part does") from None
     with response:
         resumed = response.status == 206
         have = have if resumed else 0
@@ -115,7 +123,7 @@ def _fetch(url: str, part: Path, records: _Records, progress: bool) -> None:
                 file.write(chunk)
                 bar.update(len(chunk))
     if total is not None and part.stat().st_size != total:
-        raise OSError(f"{part.stat().st_size:,} of {total:,} bytes came")
+        raise OSError(f"{part.stat().st_size:,} of {total:,} bytes arrived")
 
 
 def file_sha256(path: Path) -> str:
@@ -124,7 +132,7 @@ def file_sha256(path: Path) -> str:
 
 
 class _Records:
-    """What is known of the files of a folder, by name, in one JSON file."""
+    """Facts about the files of a folder, by name, in one JSON file."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -135,7 +143,7 @@ class _Records:
         except FileNotFoundError:
             return {}
         except ValueError:
-            raise ValueError(f"{self.path} is not readable; delete it and the files beside it") from None
+            raise ValueError(f"{self.path} is damaged; delete it and the files beside it") from None
 
     def get(self, name: str, field: str):
         return self._all().get(name, {}).get(field)
@@ -149,14 +157,20 @@ class _Records:
 
 
 def unzip(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> Path:
-    """The members of a zip `archive` whose names are `wanted`, in `folder`; all of them, or no folder at all.
+    """Unpack the members of a zip `archive` whose names are `wanted` into `folder`, unless it exists. Returns `folder`.
 
-    Raises ValueError for an archive that is cut short or damaged, that holds nothing wanted, or a wanted member that
-    would land outside `folder`.
+    The folder appears with all members or not at all; of several processes one unpacks and the others wait.
+
+    Raises ValueError for an archive that is damaged or holds nothing that is wanted, and for a wanted member that would
+    land outside `folder`.
     """
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.parent):
+        if not folder.is_dir():
+            _unzip(archive, folder, wanted)
+    return folder
+
+
+def _unzip(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         try:
             with zipfile.ZipFile(archive) as file:
@@ -174,4 +188,3 @@ def unzip(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> Path:
         if not members:
             raise ValueError(f"{archive} holds none of the files wanted")
         os.replace(Path(temporary, "whole"), folder)
-    return folder

@@ -1,4 +1,4 @@
-"""Edit sets that others released, with the targets that they chose."""
+"""Published edit sets, with the new objects (targets) that their authors chose."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..checks import check_whole, is_whole
 from ..facts import FactBase, Modification
 from ..names import normal
 from ._read import local_folder
@@ -21,8 +22,9 @@ def load_edits(
     """The facts of an edit set's source, and the modification of `n` of them (None: of all) to the set's own targets.
 
     `name` is "counterfact", or "zsre:knowedit", "zsre:mend" or "zsre:ke", whose facts are those of the stand-in that
-    `load_facts("zsre")` describes. Unlike `FactBase.modify`, whose new objects follow the paper's rule. Edits whose
-    target the fact already has, or whose fact is not in the base, are left out; one of several edits of a fact counts.
+    `load_facts("zsre")` describes. The new objects are the set's targets; those of `FactBase.modify` follow the paper's
+    rule. Edits of a fact that is not in the base, or to an object that its subject already has, are left out. Of
+    several edits of one fact the first counts.
 
     Raises ValueError for an unknown set, or more edits than there are.
     """
@@ -34,14 +36,14 @@ def load_edits(
     else:
         local = local_folder(folder)
         if local is None:
-            raise FileNotFoundError("the zsRE edit sets are read from folder= or $KMOD_DATA; neither is given")
+            raise FileNotFoundError("the zsRE edit sets are read from a folder: give folder= or set $KMOD_DATA")
         base = stand_in(local, seed)
         rows = ((subject, true, new) for subject, _, true, new in edit_rows(local, name.removeprefix("zsre:")))
     return base, _modification(base, rows, name, n, seed)
 
 
 def _modification(base: FactBase, rows, name: str, n: int | None, seed: int) -> Modification:
-    # The sets do not name relations: subject and true answer tell which fact is meant.
+    # The sets do not name relations, so a fact is found by subject and true answer.
     positions: dict[tuple[str, str], int] = {}
     objects: dict[tuple[str, str], set[str]] = {}
     for i, fact in enumerate(base):
@@ -55,7 +57,9 @@ def _modification(base: FactBase, rows, name: str, n: int | None, seed: int) -> 
             changes.setdefault(i, new.strip())
     chosen = list(changes)
     if n is not None:
-        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= len(chosen):
-            raise ValueError(f"{name} has 1 to {len(chosen):,} edits to give, got {n!r}")
-        chosen = [chosen[i] for i in np.random.default_rng(seed).choice(len(chosen), n, replace=False)]
+        if not is_whole(n) or not 1 <= n <= len(chosen):
+            raise ValueError(f"n must be from 1 to the {len(chosen):,} edits of {name}, or None for all; got {n!r}")
+        chosen = [
+            chosen[i] for i in np.random.default_rng(check_whole("seed", seed, 0)).choice(len(chosen), n, replace=False)
+        ]
     return Modification(base, tuple(chosen), tuple(changes[i] for i in chosen), seed)

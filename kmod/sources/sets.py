@@ -1,9 +1,9 @@
-"""The modification sets of record: |M| = 32, 128, 512, 2048, five seeds each, known by checksum.
+"""The recorded modification sets: |M| = 32, 128, 512, 2048 with five seeds each, known by checksum.
 
-What `FactBase.modify` draws depends on the facts, n and the seed alone. `sets.json` holds, for each source, the
-fingerprint of its facts, and of each seed's sets the SHA-256 of S (the positions of its facts) and of M (its triples),
-so that a draw made anywhere can be told to be the same, without giving away facts that may not be passed on. The sets
-of one seed contain each other. They are drawn from all facts; a model's own set of known facts gives others.
+What `FactBase.modify` draws depends only on the facts, n and the seed. For each source, `sets.json` holds the
+fingerprint of its facts, and for each set the SHA-256 of S (the positions of its facts) and of M (its triples). These
+show that a draw made anywhere is the same, without publishing facts whose licence forbids it. A smaller set of a seed
+is the beginning of a larger one. The sets are drawn from all facts, not from those that some model knows.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ def path() -> Path:
 
 
 def recorded() -> dict:
-    """What `sets.json` holds: {"version", "numpy", "sources": {name: {"fingerprint", "facts", "sets"}}}."""
+    """The content of `sets.json`: {"version", "numpy", "sources": {name: {"fingerprint", "facts", "sets"}}}."""
     return json.loads(path().read_text("utf-8"))
 
 
 def checksums(change: Modification) -> dict[str, str]:
     """SHA-256 of S, as the positions of its facts in order, and of M, as its triples in order."""
     triples = [(fact.subject, fact.relation, fact.object) for fact in change.modified]
-    digest = {name: hashlib.sha256(json.dumps(what).encode()) for name, what in (("S", change.indices), ("M", triples))}
-    return {name: value.hexdigest() for name, value in digest.items()}
+    sets = {"S": change.indices, "M": triples}
+    return {name: hashlib.sha256(json.dumps(items).encode()).hexdigest() for name, items in sets.items()}
 
 
 def modification_set(base: FactBase, n: int, seed: int = 0) -> Modification:
-    """The set of record of `n` facts of `base` drawn by `seed`: `base.modify(n, seed)`, checked.
+    """The recorded set of `n` facts of `base` drawn by `seed`: `base.modify(n, seed)`, compared with its checksum.
 
-    Raises ValueError if there is no such set, if the facts are not those that it was drawn from, or if the draw differs
-    (another version of numpy may draw otherwise).
+    Raises ValueError if no such set is recorded, if it was drawn from other facts, or if the draw differs (another
+    version of NumPy may draw differently).
     """
     known = recorded()
     source = known["sources"].get(base.name)
     if source is None:
-        raise ValueError(f"no sets of record for {base.name!r}; known: {', '.join(known['sources'])}")
+        raise ValueError(f"no recorded sets for {base.name!r}; known: {', '.join(known['sources'])}")
     if source["fingerprint"] != base.fingerprint():
         raise ValueError(
-            f"the sets of record for {base.name} were drawn from {source['facts']:,} facts that are not these "
+            f"the recorded sets for {base.name} were drawn from {source['facts']:,} facts that are not these "
             f"{len(base):,}; draw your own with facts.modify(n, seed)"
         )
     expected = source["sets"].get(str(seed), {}).get(str(n))
@@ -61,14 +61,14 @@ def modification_set(base: FactBase, n: int, seed: int = 0) -> Modification:
     change = base.modify(n, seed)
     if checksums(change) != expected:
         raise ValueError(
-            f"the draw of {n} facts of {base.name} by seed {seed} is not the one of record, made with numpy "
+            f"the draw of {n} facts of {base.name} by seed {seed} is not the recorded one, made with numpy "
             f"{known['numpy']}; this is numpy {np.__version__}"
         )
     return change
 
 
 def make(base: FactBase) -> dict:
-    """The record of `base`'s sets, of every size that it has facts for."""
+    """The record of the sets of `base`, of every size that it has enough facts for."""
     drawn: dict[str, dict] = {}
     for seed in SEEDS:
         drawn[str(seed)] = {}
@@ -76,7 +76,7 @@ def make(base: FactBase) -> dict:
             try:
                 drawn[str(seed)][str(n)] = checksums(base.modify(n, seed))
             except ValueError:
-                break  # fewer facts than that can be modified
+                break  # so many facts cannot be modified
     return {"fingerprint": base.fingerprint(), "facts": len(base), "sets": drawn}
 
 
@@ -91,10 +91,10 @@ def write(bases: list[FactBase]) -> None:
 
 
 def verify(base: FactBase) -> list[str]:
-    """Draw every set of record of `base` again; a line for each seed. Raises ValueError as `modification_set`."""
+    """Draw every recorded set of `base` again; a line for each seed. Raises ValueError as `modification_set` does."""
     source = recorded()["sources"].get(base.name)
     if source is None:
-        modification_set(base, SIZES[0])  # says what is known
+        modification_set(base, SIZES[0])  # raises the error that lists the known sources
     return [
         f"{base.name}, seed {seed}: |M| = {', '.join(str(len(modification_set(base, int(n), int(seed)))) for n in ns)}"
         " as recorded"

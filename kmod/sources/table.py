@@ -1,15 +1,14 @@
-"""Facts of your own, from a data frame or a file."""
+"""Your own facts, from a data frame or a file."""
 
 from __future__ import annotations
 
 import csv
-import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..facts import MASK, OBJECT, Fact, FactBase, Relation, fill
-from ._read import json_lines, lines, need
+from ._read import json_lines, json_list, lines, need
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 NEEDED = ("subject", "relation", "object")
@@ -19,17 +18,17 @@ def table(source: object, relations: str | Path | Mapping[str, Relation] | None 
     """The facts of a table with the columns subject, relation and object.
 
     Masked statements come from the columns evidences and tests (lists, or text with | between statements), or from
-    `relations`, or both: then those of the table serve where there are any. A statement holds [MASK] where the object
-    stands; one with [X] and [Y] instead is a phrasing, filled with the row's subject.
+    `relations`, or both: a row's own statements come before those of its relation. A statement has [MASK] in the place
+    of the object; one with [X] and [Y] instead is a phrasing, and is filled with the row's subject.
 
     Args:
         source: a pandas DataFrame, or a path ending in .csv, .tsv, .json (a list of objects) or .jsonl, which may be
             gzipped (.gz); UTF-8.
-        relations: the path of a TOML file with a table for each relation (label, evidences, tests; see the atlas'
-            relations.toml), or `Relation`s by id.
+        relations: `Relation` objects by id, or the path of a TOML file with a table for each relation (label,
+            evidences, tests; such as the atlas' relations.toml).
 
-    Raises ValueError that names a missing column and those found, a relation without phrasings, or the line that is
-    damaged or not UTF-8.
+    Raises ValueError that names a missing column and the columns there are, a relation without phrasings, or the line
+    that is damaged or not UTF-8.
     """
     known = dict(relations) if isinstance(relations, Mapping) else _relations(relations)
     if isinstance(source, (str, Path)):
@@ -42,7 +41,7 @@ def table(source: object, relations: str | Path | Mapping[str, Relation] | None 
         rows = ((f"row {i}", row) for i, row in enumerate(source.to_dict("records")))
         name = "a data frame"
     else:
-        raise ValueError(f"facts are a name, a pandas DataFrame or a path, not a {type(source).__name__}")
+        raise ValueError(f"facts are a name, a pandas DataFrame or a path, not {type(source).__name__}: {source!r}")
     facts, listed = [], relations if isinstance(relations, (str, Path)) else "relations="
     for where, row in rows:
         subject, relation, obj = (_text(row[column]) for column in NEEDED)
@@ -78,25 +77,17 @@ def _relations(path: str | Path | None) -> dict[str, Relation]:
     for id, row in rows.items():
         if not isinstance(row, dict):
             raise ValueError(f"{path}: {id!r} is not a table; write [{id}] with label, evidences and tests")
-        known[id] = Relation(id, row.get("label", id), tuple(row.get("evidences", ())), tuple(row.get("tests", ())))
+        known[id] = Relation(id, row.get("label", id), row.get("evidences", ()), row.get("tests", ()))
     return known
 
 
 def _file_rows(path: Path) -> Iterator[tuple[str, dict]]:
     suffix = Path(path.name.removesuffix(".gz")).suffix
     if suffix == ".jsonl":
-        for i, row in enumerate(json_lines(path, *NEEDED)):
-            yield f"{path}, fact {i + 1}", row
+        for number, row in enumerate(json_lines(path, *NEEDED), 1):
+            yield f"{path}, fact {number}", row
     elif suffix == ".json":
-        try:
-            rows = json.loads("".join(text for _, text in lines(path)))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: not JSON ({error}); the file may be cut short") from None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise ValueError(f"{path}: a list of JSON objects is needed")
-        for i, row in enumerate(rows):
-            need(row, NEEDED, f"{path}, fact {i + 1}")
-            yield f"{path}, fact {i + 1}", row
+        yield from json_list(path, *NEEDED)
     elif suffix in (".csv", ".tsv"):
         reader = csv.reader((text for _, text in lines(path)), delimiter="\t" if suffix == ".tsv" else ",", strict=True)
         try:
@@ -121,8 +112,8 @@ def _statements(value: object, subject: str) -> tuple[str, ...]:
     """The statements of a cell: a list or an array of them, text with | between, or nothing (None, NaN)."""
     if value is None or isinstance(value, float):
         return ()
-    given = value.split("|") if isinstance(value, str) else value
-    if not isinstance(given, Iterable) or not all(isinstance(text, str) for text in given):
+    texts = value.split("|") if isinstance(value, str) else value
+    if not isinstance(texts, Iterable) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"statements are text with | between, or a list of text, not {value!r}")
-    given = dict.fromkeys(text.strip() for text in given if text.strip())
-    return tuple(fill(text, subject) if OBJECT in text and MASK not in text else text for text in given)
+    texts = dict.fromkeys(text.strip() for text in texts if text.strip())
+    return tuple(fill(text, subject) if OBJECT in text and MASK not in text else text for text in texts)

@@ -1,25 +1,28 @@
-"""Which facts a tokeniser can write: the paper's T-REx has objects of one piece, its zsRE answers of at most 20."""
+"""Which facts a tokeniser can write. In the paper, objects of T-REx have one word piece, answers of zsRE at most 20."""
 
 from __future__ import annotations
 
+from ..checks import check_whole
 from ..facts import MASK, Fact, FactBase
 
 
 def single_token(base: FactBase, tokenizer) -> FactBase:
-    """The facts of `base` whose object is one word piece; `notes` says how many were dropped, and why."""
+    """The facts of `base` whose object is one word piece; see `writable`."""
     return writable(base, tokenizer, 1)
 
 
 def writable(base: FactBase, tokenizer, pieces: int = 20, limit: int | None = None) -> FactBase:
-    """The facts of `base` whose object has at most `pieces` word pieces, without their statements of more than `limit`
-    tokens (None: as many as the tokeniser says its model takes).
+    """The facts of `base` whose object has at most `pieces` word pieces.
 
-    An object is judged as it is written inside a sentence, after a space. Facts left without an evidence, or that had a
-    test and are left without, are dropped. `notes` says how many were dropped, and why.
+    Their statements of more than `limit` tokens (None: the most that the tokeniser's model takes) are left out. An
+    object is tokenised as it is written inside a sentence, after a space. A fact that loses all its evidences or all
+    its tests is dropped. `notes` says how many facts were dropped, and why.
 
     Raises ValueError if no fact is left.
     """
-    limit = limit or min(tokenizer.model_max_length, 1_000_000)  # transformers' "not known" has thirty digits
+    pieces = check_whole("pieces", pieces)
+    # transformers writes an unknown length as a number of thirty digits
+    limit = min(tokenizer.model_max_length, 1_000_000) if limit is None else check_whole("limit", limit)
     objects = list(dict.fromkeys(fact.object for fact in base))
     written = tokenizer([f" {name}" for name in objects], add_special_tokens=False)["input_ids"]
     unknown = {name for name, ids in zip(objects, written, strict=True) if not ids or tokenizer.unk_token_id in ids}
@@ -50,9 +53,9 @@ def writable(base: FactBase, tokenizer, pieces: int = 20, limit: int | None = No
 
 
 def _longer(tokenizer, facts: list[Fact], length: dict[str, int], limit: int) -> set[tuple[str, int]]:
-    """The facts' own statements of more than `limit` tokens, each with how many masks stand in it."""
-    # A token is at least a byte, so that few statements need tokenising. 8: special tokens, and spaces made bytes.
-    doubtful = list(
+    """The facts' own statements of more than `limit` tokens, each with its number of masks."""
+    # A token is at least one byte, so only long statements need tokenising. 8: special tokens, and spaces made bytes.
+    candidates = list(
         dict.fromkeys(
             (statement, length[fact.object])
             for fact in facts
@@ -60,10 +63,10 @@ def _longer(tokenizer, facts: list[Fact], length: dict[str, int], limit: int) ->
             if len(statement.encode()) + length[fact.object] + 8 > limit
         )
     )
-    found = set()
-    for i in range(0, len(doubtful), 10_000):
-        part = doubtful[i : i + 10_000]
+    longer = set()
+    for i in range(0, len(candidates), 10_000):
+        part = candidates[i : i + 10_000]
         texts = [statement.replace(MASK, tokenizer.mask_token * masks) for statement, masks in part]
         ids = tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, verbose=False)["input_ids"]
-        found.update(item for item, tokens in zip(part, ids, strict=True) if len(tokens) > limit)
-    return found
+        longer.update(item for item, tokens in zip(part, ids, strict=True) if len(tokens) > limit)
+    return longer

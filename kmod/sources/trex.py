@@ -1,8 +1,8 @@
 """T-REx as LAMA gives it (Petroni et al. 2019): Wikidata facts with the Wikipedia sentences that state them.
 
 The evidences of a fact are its sentences with the object masked; its test is the relation's template. The paper uses
-34,039 facts of 41 relations, with some 1.28 million sentences (paper, section 3). LAMA is licensed CC BY-NC 4.0, so
-nothing of it is in the package: it is read from a folder, or downloaded.
+34,039 facts of 41 relations, with some 1.28 million sentences (paper, section 3). LAMA has the licence CC BY-NC 4.0, so
+the package contains nothing of it: it is read from a folder, or downloaded.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
+from ..checks import check_whole
 from ..facts import MASK, Fact, FactBase, Relation, fill
 from ..names import normal
 from ._read import draw, find, json_lines, local_folder, need, usable
@@ -34,38 +35,38 @@ def trex(
 ) -> FactBase:
     """The T-REx facts that have sentences to learn from.
 
-    Read from `folder`, or $KMOD_DATA, or else the hub's Parquet of LAMA (needs `datasets`), or else LAMA's archive. A
-    folder holds either LAMA's relations.jsonl and TREx/P*.jsonl, or trex_facts.jsonl and trex_relations.jsonl, a fact
-    a line with its relation; each may be gzipped.
+    They are read from `folder` or $KMOD_DATA, or else from the hub's Parquet of LAMA (needs `datasets`), or else from
+    LAMA's archive. A folder holds either LAMA's relations.jsonl and TREx/P*.jsonl, or trex_relations.jsonl and
+    trex_facts.jsonl, which has a fact with its relation on each line. Each file may be gzipped.
 
-    Facts that read alike (same names, though Wikidata tells them apart) are one fact with the sentences of all, since a
-    masked statement cannot tell them apart either. Sentences that repeat, or that do not have exactly one [MASK], are
-    left out, and so are facts without sentences: a model could not learn them. `notes` of the result counts all this.
+    Facts with the same names are merged, also where Wikidata distinguishes them: a masked statement cannot. Sentences
+    that repeat, or that do not have exactly one [MASK], are left out. So are facts without sentences, which a model
+    could not learn. The `notes` of the result count all this.
 
     Args:
-        evidences_per_fact: keep at most so many sentences of a fact, drawn from `seed` and the fact (some facts have
-            thousands); None keeps all.
+        evidences_per_fact: keep at most this many sentences of a fact (some have thousands), drawn from `seed` and the
+            fact; None keeps all.
         relations: Wikidata ids to keep; None keeps all.
-        pararel: "tests" examines a fact in ParaRel's phrasings (Elazar et al. 2021) beside its template; "evidences"
-            makes them further evidences, except those that are the template but for spaces. Reads
+        pararel: "tests" adds ParaRel's phrasings (Elazar et al. 2021) to the tests; "evidences" adds them to the
+            evidences, except those that differ from the template in spaces alone. They are read from
             pararel_patterns.jsonl in the folder.
-        questions: examine facts also by their question of EntityQuestions (Sciavolino et al. 2021), where it has one.
-            Reads entity_questions.jsonl in the folder.
+        questions: add the question of EntityQuestions (Sciavolino et al. 2021) to the tests of each fact that has one.
+            They are read from entity_questions.jsonl in the folder.
 
-    Raises ValueError for a relation without template, or unknown, for damaged files, and if no fact has a sentence;
-    ConnectionError that says where was looked, if T-REx is nowhere.
+    Raises ValueError for an unknown relation or one without a template, for damaged files, and if no fact has a
+    sentence. Raises ConnectionError, which says where T-REx was looked for, if it is not found.
     """
-    if evidences_per_fact is not None and (type(evidences_per_fact) is not int or evidences_per_fact < 1):
-        raise ValueError(f"evidences_per_fact is a whole number from 1, or None for all; got {evidences_per_fact!r}")
+    if evidences_per_fact is not None:
+        evidences_per_fact = check_whole("evidences_per_fact", evidences_per_fact)
     if pararel not in (None, "tests", "evidences"):
         raise ValueError(f'pararel is "tests", "evidences" or None, got {pararel!r}')
     where, rows, templates = _place(folder)
     patterns = _pararel(folder) if pararel else {}
-    asked = _questions(folder) if questions else {}
+    entity_questions = _questions(folder) if questions else {}
     wanted = set(templates) if relations is None else _known(relations, templates)
 
-    found: dict[tuple[str, str, str], tuple[str, str, str, dict[str, None]]] = {}
-    read = learnable = sentences = malformed = unusable = seen = 0
+    merged: dict[tuple[str, str, str], tuple[str, str, str, dict[str, None]]] = {}
+    read = learnable = sentences = malformed = unusable = tested = 0
     for subject, relation, obj, masked in rows:
         if relation not in templates or not templates[relation][1]:
             raise ValueError(
@@ -80,21 +81,21 @@ def trex(
             unusable += 1
             malformed += len(masked)
             continue
-        kept = [sentence for sentence in masked if sentence.count(MASK) == 1]
-        malformed += len(masked) - len(kept)
+        wellformed = [sentence for sentence in masked if sentence.count(MASK) == 1]
+        malformed += len(masked) - len(wellformed)
         key = (normal(subject), relation, normal(obj))
-        found.setdefault(key, (subject, relation, obj, {}))[3].update(dict.fromkeys(kept))
+        merged.setdefault(key, (subject, relation, obj, {}))[3].update(dict.fromkeys(wellformed))
 
     further = {r: _others(templates[r][1], patterns.get(r, ())) for r in wanted}
     tests = {r: (templates[r][1], *(further[r] if pararel == "tests" else ())) for r in sorted(wanted)}
     facts, distinct, with_question = [], 0, 0
-    for subject, relation, obj, own in found.values():
-        distinct += len(own)
+    for subject, relation, obj, own_sentences in merged.values():
+        distinct += len(own_sentences)
         examined = [fill(phrasing, subject) for phrasing in tests[relation]]
-        if question := _question(asked, subject, relation, obj):
+        if question := _question(entity_questions, subject, relation, obj):
             examined.append(f"{question} {MASK}")
-        evidences = [sentence for sentence in own if sentence not in examined]
-        seen += len(own) - len(evidences)
+        evidences = [sentence for sentence in own_sentences if sentence not in examined]
+        tested += len(own_sentences) - len(evidences)
         if evidences_per_fact is not None and len(evidences) > evidences_per_fact:
             evidences = draw(evidences, evidences_per_fact, seed, subject, relation, obj)
         if pararel == "evidences":
@@ -104,11 +105,11 @@ def trex(
             facts.append(Fact(subject, relation, obj, tuple(evidences), tuple(examined) if question else ()))
     present = {fact.relation for fact in facts}
     notes = [
-        f"{read:,} facts of {len({r for _, r, _ in found})} relations read from {where}, {learnable:,} with sentences; "
-        f"{read - unusable - len(found):,} that read like another are merged with it, and "
-        f"{unusable + len(found) - len(facts):,} left out that have nothing to be learnt from",
+        f"{read:,} facts of {len({r for _, r, _ in merged})} relations read from {where}, {learnable:,} with "
+        f"sentences; {read - unusable - len(merged):,} that read like another are merged with it, and "
+        f"{unusable + len(merged) - len(facts):,} left out that have nothing to be learnt from",
         f"{sentences:,} sentences; left out: {malformed:,} without exactly one {MASK}, "
-        f"{sentences - malformed - distinct:,} that repeat, {seen:,} that are a test",
+        f"{sentences - malformed - distinct:,} that repeat, {tested:,} that are a test",
     ]
     if evidences_per_fact is not None:
         notes.append(f"at most {evidences_per_fact} sentences a fact, drawn by seed {seed}")
@@ -130,17 +131,17 @@ def _known(relations: Iterable[str], templates: Templates) -> set[str]:
 
 
 def _place(folder: str | Path | None) -> tuple[str, Iterator[Row], Templates]:
-    """Where T-REx is found: in words, its rows, and its relations."""
+    """(a description of where T-REx was found, its rows, its relations)."""
     local = local_folder(folder)
-    if local and (place := _local(local)):
-        return place
+    if local and (in_folder := _local(local)):
+        return in_folder
     looked = f"{local} holds neither {COMPACT} (.gz) nor LAMA's TREx/P*.jsonl, with {' or '.join(RELATIONS)}"
     if folder:
         raise FileNotFoundError(looked)
     tried = [looked if local else "neither folder= nor $KMOD_DATA is given"]
     try:
         return _hub()
-    except (OSError, ImportError, ValueError, RuntimeError) as error:  # `datasets` has all kinds for "not there"
+    except (OSError, ImportError, ValueError, RuntimeError) as error:  # `datasets` raises all these for "not there"
         tried.append(f"the hub: {' '.join(str(error).split())}")
     try:
         return _archive()
@@ -170,13 +171,13 @@ def _rows(files: Iterable[Path], relation: str) -> Iterator[Row]:
 
 
 def _hub() -> tuple[str, Iterator[Row], Templates]:
-    """The Parquet of LAMA on the Hugging Face hub: a sentence a row. Its loading script is not run by `datasets`."""
+    """LAMA's Parquet on the Hugging Face hub, a sentence a row: `datasets` no longer runs LAMA's loading script."""
     from datasets import load_dataset
 
     try:
         table = load_dataset(HUB, "trex", split="train", revision="refs/convert/parquet")
     except (OSError, ValueError, RuntimeError):
-        table = load_dataset(HUB, "trex", split="train")  # if its main branch has been turned into Parquet by now
+        table = load_dataset(HUB, "trex", split="train")  # in case its main branch holds Parquet by now
     fields = ("uuid", "sub_label", "predicate_id", "obj_label", "masked_sentence")
     described = ("predicate_id", "label", "template")
     need(table.column_names, (*fields, *described), f"{HUB} on the hub")
@@ -203,17 +204,18 @@ def _archive() -> tuple[str, Iterator[Row], Templates]:
         archive.with_name("trex"),
         lambda name: name == "data/relations.jsonl" or (name.startswith("data/TREx/P") and name.endswith(".jsonl")),
     )
-    place = _local(folder / "data", "LAMA's archive")
-    if place is None:
-        raise ValueError(f"{archive} holds no T-REx")
-    return place
+    unpacked = _local(folder / "data", "LAMA's archive")
+    if unpacked is None:
+        raise ValueError(f"{archive} holds no T-REx; delete it to download it again")
+    return unpacked
 
 
 def _companion(folder: str | Path | None, name: str, option: str) -> Path:
     local = local_folder(folder)
     path = find(local, name)
     if path is None:
-        raise FileNotFoundError(f"{option} needs {name} (.gz) in {local or 'folder= or $KMOD_DATA, neither given'}")
+        place = local or "folder= or $KMOD_DATA: give one of them"
+        raise FileNotFoundError(f"{option} needs {name} (.gz) in {place}")
     return path
 
 
@@ -227,22 +229,22 @@ def _pararel(folder: str | Path | None) -> dict[str, list[str]]:
 
 def _others(template: str, patterns: Iterable[str]) -> list[str]:
     """The phrasings that differ from `template`, and from one another, in more than spaces and case."""
-    found = {"".join(template.split()).casefold(): template}
+    phrasings = {"".join(template.split()).casefold(): template}
     for pattern in patterns:
-        found.setdefault("".join(pattern.split()).casefold(), pattern)
-    return list(found.values())[1:]
+        phrasings.setdefault("".join(pattern.split()).casefold(), pattern)
+    return list(phrasings.values())[1:]
 
 
 def _questions(folder: str | Path | None) -> dict[tuple[str, str], list[tuple[str, set[str]]]]:
     """EntityQuestions by (subject, relation): each question with its answers."""
-    found: dict[tuple[str, str], list[tuple[str, set[str]]]] = {}
+    questions: dict[tuple[str, str], list[tuple[str, set[str]]]] = {}
     path = _companion(folder, "entity_questions.jsonl", "questions")
     for row in json_lines(path, "relation", "subject", "question", "answers"):
         answers = {normal(answer) for answer in row["answers"]}
-        found.setdefault((normal(row["subject"]), row["relation"]), []).append((row["question"], answers))
-    return found
+        questions.setdefault((normal(row["subject"]), row["relation"]), []).append((row["question"], answers))
+    return questions
 
 
-def _question(asked: Mapping, subject: str, relation: str, obj: str) -> str | None:
-    candidates = asked.get((normal(subject), relation), ()) if asked else ()
+def _question(questions: Mapping, subject: str, relation: str, obj: str) -> str | None:
+    candidates = questions.get((normal(subject), relation), ()) if questions else ()
     return next((question for question, answers in candidates if normal(obj) in answers), None)

@@ -1,8 +1,8 @@
-"""zsRE (Levy et al. 2017): facts with questions, split into those to learn from and those to be examined by.
+"""zsRE (Levy et al. 2017): facts with questions, split into evidences and tests.
 
-The paper takes KILT's training file (Petroni et al. 2021; 147,909 lines) and splits a fact's questions: one question is
-learnt; of two, one is learnt and one examines; of three or more, two examine and the rest are learnt (paper, section
-3). A masked statement is the question followed by [MASK], which stands for the whole answer.
+The paper takes KILT's training file (Petroni et al. 2021; 147,909 lines). A fact's only question is an evidence; of two
+questions, one is an evidence and one a test; of three or more, two are tests (paper, section 3). A masked statement is
+the question followed by [MASK], which stands for the whole answer.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from ..names import normal
 from ._read import draw, find, json_lines, local_folder, need, usable
 
 URL = "https://dl.fbaipublicfiles.com/KILT/structured_zeroshot-train-kilt.jsonl"
+# From kilt_tasks/dataset_infos.json of Hugging Face datasets, for a file of 71,444,475 bytes.
+SHA256 = "f666359fa2b23e75d700bd1f25efd12d3bf981b1be70d8ad2d268d67e9bb3a5d"
 KILT = "structured_zeroshot-train-kilt.jsonl"
 CONTEXT = "zsre_qa_context.jsonl"
-EDITS = {  # the three released edit sets: file, and its names for (question, true answer, rephrased, new answer)
+EDITS = {  # the three published edit sets: file, and its fields for (question, true answer, rephrased, new answer)
     "knowedit": ("zsre_edit_knowedit.jsonl", ("prompt", "ground_truth", "rephrase_prompt", "target_new")),
     "mend": ("zsre_edit_mend_portability.jsonl", ("src", "answers", "rephrase", "alt")),
     "ke": ("zsre_edit_ke500.jsonl", ("prompt", "ground_truth", "rephrase_prompt", "target_new")),
@@ -28,19 +30,19 @@ Row = tuple[str, str, str, list[str], list[str]]  # subject, relation, answer, q
 
 
 def zsre(folder: str | Path | None = None, *, seed: int = 0, sentences: bool = False) -> FactBase:
-    """zsRE's facts; those with one question only are learnt and never examined, nor drawn into S.
+    """zsRE's facts. Those with one question are learnt, but have no tests and are never drawn into S.
 
-    Read from KILT's training file in `folder` or $KMOD_DATA; or, where that is missing, from the released questions
-    with their sentences (zsre_qa_context.jsonl) and edit sets (zsre_edit_*.jsonl) there: a smaller stand-in, as `notes`
-    says. Without `folder`, and if $KMOD_DATA has neither, KILT's file is downloaded.
+    They are read from KILT's training file in `folder` or $KMOD_DATA. If it is not there, they are read from a smaller
+    stand-in, as `notes` says: published questions with sentences (zsre_qa_context.jsonl) and edit sets
+    (zsre_edit_*.jsonl). If `folder` is not given and $KMOD_DATA has neither, KILT's file is downloaded.
 
     Answers have several word pieces: `kmod.sources.writable(base, tokenizer, 20)` keeps those of at most 20.
 
     Args:
-        seed: of the split of the questions; a fact's split depends on it and the fact alone.
-        sentences: of the stand-in, also learn the Wikipedia sentences in which the answer stands once.
+        seed: of the split of the questions. The split of a fact depends only on the seed and the fact.
+        sentences: with the stand-in, also learn the Wikipedia sentences that contain the answer once.
 
-    Raises ValueError for damaged files, FileNotFoundError or ConnectionError if zsRE is nowhere.
+    Raises ValueError for damaged files, FileNotFoundError or ConnectionError if zsRE is not found.
     """
     local = local_folder(folder)
     kilt = find(local, KILT)
@@ -51,18 +53,18 @@ def zsre(folder: str | Path | None = None, *, seed: int = 0, sentences: bool = F
             raise FileNotFoundError(f"{folder} holds neither {KILT} nor {CONTEXT} (.gz)")
         from .download import download, source_cache
 
-        kilt = download(URL, source_cache() / "kilt")
+        kilt = download(URL, source_cache() / "kilt", sha256=SHA256)
     return _base(_kilt(kilt), "KILT's training file", seed, False)
 
 
 def stand_in(folder: Path, seed: int = 0, sentences: bool = False) -> FactBase:
-    """The smaller zsRE of the released questions and edit sets; see `zsre`."""
+    """The smaller zsRE of published questions and edit sets; see `zsre`."""
     where = "a smaller stand-in for KILT's training file: released questions with sentences, and edit sets"
     return _base(_stand_in(folder), where, seed, sentences)
 
 
 def _base(rows: Iterator[Row], where: str, seed: int, sentences: bool) -> FactBase:
-    found: dict[tuple[str, str, str], tuple[str, str, str, dict[str, None], dict[str, None]]] = {}
+    merged: dict[tuple[str, str, str], tuple[str, str, str, dict[str, None], dict[str, None]]] = {}
     read = unusable = 0
     for subject, relation, answer, questions, masked in rows:
         read += 1
@@ -71,11 +73,11 @@ def _base(rows: Iterator[Row], where: str, seed: int, sentences: bool) -> FactBa
             unusable += 1
             continue
         key = (normal(subject), relation, normal(answer))
-        own = found.setdefault(key, (subject, relation, answer, {}, {}))
-        own[3].update(dict.fromkeys(question.strip() for question in questions))
-        own[4].update(dict.fromkeys(masked))
+        *_, all_questions, all_masked = merged.setdefault(key, (subject, relation, answer, {}, {}))
+        all_questions.update(dict.fromkeys(question.strip() for question in questions))
+        all_masked.update(dict.fromkeys(masked))
     facts = []
-    for subject, relation, answer, questions, masked in found.values():
+    for subject, relation, answer, questions, masked in merged.values():
         learnt, examined = split(list(questions), seed, subject, relation, answer)
         evidences = [f"{question} {MASK}" for question in learnt] + (list(masked) if sentences else [])
         facts.append(
@@ -86,7 +88,7 @@ def _base(rows: Iterator[Row], where: str, seed: int, sentences: bool) -> FactBa
     untested = sum(not fact.tests for fact in facts)
     notes = [
         f"{read:,} rows read from {where}; {unusable:,} without subject, answer or question left out, "
-        f"{read - unusable - len(found):,} merged with the same fact",
+        f"{read - unusable - len(merged):,} merged with the same fact",
         f"questions split by seed {seed}; {untested:,} facts with one question are learnt and never examined",
     ]
     relations = {fact.relation: Relation(fact.relation, fact.relation) for fact in facts}
@@ -94,7 +96,7 @@ def _base(rows: Iterator[Row], where: str, seed: int, sentences: bool) -> FactBa
 
 
 def split(questions: list[str], seed: int, *fact: str) -> tuple[list[str], list[str]]:
-    """The paper's split of a fact's questions: (those learnt, those that examine)."""
+    """The paper's split of a fact's questions: (those to learn from, those to be examined by)."""
     examined = draw(questions, min(len(questions) - 1, 2), "zsre", seed, *fact)
     return [question for question in questions if question not in examined], examined
 
@@ -111,10 +113,10 @@ def _kilt(path: Path) -> Iterator[Row]:
 
 
 def _stand_in(folder: Path) -> Iterator[Row]:
-    """The facts of the released questions and of the edit sets.
+    """The facts of the published questions and of the edit sets.
 
-    The edit sets do not name relations: a question is of the relation that its form (the question without its subject)
-    has among the released questions, most often; else its form is its relation.
+    The edit sets do not name relations. The form of a question is the question without its subject. Its relation is the
+    one that the form has most often among the published questions; a form that is not there is its own relation.
     """
     context = find(folder, CONTEXT)
     if context is None:
@@ -126,9 +128,9 @@ def _stand_in(folder: Path) -> Iterator[Row]:
             continue
         if row["relation"]:
             forms.setdefault(row["question_template"], Counter())[row["relation"]] += 1
-        masked = [row["context"].replace(row["answer"], MASK)]
         once = row["context"].count(row["answer"]) == 1 and MASK not in row["context"]
-        yield row["subject"], row["relation"], row["answer"], [row["question"]], masked if once else []
+        masked = [row["context"].replace(row["answer"], MASK)] if once else []
+        yield row["subject"], row["relation"], row["answer"], [row["question"]], masked
     for name in EDITS:
         for subject, questions, answer, _ in edit_rows(folder, name):
             form = questions[0].replace(subject, SUBJECT)
@@ -136,13 +138,13 @@ def _stand_in(folder: Path) -> Iterator[Row]:
             yield subject, relation, answer, questions, []
 
 
-def edit_rows(folder: Path | None, name: str) -> Iterator[tuple[str, list[str], str, str]]:
-    """(subject, questions, true answer, new answer) of each edit of a released set."""
+def edit_rows(folder: Path, name: str) -> Iterator[tuple[str, list[str], str, str]]:
+    """(subject, questions, true answer, new answer) of each edit of a published set."""
     file, (prompt, true, rephrased, new) = EDITS[name]
     path = find(folder, file)
     if path is None:
-        raise FileNotFoundError(f"{folder or 'neither folder= nor $KMOD_DATA is given: nothing'} holds {file} (.gz)")
+        raise FileNotFoundError(f"no {file} (.gz) in {folder}")
     for row in json_lines(path, "subject", prompt, true, rephrased, new):
-        more = row[rephrased] if isinstance(row[rephrased], list) else [row[rephrased]]
+        rephrasings = row[rephrased] if isinstance(row[rephrased], list) else [row[rephrased]]
         answer = row[true][0] if isinstance(row[true], list) else row[true]
-        yield row["subject"], [row[prompt], *more], answer, row[new]
+        yield row["subject"], [row[prompt], *rephrasings], answer, row[new]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..checks import WrongTypeError
 from ..evaluation import Rate, score
 from ..facts import FactBase
 from ..models.masked_lm import MaskedLM
@@ -64,7 +65,7 @@ def memorise(
     """
     if model.trained_by != "kmod.memorise":
         name = type(model).__name__
-        raise TypeError(f"a {name} has more to learn than its answers: train it with {model.trained_by}(model, facts)")
+        raise WrongTypeError(f"a {name} learns more than its answers: train it with {model.trained_by}(model, facts)")
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "least_steps": least_steps, "seed": seed}
     if not (epochs > 0 and batch_size > 0 and lr > 0):
         raise ValueError(f"epochs, batch_size and lr must be above 0; got {settings}")

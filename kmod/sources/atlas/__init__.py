@@ -1,6 +1,6 @@
-"""The atlas: some 2,200 true, well-known facts, written for this project, over relations named as Wikidata names them.
+"""The atlas: some 2,200 true, well-known facts, written for this project; relations have the ids of Wikidata.
 
-`facts.tsv` holds relation, subject and object, a fact a line; `relations.toml` the phrasings of each relation.
+A line of `facts.tsv` is a fact: relation, subject, object. `relations.toml` holds the phrasings of each relation.
 """
 
 from __future__ import annotations
