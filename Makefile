@@ -13,27 +13,24 @@ run := HF_HUB_OFFLINE=1 TQDM_DISABLE=1 KMOD_CHARTS=book
 # A process a core, of one thread each: what is tested is too small to be split among threads.
 split := $(run) OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
 
-.PHONY: help book trainings check-book links pdf test test-library test-slow test-chapters test-book test-play test-lab test-alone lint format notebooks browser clean
+.PHONY: help book stored-book check-book links pdf test test-library test-slow test-chapters test-book test-play test-lab test-alone lint format notebooks browser clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 $(STAMP): requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt --editable .
+	if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python --requirement requirements.txt --editable .; \
+	else $(BIN)/python -m pip install --quiet --requirement requirements.txt --editable .; fi
 	touch $@
 
-# From a clean slate, since Sphinx reads a chapter again (and runs it) only when its own file has changed.
-book: $(STAMP)  ## build the book: _build/html/index.html
-	rm -rf $(HTML) _build/.doctrees
-	@test -d $(KMOD_CACHE)/memorised || $(MAKE) --no-print-directory trainings
-	$(run) jupyter-book build . --path-output . -W -n --keep-going
+book: $(STAMP)  ## run the chapters, two at a time, and build the book: _build/html/index.html
+	$(run) python book/_ext/build_book.py
 	@$(MAKE) --no-print-directory check-book
 
-# Sphinx runs one chapter after the other. What these train is kept under KMOD_CACHE, so two of them go at a time before.
-trainings: $(STAMP)  ## train what the chapters train, two at a time, and keep it
-	printf '%s\n' cost rq3 memorise rq4 | \
-	    $(run) OMP_NUM_THREADS=1 xargs -P 2 -I CHAPTER jupyter execute book/CHAPTER.ipynb
+stored-book: $(STAMP)  ## build the book from the stored notebooks, without running them
+	$(run) python book/_ext/build_book.py --stored
+	@$(MAKE) --no-print-directory check-book
 
 check-book: $(STAMP)
 	python book/_ext/check_build.py $(HTML)
@@ -44,7 +41,7 @@ links: $(STAMP)  ## ask the network whether every link to the world outside stil
 pdf: browser  ## print the built book: _build/kmod.pdf
 	python book/_ext/print_book.py
 
-test: lint test-library test-slow test-chapters book test-book test-play test-lab  ## everything: lint, library, chapters, book and lab in a browser
+test: lint test-library test-slow test-chapters stored-book test-book test-play test-lab  ## everything: lint, library, chapters, book and lab in a browser
 
 test-library: $(STAMP)  ## the tests that need no built book
 	$(split) -m "not book and not slow and not lab and not alone"

@@ -1,0 +1,71 @@
+"""The first minutes of a newcomer, from a fresh clone in a fresh home: seconds of each step.
+
+    python benchmarks/first_minutes.py                # installation, `make book`, the first edit, import
+    python benchmarks/first_minutes.py --tests        # and every stage of `make test`
+
+Meant for a machine that does nothing else; run it three times and take the medians. Uncommitted changes are not seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from kmod.files import append
+from kmod.training.flops import device_name
+from kmod.versions import commit, versions
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "results" / "benchmarks" / "first_minutes.jsonl"
+
+
+def stages() -> list[str]:
+    """The targets that `make test` is made of, in order."""
+    return re.search(r"^test: (.*?)\s+##", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+
+
+def seconds(command: str, folder: Path, environment: dict[str, str]) -> float:
+    """Run a shell command and time it. Raises CalledProcessError, with the end of its output shown, if it fails."""
+    started = time.perf_counter()
+    done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+    took = time.perf_counter() - started
+    print(f"{command}: {took:.1f} s{'' if done.returncode == 0 else ', FAILED'}", flush=True)
+    if done.returncode:
+        print(done.stdout[-3000:], done.stderr[-3000:], sep="\n")
+        done.check_returncode()
+    return round(took, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tests", action="store_true", help="time the stages of `make test` as well")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home, clone = Path(folder) / "home", Path(folder) / "clone"
+        home.mkdir()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("KMOD_", "VIRTUAL_ENV"))}
+        environment = kept | {"HOME": str(home)}
+        subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone)], check=True)
+        parts = {
+            "install": seconds("make .venv/.installed", clone, environment),
+            "book": seconds("make book", clone, environment),
+            "try": seconds(".venv/bin/python -m kmod try France P36 Rome", clone, environment),
+            "import": seconds('.venv/bin/python -c "import kmod"', clone, environment),
+            "book_again": seconds("make book", clone, environment),
+        }
+        if args.tests:
+            parts |= {f"test: {stage}": seconds(f"make {stage}", clone, environment) for stage in stages()}
+    import torch
+
+    device = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    record = {"benchmark": "first_minutes", "seconds": parts, "cores": os.cpu_count(), "device": device}
+    append(OUT, [record | {"versions": versions(), "commit": commit()}])
+
+
+if __name__ == "__main__":
+    main()
