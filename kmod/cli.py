@@ -5,27 +5,36 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from .checks import WrongTypeError
 from .experiments import commands as experiments
+from .files import appearing
+from .lab.trial import DELTA
 from .names import UnknownNameError
 from .sources import commands as sources
+from .versions import commit, versions
 
 MISTAKES = (ValueError, OSError, ImportError, FloatingPointError, UnknownNameError, WrongTypeError)  # of the user
 
 EXAMPLES = """
-a first session, in about three minutes on two CPU cores:
+a first session, with the small BERT that comes with kmod and knows the facts:
 
-  python -m kmod facts list                                   the facts that can be memorised, relation by relation
+  python -m kmod try France P36 Rome                          edit one fact; see the answers, and what broke
+  python -m kmod facts list                                   the facts that it knows, relation by relation
   python -m kmod facts show France                            all facts about a subject
+  python -m kmod edit --set France P36 Rome --block -1 --delta 4e-3 --out rome.edit
+  python -m kmod evaluate --edit rome.edit                    how well the edit was learnt, and what else it changed
+
+a model of your own, in about three minutes on two CPU cores:
+
   python -m kmod memorise --model nano --out my-model         train a small BERT from random weights on the facts
-  python -m kmod edit --model my-model --set France P36 Rome --block -1 --delta 3e-3 --out rome.edit
-  python -m kmod evaluate --model my-model --edit rome.edit   how well the edit was learnt, and what else it changed
 """
 
 
@@ -45,6 +54,14 @@ def parser() -> argparse.ArgumentParser:
         if name != "pretrain":
             command.add_argument("--facts", default="atlas", metavar="NAME", help=sources.FACTS_HELP)
         return command.add_argument
+
+    option = add("try", _try, "edit one fact of a model that knows it, and ask all facts again; nothing is written")
+    option("subject", help="such as France; facts list says which there are")
+    option("relation", help="Wikidata property id, such as P36 (capital)")
+    option("object", help="the new object, such as Rome")
+    option("--model", default="nano-atlas", metavar="NAME", help="the model; default nano-atlas, which comes with kmod")
+    option("--block", default="-1", help='Transformer block to train: a number (-1: the last), or "all"; default -1')
+    option("--delta", type=float, default=DELTA, help=f"the most that any parameter may change; default {DELTA:g}")
 
     sources.add_parser(commands)
 
@@ -78,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
 
     option = add("edit", _edit, "change facts by constrained fine-tuning, and save the edit as a small file")
     which = commands.choices["edit"].add_mutually_exclusive_group(required=True)
-    option("--model", required=True, metavar="FOLDER", help="the model that memorise wrote, or any masked LM")
+    option("--model", default="nano-atlas", metavar="NAME", help="a folder, an id, or nano-atlas, which is the default")
     set_help = "a fact to change and its new object, such as --set France P36 Rome; may be given several times"
     which.add_argument("--set", nargs=3, action="append", metavar=("SUBJECT", "RELATION", "OBJECT"), help=set_help)
     which.add_argument("--random", type=int, metavar="N", help="change N facts drawn by the paper's rule")
@@ -92,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     option("--merge", type=Path, metavar="FOLDER", help="also write the edited model as a Hugging Face folder")
 
     option = add("evaluate", _evaluate, "measure a model on all facts; or an edit: what it changed, and what else")
-    option("--model", required=True, metavar="FOLDER", help="the model, without the edit")
+    option("--model", default="nano-atlas", metavar="NAME", help="the model, without the edit; default nano-atlas")
     option("--edit", type=Path, metavar="FILE", help="a file that the edit command wrote")
     option("--json", action="store_true", help="print the numbers as JSON")
 
@@ -144,10 +161,43 @@ def _memorise(args) -> None:
         raise ValueError(f"--out {args.out} exists and is not a model folder; choose another")
     model = load_model(args.model, facts, seed=args.seed)
     _need_folder(args.out)
-    options = {} if args.epochs is None else {"epochs": args.epochs}
-    print(memorise(model, facts, seed=args.seed, **options))
+    settings = {"seed": args.seed} | ({} if args.epochs is None else {"epochs": args.epochs})
+    report = memorise(model, facts, **settings)
+    print(report)
     model.save(args.out)
+    origin = {"model": args.model, "facts": facts.name, "facts_fingerprint": facts.fingerprint(), "settings": settings}
+    made = {"fingerprint": model.fingerprint(), "commit": commit(), "versions": versions()}
+    text = json.dumps(origin | asdict(report) | made, indent=1, ensure_ascii=False)
+    with appearing(args.out / "record.json") as draft:
+        draft.write_text(text + "\n", "utf-8")
     print(f"saved to {args.out}")
+
+
+def _try(args) -> None:
+    from . import load_facts, load_model
+    from .lab.trial import try_edit
+
+    model, facts = load_model(args.model), load_facts(args.facts)
+    delta = None if args.delta == float("inf") else args.delta
+    print(try_edit(model, facts, args.subject, args.relation, args.object, block=_block(args.block), delta=delta))
+    print(f"\nnothing was written; to keep the edit: python -m kmod edit --set {_shell(args)} --out my.edit")
+
+
+def _shell(args) -> str:
+    """The fact and settings of `try` as arguments of `edit`."""
+    model = [] if args.model == "nano-atlas" else ["--model", args.model]
+    return shlex.join(
+        [args.subject, args.relation, args.object, "--block", args.block, "--delta", f"{args.delta:g}", *model]
+    )
+
+
+def _block(text: str) -> int | str:
+    if text == "all":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f'--block is a number or "all", got {text!r}') from None
 
 
 def _pretrain(args) -> None:
@@ -189,11 +239,7 @@ def _edit(args) -> None:
     from .constraints import check_delta
 
     constraint = Linf(args.delta) if check_delta(args.delta) != float("inf") else None
-    if args.block != "all":
-        try:
-            args.block = int(args.block)
-        except ValueError:
-            raise ValueError(f'--block is a number or "all", got {args.block!r}') from None
+    args.block = _block(args.block)
     if args.merge and (args.merge.is_file() or args.merge.resolve() == Path(args.model).resolve()):
         raise ValueError(f"--merge needs a folder of its own, got {args.merge}")
     if args.out.is_dir():

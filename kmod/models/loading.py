@@ -24,9 +24,11 @@ def _minilm() -> Path:
     return Path(spec.origin).parent / "model"
 
 
+PRETRAINED = Path(__file__).parent / "pretrained"
 HEAD_PREFIXES = tuple(f"{name}." for names in HEADS for name in names)
 PACKAGED = {  # pretrained models that come in packages: name → folder
-    "nano-wiki": lambda: Path(__file__).parent / "pretrained" / "nano_wiki",  # our own; its README says how it was made
+    "nano-atlas": lambda: PRETRAINED / "nano_atlas",  # our own, as the next; their READMEs say how they were made
+    "nano-wiki": lambda: PRETRAINED / "nano_wiki",
     "minilm": _minilm,
 }
 FAMILIES = {"fae": "kmod.fae"}
@@ -51,6 +53,7 @@ def load_model(
             nano, mini, small, medium, base, large: a BERT of random weights from `seed`, with `tokenizer`, or with a
             WordPiece vocabulary of at most `vocab_size` built from `facts`; after "albert-", its blocks share their
             weights; after "fae-", it is a FaE (nano, mini or base; `kmod.build_fae`);
+            "nano-atlas": comes with kmod, a nano that has memorised the atlas;
             "nano-wiki": comes with kmod, a nano that we pretrained on Wikipedia;
             a folder that holds config.json; one that is called as a preset is named as a path, such as ./nano;
             an id such as "bert-base-uncased": any architecture that AutoModelForMaskedLM knows. Only safetensors are
@@ -113,3 +116,10 @@ def _model_type(folder: str | Path) -> str | None:
         return json.loads((Path(folder) / "config.json").read_text("utf-8")).get("model_type")
     except (OSError, ValueError):
         return None
+
+
+def packaged_record(name: str) -> dict:
+    """How a model that comes with kmod was made: the record.json of its folder. Raises ValueError for other names."""
+    if name not in PACKAGED or not (file := PACKAGED[name]() / "record.json").is_file():
+        raise ValueError(f"{name!r} is no model that comes with kmod and its record")
+    return json.loads(file.read_text("utf-8"))
