@@ -11,7 +11,7 @@ export KMOD_CACHE ?= $(HOME)/.cache/kmod
 # Chapters run as readers get them: no hub, no progress bars, charts for the page.
 run := HF_HUB_OFFLINE=1 TQDM_DISABLE=1 KMOD_CHARTS=book
 # A process a core, of one thread each: what is tested is too small to be split among threads.
-split := $(run) OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
+split := $(run) OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --durations=20
 
 .PHONY: help book stored-book check-book links pdf test test-library test-slow test-chapters test-book test-play test-lab test-alone lint format notebooks browser clean
 
@@ -54,7 +54,7 @@ test-chapters: $(STAMP)  ## run the chapters, whose tagged cells must reproduce 
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg book
 
 test-book: browser pdf  ## open the built book in a browser; skipping counts as failing
-	KMOD_REQUIRE_BOOK=1 pytest -n auto -m book --ignore tests/test_play_browser.py
+	KMOD_REQUIRE_BOOK=1 pytest -n auto --durations=20 -m book --ignore tests/test_play_browser.py
 
 test-play: browser  ## the widget of the first page in a browser; skipping counts as failing
 	KMOD_REQUIRE_BOOK=1 pytest -m book tests/test_play_browser.py

@@ -1,4 +1,4 @@
-"""The memorised model that comes with the package: it is what its record says, and what the committed records began with."""
+"""The memorised model in the package: what its record says it is, and what the committed records began with."""
 
 import json
 from pathlib import Path
