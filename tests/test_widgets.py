@@ -19,6 +19,7 @@ from kmod import Fact, FactBase, Relation, WrongModelError
 from kmod.constraints import CONSTRAINTS
 from kmod.editing import methods
 from kmod.fae.finetune import fae_parts
+from kmod.lab import Session, Settings
 from kmod.lab.index import OWN, FactIndex, joined, own_statement, plain
 from kmod.lab.measure import SampledFacts, measure
 from kmod.lab.paste import read_changes
@@ -26,7 +27,7 @@ from kmod.lab.settings import offered
 from kmod.lab.worker import _seconds_in_a_thread
 from kmod.parts import layout
 from kmod.progress import watching
-from kmod.widgets import BlockChooser, DeltaExplorer, EditLab, Session, Settings, view
+from kmod.widgets import BlockChooser, DeltaExplorer, EditLab, view
 from kmod.widgets.choosing import STATEMENT, TABLE
 from kmod.widgets.controls import SettingControls
 
@@ -498,7 +499,7 @@ def test_an_edit_from_search_to_undo(lab):
     assert lab.session.model.fingerprint() == start and "undone" in lab.run.status.value
     lab.history.redo_button.click()
     assert lab.session.model.fingerprint() == step.edit.after
-    assert lab.session.stack == [step] and lab.history.chosen is step
+    assert lab.session.stack == [step] and lab.history.list.value is step
 
 
 def test_undo_by_clicks_goes_from_the_top_to_the_start(lab):

@@ -19,6 +19,7 @@ from pathlib import Path
 import ipywidgets as w
 
 from ..facts import FactBase, Modification
+from ..html import escape
 from ..lab.index import FactIndex
 from ..lab.session import Session, Step
 from ..lab.worker import Stopped, Worker
@@ -46,17 +47,13 @@ class EditLab(PageWidget):
     def __init__(self, model: MaskedLM, facts: FactBase, folder: str | Path = "."):
         self.session, self.index = Session(model, facts), FactIndex(facts)
         self.worker = Worker(self.session, self.index, self._watch, self._done, self._failed)
-        self._drawn = 0.0
         with silent_on_a_page():
             self.run, self.how = RunControls(), SettingControls(model)
             self.choosing = Choosing(self.session, self.index, self.say, self._estimate)
             self.history = EditList(self.session, Path(folder), self.say, self._show, self.choosing.show, self.load)
-            style = w.HTML(view.STYLE, layout=w.Layout(height="0", margin="0"))
-            for box in (self.choosing.box, self.how.box, self.run.box, self.run.result_box, self.history.box):
-                box.layout.padding = "0 12px 0 0"
             left = w.VBox([self.choosing.box, self.how.box, self.run.box])
             right = w.VBox([self.run.result_box, self.history.box])
-            super().__init__([style, row(left, right, least="340px")], layout=w.Layout(width="100%"))
+            super().__init__(row(left, right, least="340px"))
         listening = Listening(self.say)
         listening.changes(self._settings_changed, *self.how.all)
         listening.clicks(self.start, self.run.edit)
@@ -96,9 +93,9 @@ class EditLab(PageWidget):
     def start(self) -> None:
         """Begin the edit that the controls describe, in the background. Raises ValueError if it is not possible."""
         change, settings = self.choosing.change(), self.how.settings()
-        self.run.progress.value, self.run.progress.max = 0, settings.steps
-        self.run.progress.bar_style = ""
-        self._drawn, self._steps = 0.0, settings.steps
+        progress = self.run.progress
+        progress.value, progress.max, progress.bar_style = 0, settings.steps, ""
+        self._drawn = 0.0
         self._enable(False)
         self.say(f"Editing {len(change)} fact{'s' * (len(change) > 1)}: {settings} …")
         try:
@@ -120,15 +117,13 @@ class EditLab(PageWidget):
         self.history.enable(on)
 
     def _watch(self, history: History) -> None:
-        now = time.perf_counter()
-        if now - self._drawn >= REDRAW or history.steps == self._steps:
-            self._drawn = now
-            self.run.progress.value = history.steps
-            self.run.curve.value = view.curve(history.loss, history.recall, self._steps)
+        now, steps = time.perf_counter(), self.run.progress.max
+        if now - self._drawn >= REDRAW or history.steps == steps:
+            self._drawn, self.run.progress.value = now, history.steps
+            self.run.curve.value = view.curve(history.loss, history.recall, steps)
 
     def _done(self, step: Step) -> None:
-        self.run.progress.value = self._steps
-        self.run.progress.bar_style = "success"
+        self.run.progress.value, self.run.progress.bar_style = self.run.progress.max, "success"
         self._show(view.report(step))
         try:
             self.choosing.show()  # before Edit is enabled, so that no edit starts while this thread still works
@@ -139,12 +134,13 @@ class EditLab(PageWidget):
 
     def _failed(self, error: BaseException) -> None:
         self.run.progress.bar_style = "danger"
-        why = "stopped" if isinstance(error, Stopped) else reason(error)
+        stopped = isinstance(error, Stopped)
         try:
             self.choosing.check()
         finally:
             self._enable(True)
-            self.say(f"No edit was made, the model is as it was: {why}", "status" if why == "stopped" else "alert")
+            why = "stopped" if stopped else reason(error)
+            self.say(f"No edit was made, the model is as it was: {why}", "status" if stopped else "alert")
 
     # ---- files
 
@@ -154,7 +150,7 @@ class EditLab(PageWidget):
         if self.worker.busy:
             raise ValueError("an edit is running: wait for it, or press Stop")
         edit, change = self.session.read(path)
-        report = None if change is None else self.worker.report(self.worker.copied(), change, edit)
+        report = change and self.worker.report(self.worker.copied(), change, edit)
         step = self.session.commit(edit, change, file=str(path), report=report)
         self.history.refresh(step)
         self._show(view.report(step))
@@ -166,12 +162,10 @@ class EditLab(PageWidget):
 
     def _page(self) -> str:
         """The state of the lab for a static page, and where to find the live one."""
-        edits = "".join(
-            f"<li>{view.escape(step.name)} ({view.escape(step.how)})"
-            f"{', applied' if step in self.session.stack else ', undone'}</li>"
-            for step in self.session.steps
-        )
-        return view.page("the edit lab", self.choosing.answers.value, f"<ul>{edits}</ul>", self.run.result.value)
+        applied = self.session.stack
+        edits = [f"{s.name} ({s.how}), {'applied' if s in applied else 'undone'}" for s in self.session.steps]
+        items = "".join(f"<li>{escape(edit)}</li>" for edit in edits)
+        return view.page("the edit lab", self.choosing.answers.value, f"<ul>{items}</ul>", self.run.result.value)
 
     def __repr__(self) -> str:
         s = self.session
