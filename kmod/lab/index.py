@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -125,6 +125,7 @@ def own_statement(statement: str, old: str, tests: Sequence[str], subject: str) 
     return Fact(subject, OWN, old, (statement,), tuple(tests))
 
 
+@lru_cache(1)  # joining a large base takes a while
 def joined(facts: FactBase, own: Fact) -> FactBase:
     """`facts` with a statement of one's own at the end. The recipe of an edit (`Session.recipe`) repeats this line."""
     relations = {**facts.relations, OWN: Relation(OWN, OWN_LABEL)}

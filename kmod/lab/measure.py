@@ -111,11 +111,12 @@ def measure(
     learnt = model.examples(base, kind, change.modified)
     asked = [(base.tests(fact) or base.evidences(fact))[0] for fact in change.originals[:SHOWN]]
 
-    before, right_before = model.answers(statements, olds), sample.right(model)
-    retrieved_before = [model.retrieved(statement) for statement in asked]
+    def ask(objects: list[str]) -> tuple[list[Ranked], np.ndarray, list[Ranked]]:
+        return model.answers(statements, objects), sample.right(model), [model.retrieved(s) for s in asked]
+
+    before, right_before, retrieved_before = ask(olds)
     with edit(model):
-        after, right_after = model.answers(statements, news), sample.right(model)
-        retrieved_after = [model.retrieved(statement) for statement in asked]
+        after, right_after, retrieved_after = ask(news)
         right_learnt = _right(model, learnt, len(change))
 
     def kept(right: np.ndarray) -> Rate | None:

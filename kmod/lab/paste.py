@@ -8,8 +8,6 @@ from ..facts import Modification
 from ..names import normal
 from .session import Session
 
-COLUMNS = ("subject", "relation", "object")
-
 
 def read_changes(text: str, session: Session) -> tuple[Modification | None, list[str]]:
     """Read a table with tabs, semicolons or commas, with or without a heading, relations by id or label.
@@ -24,11 +22,11 @@ def read_changes(text: str, session: Session) -> tuple[Modification | None, list
     delimiter = next((d for d in "\t;," if any(d in row for row in rows)), ",")
     for number, row in enumerate(rows, 1):
         cells = [cell.strip() for cell in next(csv.reader([row], delimiter=delimiter), [])]
-        if not any(cells) or (number == 1 and normal(cells[0]) == COLUMNS[0]):
+        if not any(cells) or (number == 1 and normal(cells[0]) == "subject"):
             continue
         try:
-            if len(cells) != len(COLUMNS) or not all(cells):
-                raise ValueError(f"needs {', '.join(COLUMNS[:2])} and new {COLUMNS[2]}, three cells; it has {cells}")
+            if len(cells) != 3 or not all(cells):
+                raise ValueError(f"needs subject, relation and new object, three cells; it has {cells}")
             subject, relation, new = cells
             relation = relations[ids.get(normal(relation), relation)]  # the KeyError lists those that are known
             index = session.facts.find(subject, relation.id)

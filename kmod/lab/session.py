@@ -62,7 +62,6 @@ class Session:
         self.stack: list[Step] = []  # applied, the top last
         self.start = model.fingerprint()
         self.lock = RLock()
-        self._joined: FactBase | None = None
 
     @property
     def state(self) -> str:
@@ -72,12 +71,7 @@ class Session:
     def check(self) -> None:
         """Raise WrongModelError if something else than this session has changed the model."""
         if not self.model.matches(self.state):
-            message = (
-                "the model was changed outside of this lab: undo that, or open a new lab on the model as it is now"
-            )
-            raise WrongModelError(message)
-
-    # ---- changes
+            raise WrongModelError("the model was changed outside of this lab: undo that, or open a new lab on it")
 
     def change(self, index: int, new: str, base: FactBase | None = None) -> Modification:
         """Fact `index` with a new object. Raises ValueError if the object is empty, is an object of the fact already,
@@ -94,9 +88,8 @@ class Session:
 
     def own_change(self, own: Fact, new: str) -> Modification:
         """A statement of one's own (`own_statement`) with a new object, in a base that it joins."""
-        if self._joined is None or self._joined[-1] != own:  # kept, because joining a large base takes a while
-            self._joined = joined(self.facts, own)
-        return self.change(len(self._joined) - 1, new, self._joined)
+        base = joined(self.facts, own)
+        return self.change(len(base) - 1, new, base)
 
     def object_now(self, index: int) -> str:
         """The object that fact `index` should have now: that of the last applied edit of it."""
@@ -104,8 +97,6 @@ class Session:
             if step.change and index in step.change.indices:
                 return step.change.objects[step.change.indices.index(index)]
         return self.facts[index].object
-
-    # ---- undo and redo
 
     def commit(self, edit: Edit, change: Modification | None, settings: Settings | None = None, **about) -> Step:
         """Apply an edit made for the model's present state, and put it on the stack. `about`: fields of `Step`."""
@@ -163,8 +154,6 @@ class Session:
         while (state := branch[0].edit.before) != self.start:
             branch.insert(0, next(s for s in reversed(self.steps) if s.edit.after == state and s not in branch))
         return branch[:-1]
-
-    # ---- files and recipes
 
     def save(self, step: Step, path: str | Path) -> Path:
         """Write the edit as one safetensors file."""

@@ -62,6 +62,7 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop the edit that runs; the model stays as it was."""
         self._stop.set()
 
     def wait(self, seconds: float | None = None) -> None:
@@ -83,12 +84,11 @@ class Worker:
             self.done(step)
 
     def _edit(self, change: Modification, settings: Settings) -> Step:
-        model = self.copied()
-        started = time.perf_counter()
+        model, started = self.copied(), time.perf_counter()
         with watching(self._step):
             edit = settings.make(model, change)
         self._pace[_kind(change, settings)] = (time.perf_counter() - started) / (edit.made.get("steps") or 1)
-        report = self.report(model, change, edit)
+        report = self.report(change, edit)
         if self._stop.is_set():
             raise Stopped
         return self.session.commit(edit, change, settings, report=report)
@@ -98,10 +98,10 @@ class Worker:
             raise Stopped
         self.watch(history)
 
-    def report(self, model: MaskedLM, change: Modification, edit: Edit) -> Report:
-        """What the edit changes in `model`, which must be in the session's state."""
+    def report(self, change: Modification, edit: Edit) -> Report:
+        """What the edit changes in the model as it is."""
         changed = {i for step in self.session.stack if step.change for i in step.change.indices}
-        return measure(model, self.index, self.sample, change, edit, changed)
+        return measure(self.copied(), self.index, self.sample, change, edit, changed)
 
     def copied(self) -> MaskedLM:
         """The copy that edits are made on, with the model's present weights."""

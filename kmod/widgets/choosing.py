@@ -4,6 +4,7 @@ changes; and the new object. It shows what the model answers now."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import ipywidgets as w
 
@@ -24,8 +25,7 @@ class Choosing(Listening):
     def __init__(self, session: Session, index: FactIndex, say: Callable, changed: Callable):
         super().__init__(say)
         self.session, self.index, self.changed = session, index, changed
-        self._asked: tuple = ()
-        self._fact: Fact | None = None
+        self._asked, self._fact = (), None  # the statement of one's own that was asked last, and its fact
         self._entered: str | None = None  # the search text when Enter was pressed
         self.search = control(
             w.Text, "Search", "Words of the subject, relation or object; Enter takes the first fact",
@@ -137,12 +137,11 @@ class Choosing(Listening):
         asked = (statement, *tests, self.session.state)
         if asked != self._asked:  # once for each statement and state of the model, not at every key
             # The old object is what the model now puts into one slot; a new object may need more.
-            model, subject = self.session.model, self.index.subject_in(statement)
-            short = self.index.short_object(model)
-            own_statement(statement, short, tests, subject)  # raises before the model is asked
+            model, short = self.session.model, self.index.short_object(self.session.model)
+            own = own_statement(statement, short, tests, self.index.subject_in(statement))
             with self.session.lock:
                 old = model.answers([statement], [short])[0][0][0]
-            self._asked, self._fact = asked, own_statement(statement, old or short, tests, subject)
+            self._asked, self._fact = asked, replace(own, object=old or short)
         return self._fact
 
     def change(self) -> Modification:

@@ -1,7 +1,4 @@
-"""What the lab's controls have in common, the controls for settings, and those that run an edit.
-
-Every area that is filled later has its final height from the start, so that nothing jumps.
-"""
+"""What the lab's controls have in common, the controls for settings, and those that run an edit."""
 
 from __future__ import annotations
 
@@ -55,18 +52,11 @@ def control(kind: type[w.Widget], label: str, tip: str, layout: w.Layout | None 
 
 
 def row(*children: w.Widget, least: str = "250px") -> w.Box:
-    """Side by side where each has a width of `least`, else one below the other."""
+    """Side by side where each but the buttons has a width of `least`, else one below the other."""
     for child in children:
-        child.layout.flex, child.layout.width = f"1 1 {least}", "auto"
+        if not isinstance(child, w.Button):
+            child.layout.flex, child.layout.width = f"1 1 {least}", "auto"
     return w.Box(children, layout=wide(flex_flow="row wrap", align_items="flex-start"))
-
-
-def line(*children: w.Widget) -> w.Box:
-    """Side by side, each as wide as it is; a list or a text field takes the width that is left."""
-    for child in children:
-        if not isinstance(child, (w.Button, w.HTML)):
-            child.layout.flex, child.layout.width = "1 1 200px", "auto"
-    return w.Box(children, layout=wide(flex_flow="row wrap"))
 
 
 def panel(*children: w.Widget) -> w.VBox:
@@ -75,16 +65,12 @@ def panel(*children: w.Widget) -> w.VBox:
 
 
 def area(height: str) -> w.HTML:
-    """A place for output, of fixed height."""
+    """A place for output. Its height is fixed, so that nothing jumps when it is filled."""
     return w.HTML(layout=wide(height=height, overflow="auto"))
 
 
 def title(text: str) -> w.HTML:
     return w.HTML(f"<h3 style='margin:6px 0 0;font-size:14px'>{text}</h3>", layout=wide())
-
-
-def button(text: str, tip: str, **more) -> w.Button:
-    return w.Button(description=text, tooltip=tip, layout=w.Layout(width="auto", min_width="84px"), **more)
 
 
 class Listening:
@@ -108,8 +94,10 @@ class Listening:
         for each in controls:
             each.observe(self.handler(action), trait)
 
-    def clicks(self, action: Callable[[], None], button: w.Button) -> None:
+    def button(self, text: str, tip: str, action: Callable[[], None], **more) -> w.Button:
+        button = w.Button(description=text, tooltip=tip, layout=w.Layout(width="auto", min_width="84px"), **more)
         button.on_click(self.handler(action))
+        return button
 
     def enter(self, action: Callable[[], None], text: w.Text) -> None:
         with warnings.catch_warnings():
@@ -161,16 +149,13 @@ class SettingControls:
         self.steps = control(w.BoundedIntText, "Steps", "Optimiser steps", value=60, min=1, max=5000)
         # The method's own settings, except the dial (that is δ) and those without a default.
         self.options = {
-            name: {
-                key: option_control(key, option)
-                for key, option in method.options.items()
-                if key != method.dial and option.default is not None
-            }
+            (name, key): option_control(key, option)
             for name, method in self.methods.items()
+            for key, option in method.options.items()
+            if key != method.dial and option.default is not None
         }
         self.own = row()
-        own = [each for controls in self.options.values() for each in controls.values()]
-        self.all = (self.method, self.block, self.constraint, self.delta, self.steps, *own)
+        self.all = (self.method, self.block, self.constraint, self.delta, self.steps, *self.options.values())
         rows = (row(self.method, self.block), row(self.constraint, self.steps), row(self.radius, self.delta))
         self.box = panel(title("How"), *rows, self.own)
         self.enable()
@@ -178,10 +163,10 @@ class SettingControls:
     def settings(self) -> Settings:
         """The settings that the controls hold. Raises ValueError for a value that the method does not allow."""
         name = self.method.value
-        known = self.methods[name].options
-        own = {key: field.value for key, field in self.options[name].items() if field.value != known[key].default}
+        own = ((key, field.value) for (method, key), field in self.options.items() if method == name)
+        own = tuple((key, value) for key, value in own if value != self.methods[name].options[key].default)
         values = (name, self.block.value, self.constraint.value, self.delta.value, self.steps.value)
-        return Settings(*values, options=tuple(own.items()), family=self.family)
+        return Settings(*values, options=own, family=self.family)
 
     def enable(self) -> None:
         name, method = self.method.value, self.methods[self.method.value]
@@ -190,7 +175,7 @@ class SettingControls:
         self.constraint.disabled = method.dial != "constraint"
         self.radius.disabled = self.delta.disabled = not bounded and method.dial not in method.options
         self.steps.disabled = not method.descends
-        self.own.children = tuple(self.options[name].values())
+        self.own.children = tuple(field for (owner, _), field in self.options.items() if owner == name)
 
 
 def option_control(name: str, option: Option) -> w.Widget:
@@ -200,15 +185,16 @@ def option_control(name: str, option: Option) -> w.Widget:
     return control(kind, name, f"The method's own setting {name}", layout, value=option.default, **more)
 
 
-class RunControls:
+class RunControls(Listening):
     """Buttons to edit and to stop; progress, status and result."""
 
-    def __init__(self):
-        self.edit = button("Edit", "Make the edit, in the background", button_style="primary")
-        self.stop = button("Stop", "Stop; the model stays as it was", disabled=True)
-        self.estimate = w.HTML(layout=w.Layout(flex="1 1 200px", height="30px", min_width="0"))
+    def __init__(self, say: Callable, start: Callable, stop: Callable):
+        super().__init__(say)
+        self.edit = self.button("Edit", "Make the edit, in the background", start, button_style="primary")
+        self.stop = self.button("Stop", "Stop; the model stays as it was", stop, disabled=True)
+        self.estimate = w.HTML(layout=w.Layout(height="30px", min_width="0"))
         self.progress = control(w.IntProgress, "Progress", "Steps done", max=1)
         self.status, self.curve, self.result = area("64px"), area("132px"), area("430px")
-        buttons = line(self.edit, self.stop, self.estimate)
+        buttons = row(self.edit, self.stop, self.estimate, least="200px")
         self.box = panel(buttons, self.progress, self.status, self.curve)
         self.result_box = panel(title("What it changed"), self.result)

@@ -9,7 +9,7 @@ import ipywidgets as w
 
 from ..lab.session import Session, Step
 from . import view
-from .controls import Listening, area, button, control, line, panel, title, wide
+from .controls import Listening, area, control, panel, row, title, wide
 
 
 class EditList(Listening):
@@ -24,28 +24,21 @@ class EditList(Listening):
         super().__init__(say)
         self.session, self.folder, self.show, self.changed = session, folder, show, changed
         self.list = control(w.Select, "Edits", "Every edit so far; choose one to see it", wide(height="126px"), rows=6)
-        self.undo_button = button("Undo", "Take the chosen edit back, bit for bit")
-        self.redo_button = button("Redo", "Put the chosen edit back")
-        self.save_button = button("Save", "Write the chosen edit as safetensors, and its recipe as Python")
+        self.undo_button = self.button("Undo", "Take the chosen edit back, bit for bit", self.undo)
+        self.redo_button = self.button("Redo", "Put the chosen edit back", self.redo)
+        write = "Write the chosen edit as safetensors, and its recipe as Python"
+        self.save_button = self.button("Save", write, self.save)
         self.other = control(w.Dropdown, "Compare to", "An edit")
-        self.compare_button = button("Compare", "Show the chosen edit and this one side by side")
+        beside = "Show the chosen edit and this one side by side"
+        self.compare_button = self.button("Compare", beside, self.compare)
         self.path = control(w.Text, "File", "An edit that was saved", placeholder="edit.safetensors")
-        self.load_button = button("Load", "Apply an edit from this file")
+        self.load_button = self.button("Load", "Apply an edit from this file", lambda: load(self.path.value.strip()))
         self.files = area("150px")
-        self.box = panel(
-            title("History"),
-            self.list,
-            line(self.undo_button, self.redo_button, self.save_button),
-            line(self.other, self.compare_button),
-            line(self.path, self.load_button),
-            self.files,
-        )
+        comparing = row(self.other, self.compare_button, least="200px")
+        loading = row(self.path, self.load_button, least="200px")
+        buttons = row(self.undo_button, self.redo_button, self.save_button)
+        self.box = panel(title("History"), self.list, buttons, comparing, loading, self.files)
         self.changes(self._show_chosen, self.list)
-        self.clicks(self.undo, self.undo_button)
-        self.clicks(self.redo, self.redo_button)
-        self.clicks(self.save, self.save_button)
-        self.clicks(self._compare, self.compare_button)
-        self.clicks(lambda: load(self.path.value.strip()), self.load_button)
         self.refresh()
 
     def refresh(self, step: Step | None = None) -> None:
@@ -95,7 +88,7 @@ class EditList(Listening):
         self.path.value = str(path)
         self.say(f"Edit {step.number} is saved to {path}.", "status")
 
-    def _compare(self) -> None:
+    def compare(self) -> None:
         if self.list.value is None or self.other.value is None:
             raise ValueError("choose an edit in the list, and another one to compare it to")
         self.show(view.compare(self.list.value, self.other.value))

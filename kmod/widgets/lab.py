@@ -1,14 +1,11 @@
 """The edit lab: change a memory by hand, see what else changes, take it back.
 
-    lab = kmod.EditLab(model, facts)
-    lab                                   # in a notebook: the lab
-    lab.pick("France", "P36")             # the same from Python, control by control
-    lab.choosing.new.value = "Rome"
-    lab.start()
-    lab.wait()
-
-This module joins the parts: `choosing` says what changes, `controls` how, `kmod.lab.worker` makes the edit, and
-`edit_list` lists it.
+lab = kmod.EditLab(model, facts)
+lab                                   # in a notebook: the lab
+lab.pick("France", "P36")             # the same from Python, control by control
+lab.choosing.new.value = "Rome"
+lab.start()
+lab.wait()
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from ..models.masked_lm import MaskedLM
 from ..training.history import History
 from . import view
 from .choosing import Choosing
-from .controls import Listening, PageWidget, RunControls, SettingControls, reason, row, silent_on_a_page
+from .controls import PageWidget, RunControls, SettingControls, reason, row, silent_on_a_page
 from .edit_list import EditList
 
 REDRAW = 0.1  # seconds between two drawings of the curve
@@ -47,17 +44,16 @@ class EditLab(PageWidget):
     def __init__(self, model: MaskedLM, facts: FactBase, folder: str | Path = "."):
         self.session, self.index = Session(model, facts), FactIndex(facts)
         self.worker = Worker(self.session, self.index, self._watch, self._done, self._failed)
+        self.stop, self.wait = self.worker.stop, self.worker.wait
         with silent_on_a_page():
-            self.run, self.how = RunControls(), SettingControls(model)
+            self.run, self.how = RunControls(self.say, self.start, self.stop), SettingControls(model)
             self.choosing = Choosing(self.session, self.index, self.say, self._estimate)
+            self.pick = self.choosing.pick
             self.history = EditList(self.session, Path(folder), self.say, self._show, self.choosing.show, self.load)
             left = w.VBox([self.choosing.box, self.how.box, self.run.box])
             right = w.VBox([self.run.result_box, self.history.box])
             super().__init__(row(left, right, least="340px"))
-        listening = Listening(self.say)
-        listening.changes(self._settings_changed, *self.how.all)
-        listening.clicks(self.start, self.run.edit)
-        listening.clicks(self.stop, self.run.stop)
+        self.run.changes(self._settings_changed, *self.how.all)
         self.run.curve.value = view.curve([], [], 1)
         self._show("<p>Nothing is edited yet.</p>")
         self.say(f"{len(facts):,} facts. Search one, give it a new object, and press Edit.")
@@ -68,12 +64,6 @@ class EditLab(PageWidget):
 
     def _show(self, markup: str) -> None:
         self.run.result.value = view.block(markup)
-
-    # ---- before the click
-
-    def pick(self, subject: str, relation: str) -> None:
-        """Choose a fact of the base, as by searching and clicking. Raises KeyError that lists what is known."""
-        self.choosing.pick(subject, relation)
 
     def _settings_changed(self) -> None:
         self.how.enable()
@@ -88,8 +78,6 @@ class EditLab(PageWidget):
             text = f"no estimate: {reason(error)}"
         self.run.estimate.value = view.note(text) if text else ""
 
-    # ---- the edit
-
     def start(self) -> None:
         """Begin the edit that the controls describe, in the background. Raises ValueError if it is not possible."""
         change, settings = self.choosing.change(), self.how.settings()
@@ -103,14 +91,6 @@ class EditLab(PageWidget):
         except BaseException:
             self._enable(True)
             raise
-
-    def stop(self) -> None:
-        """Stop the edit that runs; the model stays as it was."""
-        self.worker.stop()
-
-    def wait(self, seconds: float | None = None) -> None:
-        """Wait until the edit has ended, in notebooks and scripts. An interrupt stops the edit."""
-        self.worker.wait(seconds)
 
     def _enable(self, on: bool) -> None:
         self.run.edit.disabled, self.run.stop.disabled = not on, on
@@ -142,23 +122,19 @@ class EditLab(PageWidget):
             why = "stopped" if stopped else reason(error)
             self.say(f"No edit was made, the model is as it was: {why}", "status" if stopped else "alert")
 
-    # ---- files
-
     def load(self, path: str | Path) -> Step:
         """Apply an edit from a file. Raises FileNotFoundError, ValueError, or WrongModelError if it was made for
         another model, or for another state of this one."""
         if self.worker.busy:
             raise ValueError("an edit is running: wait for it, or press Stop")
         edit, change = self.session.read(path)
-        report = change and self.worker.report(self.worker.copied(), change, edit)
+        report = change and self.worker.report(change, edit)
         step = self.session.commit(edit, change, file=str(path), report=report)
         self.history.refresh(step)
         self._show(view.report(step))
         self.say(f"Edit {step.number} is applied, from {path}.")
         self.choosing.show()
         return step
-
-    # ---- on a page
 
     def _page(self) -> str:
         """The state of the lab for a static page, and where to find the live one."""

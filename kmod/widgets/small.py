@@ -14,7 +14,7 @@ from ..facts import Modification
 from ..html import table
 from ..lab.settings import place_name
 from ..models.masked_lm import MaskedLM
-from ..parts import INSIDE, OUTSIDE, layout, plan
+from ..parts import INSIDE, OUTSIDE, blocks, layout, plan
 from . import view
 from .controls import PageWidget, area, control, row, silent_on_a_page, title, wide
 
@@ -37,14 +37,12 @@ class DeltaExplorer(PageWidget):
             raise ValueError(f"deltas must be radii in ascending order, got {deltas!r}")
         self.change, self.deltas = change, tuple(deltas)
         before = score(model, change.base, ["tests"])
-        self.results = []
+        self.results, self.records = [], []
         for delta in self.deltas:
             edit = finetune(model, change, constraint=Linf(delta), **settings)
-            self.results.append(evaluate(model, change.base, change, edit=edit, before=before))
-        self.records = [
-            {"method": "FTM", "delta": delta, "seed": settings.get("seed", 0)} | result.record()
-            for delta, result in zip(self.deltas, self.results, strict=True)
-        ]
+            result = evaluate(model, change.base, change, edit=edit, before=before)
+            self.results.append(result)
+            self.records.append({"method": "FTM", "delta": delta, "seed": settings.get("seed", 0)} | result.record())
         radii = [(f"{delta:g}", i) for i, delta in enumerate(self.deltas)]
         tip = "Radius of the constraint: how far a weight may move"
         with silent_on_a_page():
@@ -72,9 +70,8 @@ class DeltaExplorer(PageWidget):
             for delta, r in zip(self.deltas, self.results, strict=True)
         ]
         heads = ("δ", "new facts learnt (A_M)", "unmodified facts right (A_F∖S)", "best answer")
-        statement = self.results[0].answers[0].statement
-        shown = table(rows, heads, f"One edit under every δ; the answer is that to “{statement}”")
-        return view.page("the slider over δ", shown)
+        caption = f"One edit under every δ; the answer is that to “{self.results[0].answers[0].statement}”"
+        return view.page("the slider over δ", table(rows, heads, caption))
 
     def __repr__(self) -> str:
         return f"DeltaExplorer({self.change!r}, {len(self.deltas)} deltas)"
@@ -88,12 +85,10 @@ class BlockChooser(PageWidget):
 
     def __init__(self, model: MaskedLM):
         self.net = model.net
-        places = layout(self.net)
         sizes: Counter[int | str] = Counter()  # a block's number, or a component outside the blocks → parameters
-        for name, parameter in self.net.named_parameters():
-            block, component = places[name]
-            sizes[component if block is None else block] += parameter.numel()
-        depth = sum(isinstance(part, int) for part in sizes)
+        for name, (block, component) in layout(self.net).items():
+            sizes[component if block is None else block] += self.net.get_parameter(name).numel()
+        self.depth = depth = len(blocks(self.net))
         order = [part for part in ("decoder_bias", "head", *range(depth - 1, -1, -1), "embeddings") if part in sizes]
         size = {"max_width": "420px"}
         with silent_on_a_page():
@@ -106,10 +101,8 @@ class BlockChooser(PageWidget):
                 )
                 for part in order
             }
-            inside = [("all of it", None), *((name, name) for name in INSIDE)]
-            self.inside = control(
-                w.Dropdown, "In blocks", "Which part of the chosen blocks", wide(**size), options=inside
-            )
+            parts, tip = [("all of it", None), *((name, name) for name in INSIDE)], "Which part of the chosen blocks"
+            self.inside = control(w.Dropdown, "In blocks", tip, wide(**size), options=parts)
             self.shown = area("130px")
             super().__init__(title("Which parts may change"), *self.buttons.values(), self.inside, self.shown)
         for each in (*self.buttons.values(), self.inside):
@@ -123,8 +116,7 @@ class BlockChooser(PageWidget):
     @property
     def block(self) -> list[int] | str:
         """The chosen blocks; "all" if none is, or all are."""
-        depth = sum(isinstance(part, int) for part in self.buttons)
-        return self._blocks if 0 < len(self._blocks) < depth else "all"
+        return self._blocks if 0 < len(self._blocks) < self.depth else "all"
 
     @property
     def component(self) -> list[str] | None:
