@@ -8,11 +8,11 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from ..facts import MASK, OBJECT, SUBJECT, Fact, FactBase, Relation
+from ..facts import MASK, OBJECT, SUBJECT, Fact, FactBase
 from ..models.masked_lm import MaskedLM
 from ..names import normal
 
-OWN, OWN_LABEL = "own", "a statement of one's own"  # the relation of a statement of one's own
+OWN = "own"  # the relation of a statement of one's own
 
 
 def plain(text: str) -> str:
@@ -128,5 +128,4 @@ def own_statement(statement: str, old: str, tests: Sequence[str], subject: str) 
 @lru_cache(1)  # joining a large base takes a while
 def joined(facts: FactBase, own: Fact) -> FactBase:
     """`facts` with a statement of one's own at the end. The recipe of an edit (`Session.recipe`) repeats this line."""
-    relations = {**facts.relations, OWN: Relation(OWN, OWN_LABEL)}
-    return FactBase([*facts, own], relations, f"{facts.name} and a statement", untested=True)
+    return FactBase([*facts, own], facts.relations, f"{facts.name} and a statement", untested=True)

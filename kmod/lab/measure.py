@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +72,6 @@ class Report:
     lost: Rate | None
     moved: tuple[PartChange, ...]
     retrieved: tuple[Retrieval, ...]
-    seconds: float
 
 
 class SampledFacts:
@@ -103,7 +101,6 @@ def measure(
 ) -> Report:
     """Measure an edit of `model`, which ends as it began. `avoid` are positions in the index's facts that earlier edits
     changed; they no longer count as unmodified."""
-    started = time.perf_counter()
     base = change.base
     kinds, statements, olds, news = map(list, zip(*_questions(index, change, avoid), strict=True))
     rest = ~np.isin(sample.indices, list(avoid.union(change.indices)))
@@ -132,7 +129,6 @@ def measure(
         lost=kept(right_after - right_before),
         moved=moved(model, edit),
         retrieved=tuple(Retrieval(*each) for each in retrieved if any(each[1:])),
-        seconds=time.perf_counter() - started,
     )
 
 

@@ -18,7 +18,7 @@ from ..editing.edit import Edit, WrongModelError
 from ..facts import Fact, FactBase, Modification
 from ..models.masked_lm import MaskedLM
 from ..names import normal
-from .index import OWN, OWN_LABEL, joined
+from .index import OWN, joined
 from .measure import Report
 from .settings import Settings
 
@@ -199,8 +199,7 @@ class Session:
             base = "base"
             lines += [
                 f"own = kmod.{change.base[-1]!r}",
-                f"relations = {{**facts.relations, {OWN!r}: kmod.Relation({OWN!r}, {OWN_LABEL!r})}}",
-                f"base = kmod.FactBase([*facts, own], relations, {change.base.name!r}, untested=True)",
+                f"base = kmod.FactBase([*facts, own], facts.relations, {change.base.name!r}, untested=True)",
             ]
         change_line = f"change = kmod.Modification({base}, {change.indices!r}, {change.objects!r})"
         return [*lines, change_line, f"edit_{step.number} = {step.settings.call()}"]

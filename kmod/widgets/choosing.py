@@ -161,20 +161,17 @@ class Choosing(Listening):
 
     def check(self) -> None:
         """Show whether the new object is possible and, if not, why; of a table, which lines are."""
+        note, change = "", None
         if self.kind == TABLE:
             change, refused = read_changes(self.table.value, self.session)
             text = f"Changes that can be made: {len(change) if change else 0}. Lines that are refused: {len(refused)}."
             self.answers.value = view.block(view.note(text), *(view.note(line, "alert") for line in refused[:50]))
-            self.note.value = ""
-            return self.changed(change)
-        if not self.new.value.strip():
-            self.note.value = ""
-            return self.changed(None)
-        try:
-            change = self.change()
-        except ValueError as error:
-            self.note.value = view.note(reason(error), "alert")
-            return self.changed(None)
-        slots = len(self.session.model.examples(change.base, "evidences", change.modified, [0]).targets)
-        self.note.value = view.note(f"Possible; it fills {slots} masked slot{'s' * (slots > 1)}.")
+        elif self.new.value.strip():
+            try:
+                change = self.change()
+                slots = len(self.session.model.examples(change.base, "evidences", change.modified, [0]).targets)
+                note = view.note(f"Possible; it fills {slots} masked slot{'s' * (slots > 1)}.")
+            except ValueError as error:
+                note = view.note(reason(error), "alert")
+        self.note.value = note
         self.changed(change)

@@ -133,10 +133,10 @@ class SettingControls:
         places = dict.fromkeys(p for method in self.methods.values() if method.takes & PLACE for p in method.places)
         places = [(place_name(place), place) for place in (*places, *range(depth))]
         balls = [*((name, name) for name in CONSTRAINTS), ("none", None)]
-        within = "The ball around the original weights that the edit must stay in"
+        tip = "The ball around the original weights that the edit must stay in"
         self.method = control(w.Dropdown, "Method", "How to edit", options=list(self.methods))
         self.block = control(w.Dropdown, "Block", "Which part of the model may change", options=places, value=depth - 1)
-        self.constraint = control(w.Dropdown, "Constraint", within, options=balls)
+        self.constraint = control(w.Dropdown, "Constraint", tip, options=balls)
         self.delta = control(
             w.FloatLogSlider, "δ slider", "Radius of the constraint, on a log scale",
             readout=False, value=3e-3, min=-5, max=1, step=0.02, continuous_update=False,

@@ -26,11 +26,9 @@ class EditList(Listening):
         self.list = control(w.Select, "Edits", "Every edit so far; choose one to see it", wide(height="126px"), rows=6)
         self.undo_button = self.button("Undo", "Take the chosen edit back, bit for bit", self.undo)
         self.redo_button = self.button("Redo", "Put the chosen edit back", self.redo)
-        write = "Write the chosen edit as safetensors, and its recipe as Python"
-        self.save_button = self.button("Save", write, self.save)
+        self.save_button = self.button("Save", "Write the chosen edit as a file, and its recipe as Python", self.save)
         self.other = control(w.Dropdown, "Compare to", "An edit")
-        beside = "Show the chosen edit and this one side by side"
-        self.compare_button = self.button("Compare", beside, self.compare)
+        self.compare_button = self.button("Compare", "Show the chosen edit and this one side by side", self.compare)
         self.path = control(w.Text, "File", "An edit that was saved", placeholder="edit.safetensors")
         self.load_button = self.button("Load", "Apply an edit from this file", lambda: load(self.path.value.strip()))
         self.files = area("150px")

@@ -102,11 +102,7 @@ def change_by_part(changes: Sequence[PartChange]) -> str:
 
 def retrieved(retrieval: Retrieval) -> str:
     before, after = dict(retrieval.before), dict(retrieval.after)
-
-    def weight(weights: dict[str, float], fact: str) -> str | None:
-        return percent(weights[fact]) if fact in weights else None
-
-    rows = [(fact, weight(before, fact), weight(after, fact)) for fact in after | before]
+    rows = [(fact, *(percent(w[fact]) if fact in w else None for w in (before, after))) for fact in after | before]
     return table(rows, ("fact", "weight before", "weight after"), f"Facts retrieved for “{retrieval.statement}”")
 
 
