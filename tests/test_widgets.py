@@ -19,6 +19,7 @@ from kmod import Fact, FactBase, Relation, WrongModelError
 from kmod.constraints import CONSTRAINTS
 from kmod.editing import methods
 from kmod.fae.finetune import fae_parts
+from kmod.lab import Session, Settings
 from kmod.lab.index import OWN, FactIndex, joined, own_statement, plain
 from kmod.lab.measure import SampledFacts, measure
 from kmod.lab.paste import read_changes
@@ -26,7 +27,7 @@ from kmod.lab.settings import offered
 from kmod.lab.worker import _seconds_in_a_thread
 from kmod.parts import layout
 from kmod.progress import watching
-from kmod.widgets import BlockChooser, DeltaExplorer, EditLab, Session, Settings, view
+from kmod.widgets import BlockChooser, DeltaExplorer, EditLab, view
 from kmod.widgets.choosing import STATEMENT, TABLE
 from kmod.widgets.controls import SettingControls
 
@@ -65,20 +66,33 @@ def made(session, index=0, new="Quor", settings=QUICK):
     return session.commit(settings.make(session.model, change), change, settings)
 
 
+def refuses(message, action, *values, error=ValueError):
+    with pytest.raises(error, match=message):
+        action(*values)
+
+
 def text(markup):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", markup))
+
+
+def finished(lab):
+    lab.start()
+    lab.wait(60)
+    return lab.session.steps[-1] if lab.session.steps else None
+
+
+def rerun(step, session, model, facts):
+    """The edit that the recipe of `step` makes."""
+    names = {"model": model, "facts": facts}
+    exec(session.recipe(step), names)
+    return names[f"edit_{step.number}"]
 
 
 def edited(lab, subject="Arva", relation="P17", new="Quor", steps=8):
     lab.pick(subject, relation)
     lab.choosing.new.value = new
     lab.how.steps.value = steps
-    lab.start()
-    lab.wait(60)
-    return lab.session.steps[-1] if lab.session.steps else None
-
-
-# ---------------------------------------------------------------- the session
+    return finished(lab)
 
 
 def test_ten_edits_and_ten_undos_end_at_the_same_bits(session, toy):
@@ -95,34 +109,26 @@ def test_ten_edits_and_ten_undos_end_at_the_same_bits(session, toy):
 def test_only_the_top_is_undone_and_the_refusal_names_what_stands_on_it(session):
     one, two, three = (made(session, i) for i in (0, 1, 4))
     before = session.model.fingerprint()
-    with pytest.raises(ValueError, match=r"edit 1 cannot be undone yet: edits 2, 3 stand on it"):
-        session.undo(one)
-    with pytest.raises(ValueError, match=r"edit 2 cannot be undone yet: edit 3 stands on it"):
-        session.undo(two)
+    refuses(r"edit 1 cannot be undone yet: edits 2, 3 stand on it", session.undo, one)
+    refuses(r"edit 2 cannot be undone yet: edit 3 stands on it", session.undo, two)
     assert session.model.fingerprint() == before and session.stack == [one, two, three]
     assert session.undo(three) is three and session.undo(two) is two
-    with pytest.raises(ValueError, match="edit 3 is undone already"):
-        session.undo(three)
+    refuses("edit 3 is undone already", session.undo, three)
 
 
 def test_an_edit_is_redone_only_where_it_was_made_and_the_refusal_says_the_way(session):
     one, two = made(session, 0), made(session, 1)
     session.undo(), session.undo()
-    with pytest.raises(ValueError, match=r"edit 2 cannot be redone here: first redo 1"):
-        session.redo(two)
+    refuses(r"edit 2 cannot be redone here: first redo 1", session.redo, two)
     other = made(session, 4)  # a second branch from the start
-    with pytest.raises(ValueError, match=r"edit 2 cannot be redone here: first undo 3, then redo 1"):
-        session.redo(two)
-    with pytest.raises(ValueError, match="edit 3 is applied already"):
-        session.redo(other)
+    refuses(r"edit 2 cannot be redone here: first undo 3, then redo 1", session.redo, two)
+    refuses("edit 3 is applied already", session.redo, other)
     session.undo(other)
     assert session.redo(one) is one and session.redo() is two
     assert session.model.fingerprint() == two.edit.after
-    with pytest.raises(ValueError, match="nothing to redo"):
-        session.redo()
+    refuses("nothing to redo", session.redo)
     session.undo(), session.undo()
-    with pytest.raises(ValueError, match="nothing to undo"):
-        session.undo()
+    refuses("nothing to undo", session.undo)
 
 
 @settings(max_examples=15, deadline=None)
@@ -163,35 +169,28 @@ def test_a_model_changed_outside_is_noticed(session):
     with torch.no_grad():
         next(session.model.net.parameters()).add_(1)
     for verb in (session.check, session.undo, session.redo):
-        with pytest.raises(WrongModelError, match="changed outside of this lab"):
-            verb()
+        refuses("changed outside of this lab", verb, error=WrongModelError)
 
 
 def test_impossible_objects_say_why(session):
-    with pytest.raises(ValueError, match="already has the object 'upper tam'"):
-        session.change(0, " upper tam")
-    with pytest.raises(ValueError, match="cannot be written"):
-        session.change(0, "漢字")
-    with pytest.raises(ValueError, match="new object"):
-        session.change(0, "  ")
-    with pytest.raises(ValueError, match="holds a slot"):
-        session.change(0, "[MASK]")
+    refuses("already has the object 'upper tam'", session.change, 0, " upper tam")
+    refuses("cannot be written", session.change, 0, "漢字")
+    refuses("new object", session.change, 0, "  ")
+    refuses("holds a slot", session.change, 0, "[MASK]")
     assert session.change(0, "Low Rill").objects == ("Low Rill",)  # several word pieces
 
 
 def test_an_edit_is_saved_and_read_again(session, toy, _tiny, tmp_path):
     step = made(session)
     path = session.save(step, tmp_path / "edit.safetensors")
-    with pytest.raises(WrongModelError, match="applied already"):
-        session.read(path)
+    refuses("applied already", session.read, path, error=WrongModelError)
     fresh = Session(copy.deepcopy(_tiny), toy)
     edit, change = fresh.read(path)
     assert change.originals == step.change.originals and change.objects == step.change.objects
     fresh.commit(edit, change, file=str(path))
     assert fresh.model.fingerprint() == session.model.fingerprint()
     made(fresh, 1)
-    with pytest.raises(WrongModelError, match="made for another model"):
-        fresh.read(path)
+    refuses("made for another model", fresh.read, path, error=WrongModelError)
 
 
 @pytest.mark.parametrize(
@@ -204,10 +203,9 @@ def test_the_recipe_gives_the_same_edit_to_the_bit(method, constraint, session, 
         pytest.importorskip("peft")
     made(session)
     step = made(session, 1, "Sedd", Settings(method, 1, constraint, 1e-2, 3))
-    names = {"model": copy.deepcopy(_tiny), "facts": toy}
-    exec(session.recipe(step), names)
-    assert names["edit_2"].after == step.edit.after
-    assert all(torch.equal(names["edit_2"].xor[k], x) for k, x in step.edit.xor.items())
+    again = rerun(step, session, copy.deepcopy(_tiny), toy)
+    assert again.after == step.edit.after
+    assert all(torch.equal(again.xor[name], x) for name, x in step.edit.xor.items())
 
 
 def test_the_recipe_of_a_statement_of_ones_own_and_of_a_loaded_edit(session, toy, _tiny, tmp_path):
@@ -218,12 +216,11 @@ def test_the_recipe_of_a_statement_of_ones_own_and_of_a_loaded_edit(session, toy
     own = own_statement("The 'twin' of Arva is [MASK].", "Belm", ("Who twins Arva? [MASK]",), "Arva")
     change = session.own_change(own, "Low Rill")
     step = session.commit(QUICK.make(session.model, change), change, QUICK)
-    names = {"model": copy.deepcopy(_tiny), "facts": toy}
-    exec(session.recipe(step), names)
-    assert names["edit_3"].after == step.edit.after
-    assert names["edit_3"].made["base_fingerprint"] == step.edit.made["base_fingerprint"]
+    again = rerun(step, session, copy.deepcopy(_tiny), toy)
+    assert again.after == step.edit.after
+    assert again.made["base_fingerprint"] == step.edit.made["base_fingerprint"]
     with pytest.raises(AssertionError):  # not the model it says
-        exec(session.recipe(step), {"model": session.model, "facts": toy})
+        rerun(step, session, session.model, toy)
 
 
 def test_every_part_of_a_fae_that_is_offered_can_be_edited_in_every_ball(toy):
@@ -254,8 +251,7 @@ def test_settings_refuse_unknown_names():
         (("EWC", 0, None, 1, 1, 0, (("weight", -1.0),)), "weight must be a number from 0"),
         (("FTM", 0, None, 1, 1, 0, (("rank", 2),)), "no option 'rank'"),
     ):
-        with pytest.raises(ValueError, match=message):
-            Settings(*values)
+        refuses(message, Settings, *values)
 
 
 def interpolated(model, change, *, block, steps, share, power):
@@ -270,8 +266,7 @@ def test_a_method_that_is_added_to_the_registry_is_in_the_lab_and_its_recipe_run
     own = {"share": methods.Option(0.5, high=1), "power": methods.Option(1, 1, whole=True)}
     entry = methods.method(interpolated, "block steps", dial="share", options=own)
     monkeypatch.setitem(methods.METHODS, "interpolated", entry)
-    names = {"model": copy.deepcopy(model), "facts": toy}
-    lab = EditLab(model, toy, tmp_path)
+    original, lab = copy.deepcopy(model), EditLab(model, toy, tmp_path)
     lab.how.method.value = "interpolated"
     assert lab.how.constraint.disabled and not lab.how.delta.disabled and not lab.how.block.disabled
     (power,) = lab.how.own.children
@@ -281,11 +276,7 @@ def test_a_method_that_is_added_to_the_registry_is_in_the_lab_and_its_recipe_run
     power.value, lab.how.delta.value = 2, 0.5
     step = edited(lab)
     assert str(step.settings) == "interpolated, block 2, δ = 0.5, 8 steps, power = 2", lab.run.status.value
-    exec(lab.session.recipe(step), names)
-    assert names["edit_1"].after == step.edit.after
-
-
-# ---------------------------------------------------------------- finding facts
+    assert rerun(step, lab.session, original, toy).after == step.edit.after
 
 
 def test_search_finds_what_a_plain_search_finds(toy):
@@ -338,13 +329,8 @@ def test_a_statement_of_ones_own(toy):
     base = joined(toy, own)
     assert len(base) == len(toy) + 1 and base[-1] == own and base.tests(own) == () and own.relation == OWN
     for bad in ("no slot", "[MASK] and [MASK]", "[X] is [MASK]"):
-        with pytest.raises(ValueError, match=r"exactly once"):
-            own_statement(bad, "x", (), "it")
-    with pytest.raises(ValueError, match="the statement itself"):
-        own_statement("A [MASK].", "x", ("A [MASK].",), "it")
-
-
-# ---------------------------------------------------------------- a pasted table
+        refuses(r"exactly once", own_statement, bad, "x", (), "it")
+    refuses("the statement itself", own_statement, "A [MASK].", "x", ("A [MASK].",), "it")
 
 
 @pytest.mark.parametrize("mark", [",", "\t", ";"])
@@ -379,9 +365,6 @@ def test_a_table_is_read_and_bad_lines_are_refused_by_number(mark, session, toy)
     assert read_changes("", session) == (None, []) and read_changes("a,b", session)[0] is None
 
 
-# ---------------------------------------------------------------- measuring
-
-
 def test_the_report_counts_as_evaluate_does(session, toy):
     index, sample = FactIndex(toy), SampledFacts(session.model, toy)
     change = toy.modify_to([("Arva", "P17", "Quor"), ("Belm", "P190", "Low Rill")])
@@ -408,9 +391,6 @@ def test_the_report_counts_as_evaluate_does(session, toy):
     assert avoiding.kept.facts == report.kept.facts - 1
 
 
-# ---------------------------------------------------------------- watching a training
-
-
 def test_a_training_is_watched_in_its_own_thread_alone_and_can_be_ended(model, toy):
     change = toy.modify(2, seed=0)
     seen, elsewhere = [], []
@@ -431,9 +411,6 @@ def test_a_training_is_watched_in_its_own_thread_alone_and_can_be_ended(model, t
     with pytest.raises(KeyboardInterrupt), watching(end):
         kmod.finetune(model, change, steps=3)
     assert model.fingerprint() == before
-
-
-# ---------------------------------------------------------------- the lab
 
 
 def press_enter(text):
@@ -498,7 +475,7 @@ def test_an_edit_from_search_to_undo(lab):
     assert lab.session.model.fingerprint() == start and "undone" in lab.run.status.value
     lab.history.redo_button.click()
     assert lab.session.model.fingerprint() == step.edit.after
-    assert lab.session.stack == [step] and lab.history.chosen is step
+    assert lab.session.stack == [step] and lab.history.list.value is step
 
 
 def test_undo_by_clicks_goes_from_the_top_to_the_start(lab):
@@ -593,8 +570,7 @@ def test_stop_ends_a_long_edit_and_the_lab_answers_meanwhile(lab):
     lab.choosing.found.index = 0
     assert "Belm lies in [MASK]" in text(lab.choosing.answers.value)
     assert lab.session.model.fingerprint() == lab.session.start
-    with pytest.raises(ValueError, match="an edit is running"):
-        lab.worker.start(None, None)
+    refuses("an edit is running", lab.worker.start, None, None)
     lab.run.stop.click()
     lab.wait(30)
     assert not lab.worker.busy and not lab.session.steps and "stopped" in lab.run.status.value
@@ -643,9 +619,7 @@ def test_a_statement_of_ones_own_in_the_lab(lab):
     choosing.new.value = "Low Rill"
     assert "fills 2 masked slots" in choosing.note.value
     lab.how.steps.value, lab.how.delta.value = 60, 0.1
-    lab.start()
-    lab.wait(60)
-    step = lab.session.steps[0]
+    step = finished(lab)
     assert step.report.lines[0].after[0][0] == "low rill"
     assert {line.kind for line in step.report.lines} == {"learnt from", "unseen phrasing", "same subject"}
     choosing.own.value = "no slot"
@@ -659,9 +633,7 @@ def test_a_table_in_the_lab(lab, toy):
     assert "Changes that can be made: 2. Lines that are refused: 1." in said and "line 2" in said
     lab.how.steps.value = 3
     assert "about" in lab.run.estimate.value
-    lab.start()
-    lab.wait(60)
-    assert [f[0] for f in lab.session.steps[0].edit.made["facts"]] == ["Arva", "Belm"]
+    assert [f[0] for f in finished(lab).edit.made["facts"]] == ["Arva", "Belm"]
 
 
 def test_comparing_saving_and_loading(lab, model, toy, tmp_path):
@@ -693,8 +665,7 @@ def test_everything_typed_is_escaped(toy, tmp_path):
     lab.pick(f"Arva {evil}", "P17")
     lab.choosing.new.value = f"Sedd {evil}"
     lab.how.steps.value = 2
-    lab.start()
-    lab.wait(60)
+    finished(lab)
     lab.history.save_button.click()
     lab.history.other.value = lab.session.steps[0]
     pages = [lab.choosing.answers.value, lab.choosing.note.value, lab.run.result.value, lab.history.files.value]
@@ -734,9 +705,6 @@ def test_settings_that_a_method_does_not_take_are_disabled(lab):
     assert not lab.how.constraint.disabled and lab.how.delta.disabled
 
 
-# ---------------------------------------------------------------- FaE
-
-
 def test_a_fae_is_edited_by_its_memory_and_shows_what_it_retrieves(toy, tmp_path):
     model = kmod.build_fae(tiny_bert(toy), toy, entity_size=16)
     lab = EditLab(model, toy, tmp_path)
@@ -754,9 +722,7 @@ def test_a_fae_is_edited_by_its_memory_and_shows_what_it_retrieves(toy, tmp_path
     assert step.edit.made["method"] == "UPDATE + FTM", lab.run.status.value
     lab.history.undo_button.click(), lab.history.undo_button.click()
     assert model.fingerprint() == lab.session.start
-    names = {"model": copy.deepcopy(model), "facts": toy}
-    exec(lab.session.recipe(step), names)
-    assert names["edit_2"].after == step.edit.after
+    assert rerun(step, lab.session, copy.deepcopy(model), toy).after == step.edit.after
     lab.choosing.new.value = "Atlantis"
     assert "is not among the" in lab.choosing.note.value
 
@@ -768,9 +734,6 @@ def test_a_change_of_facts_with_and_without_tests_is_measured(toy):
     edit = kmod.update_facts(model, change)
     report = measure(model, FactIndex(base), SampledFacts(model, base), change, edit, set())
     assert [r.statement for r in report.retrieved] == [base.tests(base[0])[0], "The twin of Arva is [MASK]."]
-
-
-# ---------------------------------------------------------------- small widgets, and pages
 
 
 def test_the_delta_explorer_shows_the_edit_of_its_slider(model, toy):
@@ -786,8 +749,7 @@ def test_the_delta_explorer_shows_the_edit_of_its_slider(model, toy):
     explorer.menu.value = 0  # what screen readers find, in place of the slider's nameless handle
     assert explorer.slider.value == 0 and explorer.shown.value == first
     assert {"method", "delta", "seed", "A_M", "A_FS", "A_FS_before", "A_M_evidences"} <= explorer.records[0].keys()
-    with pytest.raises(ValueError, match="ascending"):
-        DeltaExplorer(model, change, (2e-3, 1e-3))
+    refuses("ascending", DeltaExplorer, model, change, (2e-3, 1e-3))
 
 
 def test_the_block_chooser_gives_what_plan_takes(model):
@@ -801,8 +763,7 @@ def test_the_block_chooser_gives_what_plan_takes(model):
     chooser.buttons[0].value = chooser.buttons[2].value = False
     assert chooser.plan().names == kmod.plan(model.net, "all", "embeddings").names
     chooser.buttons["embeddings"].value = False
-    with pytest.raises(ValueError, match="at least one part"):
-        chooser.plan()
+    refuses("at least one part", chooser.plan)
     assert "at least one part" in chooser.shown.value
     sizes = [re.search(r"([\d,]+) param", b.description)[1].replace(",", "") for b in chooser.buttons.values()]
     assert sum(map(int, sizes)) == sum(p.numel() for p in model.net.parameters())
@@ -816,6 +777,7 @@ def test_on_a_page_a_widget_is_still_and_sends_nothing(model, toy, tmp_path, mon
         bundle = widget._repr_mimebundle_()
         assert set(bundle) == {"text/html", "text/plain"}
         assert "This page is still" in bundle["text/html"] and "<script" not in bundle["text/html"]
+        assert widget.comm is None
     assert "Upper Tam → Quor" in lab._repr_mimebundle_()["text/html"]
     monkeypatch.setenv("KMOD_CHARTS", "altair")
     assert "application/vnd.jupyter.widget-view+json" in lab._repr_mimebundle_()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from ..facts import MASK, OBJECT, SUBJECT, Fact, FactBase, Relation
+from ..facts import MASK, OBJECT, SUBJECT, Fact, FactBase
 from ..models.masked_lm import MaskedLM
 from ..names import normal
 
-OWN, OWN_LABEL = "own", "a statement of one's own"  # the relation of a statement of one's own
+OWN = "own"  # the relation of a statement of one's own
 
 
 def plain(text: str) -> str:
@@ -55,11 +55,10 @@ class FactIndex:
 
     def label(self, relation: str) -> str:
         """A relation in words: "capital" for P36."""
-        entry = self.facts.relations.get(relation)
-        return entry.label if entry else relation
+        return self.facts.relations[relation].label if relation in self.facts.relations else relation
 
     def name(self, i: int) -> str:
-        """A fact in one line, for a list to choose from."""
+        """A fact in one line."""
         fact = self.facts[i]
         return f"{fact.subject} · {self.label(fact.relation)} · {fact.object}"
 
@@ -71,17 +70,19 @@ class FactIndex:
         ordered += [name for name, _ in counts.most_common(most + len(same)) if name not in same]
         return [name for name in ordered if normal(name) != normal(fact.object)][:most]
 
-    def neighbours(self, fact: Fact, avoid: Sequence[int] = (), each: int = 4, seed: int = 0) -> dict[str, list[int]]:
-        """Kind → positions of facts that an edit of `fact` might damage: at most `each`, drawn from `seed`, none of
-        `avoid`, no fact twice."""
-        subject, object = normal(fact.subject), normal(fact.object)
-        rng, taken = np.random.default_rng([seed, *subject.encode()]), set(avoid)
+    def neighbours(self, fact: Fact, avoid: Iterable[int] = (), each: int = 4) -> dict[str, list[int]]:
+        """Kind → positions of facts that an edit of `fact` might damage: at most `each`, drawn at random but the same
+        for the same subject, none of `avoid`, no fact twice."""
+        subject, taken = normal(fact.subject), set(avoid)
+        rng = np.random.default_rng([0, *subject.encode()])
+
+        def of_others(positions: list[int]) -> list[int]:
+            return [j for j in positions if normal(self.facts[j].subject) != subject]
+
         kinds = {
             "same subject": [j for j in self.subjects.get(subject, ()) if self.facts[j].relation != fact.relation],
-            "same old object": [j for j in self.objects.get(object, ()) if normal(self.facts[j].subject) != subject],
-            "same relation": [
-                j for j in self.relations.get(fact.relation, ()) if normal(self.facts[j].subject) != subject
-            ],
+            "same old object": of_others(self.objects.get(normal(fact.object), [])),
+            "same relation": of_others(self.relations.get(fact.relation, [])),
         }
         chosen = {}
         for kind, candidates in kinds.items():
@@ -124,7 +125,7 @@ def own_statement(statement: str, old: str, tests: Sequence[str], subject: str) 
     return Fact(subject, OWN, old, (statement,), tuple(tests))
 
 
+@lru_cache(1)  # joining a large base takes a while
 def joined(facts: FactBase, own: Fact) -> FactBase:
     """`facts` with a statement of one's own at the end. The recipe of an edit (`Session.recipe`) repeats this line."""
-    relations = {**facts.relations, OWN: Relation(OWN, OWN_LABEL)}
-    return FactBase([*facts, own], relations, f"{facts.name} and a statement", untested=True)
+    return FactBase([*facts, own], facts.relations, f"{facts.name} and a statement", untested=True)

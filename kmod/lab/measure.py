@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ..editing.edit import Edit
 from ..evaluation import Rate, rate
 from ..facts import FactBase, Modification
 from ..models.masked_lm import MaskedLM
+from ..models.statements import Examples
 from ..parts import layout
 from .index import FactIndex
+from .settings import place_name
+
+SAMPLED = 500  # facts in the sample of the unmodified ones
+SHOWN = 5  # modified facts whose statements and neighbours are listed
 
 Ranked = list[tuple[str, float]]
 """(text, probability or weight), best first."""
@@ -20,9 +25,10 @@ Ranked = list[tuple[str, float]]
 
 @dataclass(frozen=True)
 class Line:
-    """A statement before and after the edit. `wanted` is the right answer after it, as the model writes it."""
+    """A statement before and after the edit. `kind` is "learnt from", "unseen phrasing", or a kind of neighbour
+    (`FactIndex.neighbours`); `wanted` is the right answer after the edit, as the model writes it."""
 
-    kind: str  # "learnt from", "unseen phrasing", or a kind of neighbour (`FactIndex.neighbours`)
+    kind: str
     statement: str
     wanted: str
     before: Ranked
@@ -60,21 +66,20 @@ class Report:
     difference) are A_{F∖S} on the sample, None where no statement of it was asked."""
 
     lines: tuple[Line, ...]
-    learnt: Rate | None
+    learnt: Rate
     kept: Rate | None
     kept_before: Rate | None
     lost: Rate | None
     moved: tuple[PartChange, ...]
     retrieved: tuple[Retrieval, ...]
-    seconds: float
 
 
 class SampledFacts:
-    """At most `most` facts of a base with their tests, so that A_{F∖S} costs the same for any number of facts."""
+    """Some facts of a base with their tests, so that A_{F∖S} costs the same for any number of facts."""
 
-    def __init__(self, model: MaskedLM, facts: FactBase, most: int = 500, seed: int = 0):
-        n = min(most, len(facts))
-        self.indices = np.sort(np.random.default_rng(seed).choice(len(facts), n, replace=False))
+    def __init__(self, model: MaskedLM, facts: FactBase):
+        n = min(SAMPLED, len(facts))
+        self.indices = np.sort(np.random.default_rng(0).choice(len(facts), n, replace=False))
         self.examples = model.examples(facts, "tests", [facts[int(i)] for i in self.indices])
         self.tests = np.bincount(self.examples.owner, minlength=n)  # (facts,) how many each fact has
         self._right: dict[str, np.ndarray] = {}
@@ -83,104 +88,77 @@ class SampledFacts:
         """(facts,) how many tests of each fact `model` answers right. Kept for each state of the model."""
         state = model.fingerprint()
         if state not in self._right:
-            answers = model.correct(self.examples).numpy()
-            self._right[state] = np.bincount(self.examples.owner, weights=answers, minlength=len(self.indices))
+            self._right[state] = _right(model, self.examples, len(self.indices))
         return self._right[state]
 
 
-def top(model: MaskedLM, statements: list[str], objects: list[str], k: int = 5) -> list[Ranked]:
-    """The k best answers to each statement, with as many masks as its object has word pieces."""
-    return model.answers(statements, objects, k) if statements else []
+def _right(model: MaskedLM, examples: Examples, facts: int) -> np.ndarray:
+    return np.bincount(examples.owner, weights=model.correct(examples).numpy(), minlength=facts)
 
 
 def measure(
-    model: MaskedLM,
-    index: FactIndex,
-    sample: SampledFacts,
-    change: Modification,
-    edit: Edit,
-    avoid: set[int],
-    shown: int = 5,
-    seed: int = 0,
+    model: MaskedLM, index: FactIndex, sample: SampledFacts, change: Modification, edit: Edit, avoid: set[int]
 ) -> Report:
-    """Measure an edit of `model`, which ends as it began.
-
-    Args:
-        avoid: positions in the index's facts that earlier edits changed; they no longer count as unmodified.
-        shown: for how many modified facts to list statements and neighbours.
-    """
-    started = time.perf_counter()
+    """Measure an edit of `model`, which ends as it began. `avoid` are positions in the index's facts that earlier edits
+    changed; they no longer count as unmodified."""
     base = change.base
-    questions = _questions(index, change, avoid, shown, seed)
-    kinds, statements, olds, news = (list(column) for column in zip(*questions, strict=True))
-    rest = ~np.isin(sample.indices, list(set(change.indices) | avoid))
+    kinds, statements, olds, news = map(list, zip(*_questions(index, change, avoid), strict=True))
+    rest = ~np.isin(sample.indices, list(avoid.union(change.indices)))
     kind = "tests" if any(base.tests(fact) for fact in change.originals) else "evidences"
     learnt = model.examples(base, kind, change.modified)
-    asked = [(base.tests(fact) or base.evidences(fact))[0] for fact in change.originals[:shown]]
+    asked = [(base.tests(fact) or base.evidences(fact))[0] for fact in change.originals[:SHOWN]]
 
-    before, right_before = top(model, statements, olds), sample.right(model)
-    retrieved_before = [model.retrieved(statement) for statement in asked]
+    def ask(objects: list[str]) -> tuple[list[Ranked], np.ndarray, list[Ranked]]:
+        return model.answers(statements, objects), sample.right(model), [model.retrieved(s) for s in asked]
+
+    before, right_before, retrieved_before = ask(olds)
     with edit(model):
-        after, right_after = top(model, statements, news), sample.right(model)
-        retrieved_after = [model.retrieved(statement) for statement in asked]
-        answers = model.correct(learnt).numpy()
+        after, right_after, retrieved_after = ask(news)
+        right_learnt = _right(model, learnt, len(change))
 
     def kept(right: np.ndarray) -> Rate | None:
         return rate(right[rest], sample.tests[rest]) if sample.tests[rest].any() else None
 
+    wanted = map(model.written, news)
+    retrieved = zip(asked, retrieved_before, retrieved_after, strict=True)
     return Report(
-        lines=tuple(
-            Line(kind, statement, model.written(new), *ranked)
-            for kind, statement, new, *ranked in zip(kinds, statements, news, before, after, strict=True)
-        ),
-        learnt=rate(
-            np.bincount(learnt.owner, weights=answers, minlength=len(change)),
-            np.bincount(learnt.owner, minlength=len(change)),
-        ),
+        lines=tuple(map(Line, kinds, statements, wanted, before, after)),
+        learnt=rate(right_learnt, np.bincount(learnt.owner, minlength=len(change))),
         kept=kept(right_after),
         kept_before=kept(right_before),
         lost=kept(right_after - right_before),
         moved=moved(model, edit),
-        retrieved=tuple(
-            Retrieval(*each) for each in zip(asked, retrieved_before, retrieved_after, strict=True) if any(each[1:])
-        ),
-        seconds=time.perf_counter() - started,
+        retrieved=tuple(Retrieval(*each) for each in retrieved if any(each[1:])),
     )
 
 
-def _questions(
-    index: FactIndex, change: Modification, avoid: set[int], shown: int, seed: int
-) -> list[tuple[str, str, str, str]]:
-    """(kind, statement, object before, object after) for the first `shown` facts and their neighbours."""
+def _questions(index: FactIndex, change: Modification, avoid: set[int]) -> list[tuple[str, str, str, str]]:
+    """(kind, statement, object before, object after) for the first modified facts and their neighbours."""
     base, questions = change.base, []
-    pairs = list(zip(change.originals, change.objects, strict=True))[:shown]
+    pairs = list(zip(change.originals, change.objects, strict=True))[:SHOWN]
     for fact, new in pairs:
         questions += [("learnt from", s, fact.object, new) for s in base.evidences(fact)[:3]]
         questions += [("unseen phrasing", s, fact.object, new) for s in base.tests(fact)[:3]]
-    taken = avoid | set(change.indices)
+    taken = avoid.union(change.indices)
     for fact, _ in pairs:
-        for kind, near in index.neighbours(fact, sorted(taken), 4 if len(pairs) == 1 else 1, seed).items():
+        for kind, near in index.neighbours(fact, taken, 4 if len(pairs) == 1 else 1).items():
             taken.update(near)
             for neighbour in (base[i] for i in near):
-                statements = base.tests(neighbour) or base.evidences(neighbour)
-                questions.append((kind, statements[0], neighbour.object, neighbour.object))
+                statement = (base.tests(neighbour) or base.evidences(neighbour))[0]
+                questions.append((kind, statement, neighbour.object, neighbour.object))
     return questions
 
 
 def moved(model: MaskedLM, edit: Edit) -> tuple[PartChange, ...]:
     """The size of θ − θ₀ for each block, and for each part outside the blocks, that the edit touches."""
     places = layout(model.net)
-    parts: dict[str, list] = {}
+    parts: dict[str, list[torch.Tensor]] = {}
     for name, difference in edit.difference(model).items():
         block, component = places.get(name, (None, name.split(".")[0]))  # a buffer, such as fact_memory.tails
-        part = component.replace("_", " ") if block is None else f"block {block}"
-        parts.setdefault(part, []).append(difference.detach().double())
-    return tuple(
-        PartChange(
-            part,
-            sum(d.numel() for d in differences),
-            sum(float(d.square().sum()) for d in differences) ** 0.5,
-            max(float(d.abs().max()) for d in differences if d.numel()),
-        )
-        for part, differences in parts.items()
-    )
+        parts.setdefault(place_name(component if block is None else block), []).append(difference.flatten())
+
+    def change(part: str) -> PartChange:
+        difference = torch.cat(parts[part]).double()
+        return PartChange(part, len(difference), float(difference.norm()), float(difference.abs().max()))
+
+    return tuple(map(change, parts))

@@ -1,18 +1,14 @@
-"""A session of edits of one model: which are applied, which are undone, and which may be undone or redone next.
+"""A session of edits of one model: a tree of states, in which every way back to a state ends at the same bits.
 
-Every edit names the model it was made for by its fingerprint. The applied edits form a stack:
-
-    undo   takes back the edit on top. An edit below it can be undone only after those above it, because these were
-           made and measured on the model with it;
-    redo   applies an undone edit again when the model is, to the bit, in the state that the edit was made for.
-
-So a session is a tree of states, and every way back to a state ends at the same bits.
+The applied edits form a stack. Undo takes back the edit on top: those above an edit were made and measured on the model
+with it. Redo applies an undone edit when the model is, to the bit, in the state that the edit was made for.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from threading import RLock
 
@@ -22,7 +18,7 @@ from ..editing.edit import Edit, WrongModelError
 from ..facts import Fact, FactBase, Modification
 from ..models.masked_lm import MaskedLM
 from ..names import normal
-from .index import OWN, OWN_LABEL, joined
+from .index import OWN, joined
 from .measure import Report
 from .settings import Settings
 
@@ -41,10 +37,9 @@ class Step:
     @property
     def name(self) -> str:
         """Such as "1 · France · P36: Paris → Rome"."""
-        facts = self.edit.made.get("facts") or [["?", "?", None, "?"]]
-        subject, relation, old, new = facts[0]
+        (subject, relation, old, new), *others = self.edit.made.get("facts") or [["?", "?", None, "?"]]
         asked = subject if relation == OWN else f"{subject} · {relation}"
-        more = f" and {len(facts) - 1} more" if len(facts) > 1 else ""
+        more = f" and {len(others)} more" if others else ""
         return f"{self.number} · {asked}: {'' if old is None else f'{old} → '}{new}{more}"
 
     @property
@@ -67,7 +62,6 @@ class Session:
         self.stack: list[Step] = []  # applied, the top last
         self.start = model.fingerprint()
         self.lock = RLock()
-        self._joined: FactBase | None = None
 
     @property
     def state(self) -> str:
@@ -77,21 +71,16 @@ class Session:
     def check(self) -> None:
         """Raise WrongModelError if something else than this session has changed the model."""
         if not self.model.matches(self.state):
-            raise WrongModelError(
-                "the model was changed outside of this lab: undo that, or open a new lab on the model as it is now"
-            )
-
-    # ---- changes
+            raise WrongModelError("the model was changed outside of this lab: undo that, or open a new lab on it")
 
     def change(self, index: int, new: str, base: FactBase | None = None) -> Modification:
         """Fact `index` with a new object. Raises ValueError if the object is empty, is an object of the fact already,
         or cannot be written by the model."""
-        base = base or self.facts
-        fact, new = base[index], new.strip()
+        base, new = base or self.facts, new.strip()
+        fact = base[index]
         if not new:
             raise ValueError("type or choose a new object")
-        taken = [sibling.object for sibling in base.siblings(fact)]
-        if normal(new) in map(normal, taken):
+        if normal(new) in [normal(sibling.object) for sibling in base.siblings(fact)]:
             raise ValueError(f"{fact} already has the object {new!r}; to go back to it, undo the edit that changed it")
         change = Modification(base, (index,), (new,))
         self.model.examples(base, "evidences", change.modified)  # raises for an object that cannot be written
@@ -99,21 +88,18 @@ class Session:
 
     def own_change(self, own: Fact, new: str) -> Modification:
         """A statement of one's own (`own_statement`) with a new object, in a base that it joins."""
-        if self._joined is None or self._joined[-1] != own:  # kept, because joining a large base takes a while
-            self._joined = joined(self.facts, own)
-        return self.change(len(self._joined) - 1, new, self._joined)
+        base = joined(self.facts, own)
+        return self.change(len(base) - 1, new, base)
 
     def object_now(self, index: int) -> str:
         """The object that fact `index` should have now: that of the last applied edit of it."""
         for step in reversed(self.stack):
-            if step.change is not None and index < len(self.facts) and index in step.change.indices:
+            if step.change and index in step.change.indices:
                 return step.change.objects[step.change.indices.index(index)]
         return self.facts[index].object
 
-    # ---- undo and redo
-
     def commit(self, edit: Edit, change: Modification | None, settings: Settings | None = None, **about) -> Step:
-        """Apply an edit made for the model's present state, and put it on the stack."""
+        """Apply an edit made for the model's present state, and put it on the stack. `about`: fields of `Step`."""
         with self.lock:
             edit.apply(self.model)
             step = Step(len(self.steps) + 1, edit, change, settings, **about)
@@ -131,7 +117,8 @@ class Session:
             if step not in self.stack:
                 raise ValueError(f"edit {step.number} is undone already")
             if above := self.stack[self.stack.index(step) + 1 :]:
-                raise ValueError(f"edit {step.number} cannot be undone yet: {_these(above)} on it; undo the top first")
+                edits = f"edits {_numbers(above)} stand" if len(above) > 1 else f"edit {above[0].number} stands"
+                raise ValueError(f"edit {step.number} cannot be undone yet: {edits} on it; undo the top first")
             step.edit.undo(self.model)
             self.stack.pop()
             return step
@@ -141,11 +128,10 @@ class Session:
         and redo first, if the model is not in the state that the edit was made for."""
         with self.lock:
             self.check()
-            if step is None:
-                fitting = [s for s in self.steps if s not in self.stack and s.edit.before == self.state]
-                if not fitting:
-                    raise ValueError("nothing to redo: no undone edit was made for the model as it is now")
-                step = fitting[-1]
+            fitting = [s for s in self.steps if s not in self.stack and s.edit.before == self.state]
+            if not step and not fitting:
+                raise ValueError("nothing to redo: no undone edit was made for the model as it is now")
+            step = step or fitting[-1]
             if step in self.stack:
                 raise ValueError(f"edit {step.number} is applied already")
             if step.edit.before != self.state:
@@ -157,24 +143,17 @@ class Session:
     def _way_to(self, step: Step) -> str:
         """What to undo and redo to bring the model into the state that `step` was made for."""
         needed = self.below(step)
-        shared = 0
-        while shared < min(len(needed), len(self.stack)) and needed[shared] is self.stack[shared]:
-            shared += 1
+        shared = len(list(takewhile(lambda pair: pair[0] is pair[1], zip(needed, self.stack, strict=False))))
         undo, redo = self.stack[shared:][::-1], needed[shared:]
         parts = [f"undo {_numbers(undo)}"] * bool(undo) + [f"redo {_numbers(redo)}"] * bool(redo)
         return f"first {', then '.join(parts)}"
 
     def below(self, step: Step) -> list[Step]:
         """The edits that were applied when `step` was made, bottom first."""
-        below: list[Step] = []
-        state = step.edit.before
-        while state != self.start:
-            under = next(s for s in reversed(self.steps) if s.edit.after == state and s is not step and s not in below)
-            below.insert(0, under)
-            state = under.edit.before
-        return below
-
-    # ---- files and recipes
+        branch = [step]
+        while (state := branch[0].edit.before) != self.start:
+            branch.insert(0, next(s for s in reversed(self.steps) if s.edit.after == state and s not in branch))
+        return branch[:-1]
 
     def save(self, step: Step, path: str | Path) -> Path:
         """Write the edit as one safetensors file."""
@@ -186,24 +165,22 @@ class Session:
         """An edit from a file, for the model's present state, and its change, or None if it is not of the session's
         facts. Raises FileNotFoundError, ValueError for a file that is no edit, WrongModelError for an edit that was
         made for another model."""
-        edit, change = Edit.load(path), None
+        edit = Edit.load(path)
         self.check()
-        if not self.model.matches(edit.before):
-            edit.applied(self.model)  # raises, unless it is applied
+        if edit.applied(self.model) and not self.model.matches(edit.before):
             raise WrongModelError("this edit is applied already")
-        edit = edit.renewed(self.model)
-        made = edit.made
-        if "indices" in made and made.get("base_fingerprint") == self.facts.fingerprint():
-            change = Modification(self.facts, tuple(made["indices"]), tuple(new for *_, new in made["facts"]))
-        return edit, change
+        edit, made = edit.renewed(self.model), edit.made
+        if "indices" not in made or made.get("base_fingerprint") != self.facts.fingerprint():
+            return edit, None
+        return edit, Modification(self.facts, tuple(made["indices"]), tuple(new for *_, new in made["facts"]))
 
     def recipe(self, step: Step) -> str:
         """Python that makes the edit again, bit for bit, from `model` and `facts` as they were at the start."""
+        machine = f"torch {torch.__version__}, {torch.get_num_threads()} threads on {self.model.device.type}"
         lines = [
             "import kmod",
             "",
-            f"# model and facts ({self.facts.name}) as the session began; torch {torch.__version__}, "
-            f"{torch.get_num_threads()} threads on {self.model.device.type}",
+            f"# model and facts ({self.facts.name}) as the session began; {machine}",
             f'assert model.matches("{self.start}")',
             f'assert facts.fingerprint() == "{self.facts.fingerprint()}"',
         ]
@@ -217,22 +194,16 @@ class Session:
         if step.settings is None:
             return [f"edit_{step.number} = kmod.Edit.load({step.file!r})"]
         change = step.change
-        lines = [f"from {f.__module__} import {name}" for name, f in step.settings.names().items()]
-        if own := change.base is not self.facts:  # the base of a statement of one's own: see `joined`
+        lines, base = [f"from {f.__module__} import {name}" for name, f in step.settings.names().items()], "facts"
+        if change.base is not self.facts:  # the base of a statement of one's own: see `joined`
+            base = "base"
             lines += [
                 f"own = kmod.{change.base[-1]!r}",
-                f"relations = {{**facts.relations, {OWN!r}: kmod.Relation({OWN!r}, {OWN_LABEL!r})}}",
-                f"base = kmod.FactBase([*facts, own], relations, {change.base.name!r}, untested=True)",
+                f"base = kmod.FactBase([*facts, own], facts.relations, {change.base.name!r}, untested=True)",
             ]
-        lines.append(
-            f"change = kmod.Modification({'base' if own else 'facts'}, {change.indices!r}, {change.objects!r})"
-        )
-        return [*lines, f"edit_{step.number} = {step.settings.call()}"]
+        change_line = f"change = kmod.Modification({base}, {change.indices!r}, {change.objects!r})"
+        return [*lines, change_line, f"edit_{step.number} = {step.settings.call()}"]
 
 
 def _numbers(steps: list[Step]) -> str:
     return ", ".join(str(step.number) for step in steps)
-
-
-def _these(steps: list[Step]) -> str:
-    return f"edit {steps[0].number} stands" if len(steps) == 1 else f"edits {_numbers(steps)} stand"

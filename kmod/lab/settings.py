@@ -19,15 +19,12 @@ PLACE = frozenset({"block", "where"})  # the arguments that say where to edit; a
 
 def offered(model: MaskedLM | type) -> dict[str, Method]:
     """The methods of the registry that the lab can apply and undo: they give an `Edit`, from the model as it is."""
-    return {
-        name: method
-        for name, method in methods_for(model).items()
-        if method.available and method.gives_edit and not method.from_start
-    }
+    methods = methods_for(model)
+    return {name: m for name, m in methods.items() if m.available and m.gives_edit and not m.from_start}
 
 
 def place_name(place: int | str) -> str:
-    return f"block {place}" if isinstance(place, int) else place
+    return f"block {place}" if isinstance(place, int) else place.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -69,39 +66,39 @@ class Settings:
         return find(self.family, self.method)
 
     @property
+    def bounded(self) -> bool:
+        """Whether the edit stays in a ball."""
+        return self.entry.dial == "constraint" and self.constraint is not None
+
+    @property
     def _dial(self) -> dict[str, float]:
         """`delta` as one of the method's own settings, if its dial is one."""
         return {self.entry.dial: self.delta} if self.entry.dial in self.entry.options else {}
 
     def __str__(self) -> str:
-        method, parts = self.entry, [self.method]
-        if method.takes & PLACE:
-            everything = "all blocks" if "block" in method.takes else "all parts"
+        takes, parts = self.entry.takes, [self.method]
+        if takes & PLACE:
+            everything = "all blocks" if "block" in takes else "all parts"
             parts.append(everything if self.block == "all" else place_name(self.block))
-        if self._dial:
-            parts.append(f"δ = {self.delta:.3g}")
-        if method.dial == "constraint" and self.constraint is not None:
-            parts.append(f"{self.constraint} δ = {self.delta:.3g}")
-        if method.descends:
+        if self._dial or self.bounded:
+            parts.append(f"{self.constraint} δ = {self.delta:.3g}" if self.bounded else f"δ = {self.delta:.3g}")
+        if self.entry.descends:
             parts.append(f"{self.steps} steps")
         return ", ".join([*parts, *(f"{name} = {value}" for name, value in self.options)])
 
     def call(self) -> str:
         """The edit as a Python expression over `kmod`, `model` and `change`: what the lab itself evaluates."""
         method = self.entry
-        arguments = {name: self.block for name in PLACE & method.takes}
-        if method.dial == "constraint" and self.constraint is not None:
-            arguments["constraint"] = _Code(self._ball())
-        arguments |= {name: getattr(self, name) for name in ("steps", "seed") if name in method.takes}
-        arguments |= {name: option.default for name, option in method.options.items()} | dict(self.options) | self._dial
-        return _call(method.function, "model", "change", **arguments, **method.fixed)
-
-    def _ball(self) -> str:
-        ball, statistics = CONSTRAINTS[self.constraint], STATISTICS.get(self.constraint)
-        if statistics is None:
-            return _call(ball, repr(self.delta))
-        settings = self.entry.parts(self.block) | {"evidences": EVIDENCES}
-        return _call(ball, repr(self.delta), _call(statistics, "model", "change", **settings))
+        arguments = {name: repr(self.block) for name in PLACE & method.takes}
+        if self.bounded:
+            ball = [repr(self.delta)]
+            if statistics := STATISTICS.get(self.constraint):
+                chosen = {name: repr(value) for name, value in method.parts(self.block).items()}
+                ball.append(_call(statistics, "model", "change", **chosen, evidences=EVIDENCES))
+            arguments["constraint"] = _call(CONSTRAINTS[self.constraint], *ball)
+        own = {name: option.default for name, option in method.options.items()} | dict(self.options) | self._dial
+        own = {name: getattr(self, name) for name in ("steps", "seed") if name in method.takes} | own | method.fixed
+        return _call(method.function, "model", "change", **arguments, **{k: repr(value) for k, value in own.items()})
 
     def names(self) -> dict[str, Callable]:
         """The functions in `call` that are not public in `kmod`, by name."""
@@ -113,16 +110,11 @@ class Settings:
         return eval(self.call(), {"kmod": kmod, "model": model, "change": change} | self.names())
 
 
-class _Code(str):
-    """Python code as an argument: its repr is the code itself."""
-
-    __repr__ = str.__str__
-
-
 def _public(function: Callable) -> bool:
     return getattr(kmod, function.__name__, None) is function
 
 
-def _call(function: Callable, *code: str, **arguments: object) -> str:
+def _call(function: Callable, *arguments: str, **named: object) -> str:
+    """A call as code; the arguments are code, too."""
     name = f"kmod.{function.__name__}" if _public(function) else function.__name__
-    return f"{name}({', '.join([*code, *(f'{name}={value!r}' for name, value in arguments.items())])})"
+    return f"{name}({', '.join([*arguments, *(f'{name}={value}' for name, value in named.items())])})"

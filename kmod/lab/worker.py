@@ -1,6 +1,6 @@
-"""One edit at a time, in a thread of its own and on a copy of the model; and an estimate of how long it takes.
+"""One edit at a time, in a thread of its own; and an estimate of how long it takes.
 
-While the thread works, the model is unchanged and answers questions. It changes only at the end, in one step
+The thread works on a copy, so the model can be asked meanwhile. The model changes at the end, in one step
 (`Session.commit`); an edit that fails or is stopped never reaches it.
 """
 
@@ -37,14 +37,7 @@ class Worker:
     `watch(history)` is called after each step of a training, then `done(step)` or `failed(error)`; all in the thread.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        index: FactIndex,
-        watch: Callable[[History], None],
-        done: Callable[[Step], None],
-        failed: Callable[[BaseException], None],
-    ):
+    def __init__(self, session: Session, index: FactIndex, watch: Callable, done: Callable, failed: Callable):
         self.session, self.index = session, index
         self.watch, self.done, self.failed = watch, done, failed
         self.sample = SampledFacts(session.model, session.facts)
@@ -69,6 +62,7 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop the edit that runs; the model stays as it was."""
         self._stop.set()
 
     def wait(self, seconds: float | None = None) -> None:
@@ -90,13 +84,11 @@ class Worker:
             self.done(step)
 
     def _edit(self, change: Modification, settings: Settings) -> Step:
-        model = self.copied()
-        started = time.perf_counter()
+        model, started = self.copied(), time.perf_counter()
         with watching(self._step):
             edit = settings.make(model, change)
-        steps = edit.made.get("steps") or 1
-        self._pace[self._kind(change, settings)] = (time.perf_counter() - started) / steps
-        report = self.report(model, change, edit)
+        self._pace[_kind(change, settings)] = (time.perf_counter() - started) / (edit.made.get("steps") or 1)
+        report = self.report(change, edit)
         if self._stop.is_set():
             raise Stopped
         return self.session.commit(edit, change, settings, report=report)
@@ -106,10 +98,10 @@ class Worker:
             raise Stopped
         self.watch(history)
 
-    def report(self, model: MaskedLM, change: Modification, edit: Edit) -> Report:
-        """What the edit changes in `model`, which must be in the session's state."""
-        avoid = {i for step in self.session.stack if step.change for i in step.change.indices}
-        return measure(model, self.index, self.sample, change, edit, avoid)
+    def report(self, change: Modification, edit: Edit) -> Report:
+        """What the edit changes in the model as it is."""
+        changed = {i for step in self.session.stack if step.change for i in step.change.indices}
+        return measure(self.copied(), self.index, self.sample, change, edit, changed)
 
     def copied(self) -> MaskedLM:
         """The copy that edits are made on, with the model's present weights."""
@@ -122,7 +114,7 @@ class Worker:
     def seconds(self, change: Modification, settings: Settings) -> float:
         """An estimate for an edit and its report. A step takes as long as in the last edit of this kind, or else as a
         step of plain fine-tuning measured now, times the method's cost."""
-        kind, method = self._kind(change, settings), settings.entry
+        kind, method = _kind(change, settings), settings.entry
         if kind not in self._pace:
             self._pace[kind] = method.cost * self._seconds_a_step(change, settings) if method.descends else 0.0
         return self._pace[kind] * (settings.steps if method.descends else 1) + 2 * self._seconds_to_measure + 0.3
@@ -131,16 +123,15 @@ class Worker:
         """Fine-tune clones of the chosen parameters on the copy for a few steps."""
         model = self.copied()
         chosen = plan(model.net, **settings.entry.parts(settings.block))
-        weights = dict(model.net.named_parameters())
-        params = {name: weights[name].detach().clone().requires_grad_() for name in chosen.names}
+        params = {name: model.net.get_parameter(name).detach().clone().requires_grad_() for name in chosen.names}
         examples = model.examples(change.base, "evidences", change.modified)
         few = {"lowest": chosen.lowest, "steps": PROBE, "batch_size": 64, "lr": 1e-9}
         return _seconds_in_a_thread(lambda: fit(model, examples, params, **few)) / PROBE
 
-    @staticmethod
-    def _kind(change: Modification, settings: Settings) -> tuple:
-        """Edits of one kind take about the same time a step; sizes are told apart by powers of two."""
-        return settings.method, settings.block, min(len(change).bit_length(), 7)
+
+def _kind(change: Modification, settings: Settings) -> tuple:
+    """Edits of one kind take about the same time a step; sizes are told apart by powers of two."""
+    return settings.method, settings.block, min(len(change).bit_length(), 7)
 
 
 def _seconds_in_a_thread(function: Callable[[], object]) -> float:

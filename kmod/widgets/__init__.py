@@ -7,9 +7,7 @@ try:
 except ImportError as error:
     raise ImportError("the widgets need ipywidgets: pip install 'kmod[widgets]'") from error
 
-from ..lab.session import Session
-from ..lab.settings import Settings
 from .lab import EditLab
 from .small import BlockChooser, DeltaExplorer
 
-__all__ = ["BlockChooser", "DeltaExplorer", "EditLab", "Session", "Settings"]
+__all__ = ["BlockChooser", "DeltaExplorer", "EditLab"]

@@ -4,16 +4,17 @@ changes; and the new object. It shows what the model answers now."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import ipywidgets as w
 
 from ..facts import Fact, Modification
+from ..html import table
 from ..lab.index import OWN, FactIndex, own_statement
-from ..lab.measure import top
 from ..lab.paste import read_changes
 from ..lab.session import Session
 from . import view
-from .controls import LABEL, Listening, area, reason, title, wide
+from .controls import Listening, area, control, panel, reason, title, wide
 
 FACT, STATEMENT, TABLE = range(3)
 
@@ -21,51 +22,41 @@ FACT, STATEMENT, TABLE = range(3)
 class Choosing(Listening):
     """Controls for what changes. `changed` is called with each new choice: a modification, or None."""
 
-    def __init__(
-        self,
-        session: Session,
-        index: FactIndex,
-        say: Callable[[str, str], None],
-        changed: Callable[[Modification | None], None],
-    ):
+    def __init__(self, session: Session, index: FactIndex, say: Callable, changed: Callable):
         super().__init__(say)
         self.session, self.index, self.changed = session, index, changed
-        self._asked: tuple = ()
-        self._fact: Fact | None = None
+        self._asked, self._fact = (), None  # the statement of one's own that was asked last, and its fact
         self._entered: str | None = None  # the search text when Enter was pressed
-        self.search = w.Text(
-            description="Search", placeholder="such as: france capital", style=LABEL, layout=wide(),
-            tooltip="Words of the subject, relation or object; Enter takes the first fact", continuous_update=True,
+        self.search = control(
+            w.Text, "Search", "Words of the subject, relation or object; Enter takes the first fact",
+            placeholder="such as: france capital",
         )  # fmt: skip
-        self.found = w.Select(
-            description="Facts", rows=6, style=LABEL, layout=wide(height="126px"), tooltip="The facts that were found"
-        )
-        self.own = w.Text(
-            description="Statement", placeholder="The capital of France is [MASK].", style=LABEL, layout=wide(),
-            tooltip="A statement of your own with exactly one [MASK]; Enter asks the model", continuous_update=False,
+        self.found = control(w.Select, "Facts", "The facts that were found", wide(height="126px"), rows=6)
+        self.own = control(
+            w.Text, "Statement", "A statement of your own with exactly one [MASK]; Enter asks the model",
+            placeholder="The capital of France is [MASK].", continuous_update=False,
         )  # fmt: skip
-        self.others = w.Textarea(
-            description="Phrasings", placeholder="Other ways to say it, one a line, each with [MASK]; not learnt from",
-            style=LABEL, layout=wide(height="80px"), tooltip="Held-out phrasings, one a line", continuous_update=False,
+        self.others = control(
+            w.Textarea, "Phrasings", "Held-out phrasings, one a line", wide(height="80px"), continuous_update=False,
+            placeholder="Other ways to say it, one a line, each with [MASK]; not learnt from",
         )  # fmt: skip
-        self.table = w.Textarea(
-            description="Table", placeholder="subject, relation, new object\nFrance, capital, Rome", style=LABEL,
-            layout=wide(height="120px"), tooltip="Paste lines of subject, relation and new object (CSV or TSV)",
-            continuous_update=False,
+        self.table = control(
+            w.Textarea, "Table", "Paste lines of subject, relation and new object (CSV or TSV)", wide(height="120px"),
+            placeholder="subject, relation, new object\nFrance, capital, Rome", continuous_update=False,
         )  # fmt: skip
         self.tabs = w.Tab(
             [w.VBox([self.search, self.found]), w.VBox([self.own, self.others]), w.VBox([self.table])],
             titles=("A fact", "My own", "A table"),
             layout=wide(height="auto", min_height="210px"),
         )
-        self.answers = area("200px")
-        self.new = w.Combobox(
-            description="New object", placeholder="type, or choose a suggestion", style=LABEL, layout=wide(),
-            tooltip="What the model shall answer instead; Enter asks if it can. The relation's own objects come first",
+        self.answers, self.note = area("200px"), area("40px")
+        self.new = control(
+            w.Combobox, "New object",
+            "What the model shall answer instead; Enter asks if it can. The relation's own objects come first",
+            placeholder="type, or choose a suggestion",
             continuous_update=False,  # sent when the field loses focus, that is before a click on Edit
         )  # fmt: skip
-        self.note = area("40px")
-        self.box = w.VBox([title("Which memory"), self.tabs, self.answers, self.new, self.note], layout=wide())
+        self.box = panel(title("Which memory"), self.tabs, self.answers, self.new, self.note)
         self.changes(self.fill, self.search)
         self.enter(self._first, self.search)
         self.changes(self._clicked, self.found)
@@ -119,23 +110,21 @@ class Choosing(Listening):
         """Show what the model answers now to what is chosen."""
         self.new.disabled = self.kind == TABLE
         if self.kind == TABLE:
-            return self._show_table()
+            return self.check()
         fact = self.fact()
         if fact is None:
             self.answers.value = self.note.value = ""
             return self.changed(None)
-        facts = self.session.facts
-        if fact.relation == OWN:
-            tests, suggestions = fact.tests, [name for name, _ in facts.object_counts.most_common(400)]
-            now = fact.object
-        else:
-            tests, suggestions = facts.tests(fact), self.index.suggestions(fact)
-            now = self.session.object_now(self.found.value)
+        facts, own = self.session.facts, fact.relation == OWN
+        tests = fact.tests if own else facts.tests(fact)
+        now = fact.object if own else self.session.object_now(self.found.value)
         asked = [("learnt from", s) for s in facts.evidences(fact)[:3]] + [("unseen phrasing", s) for s in tests[:3]]
         with self.session.lock:
-            best = top(self.session.model, [s for _, s in asked], [now] * len(asked))
-        self.answers.value = view.block(view.answers([(k, s, b) for (k, s), b in zip(asked, best, strict=True)]))
-        self.new.options = suggestions
+            best = self.session.model.answers([s for _, s in asked], [now] * len(asked))
+        rows = [(s, kind, view.ranked(answers)) for (kind, s), answers in zip(asked, best, strict=True)]
+        heads = ("statement", "kind", "the model's five best answers")
+        self.answers.value = view.block(table(rows, heads, "What the model answers now"))
+        self.new.options = self.index.suggestions(fact)
         self.check()
 
     def fact(self) -> Fact | None:
@@ -148,20 +137,12 @@ class Choosing(Listening):
         asked = (statement, *tests, self.session.state)
         if asked != self._asked:  # once for each statement and state of the model, not at every key
             # The old object is what the model now puts into one slot; a new object may need more.
-            model, subject = self.session.model, self.index.subject_in(statement)
-            short = self.index.short_object(model)
-            own_statement(statement, short, tests, subject)  # raises before the model is asked
+            model, short = self.session.model, self.index.short_object(self.session.model)
+            own = own_statement(statement, short, tests, self.index.subject_in(statement))
             with self.session.lock:
-                old = top(model, [statement], [short])[0][0][0]
-            self._asked, self._fact = asked, own_statement(statement, old or short, tests, subject)
+                old = model.answers([statement], [short])[0][0][0]
+            self._asked, self._fact = asked, replace(own, object=old or short)
         return self._fact
-
-    def _show_table(self) -> None:
-        change, refused = read_changes(self.table.value, self.session)
-        text = f"Changes that can be made: {len(change) if change else 0}. Lines that are refused: {len(refused)}."
-        self.answers.value = view.block(view.note(text), *(view.note(line, "alert") for line in refused[:50]))
-        self.note.value = ""
-        self.changed(change)
 
     def change(self) -> Modification:
         """The chosen modification. Raises ValueError if something is missing or wrong."""
@@ -179,17 +160,18 @@ class Choosing(Listening):
         return self.session.change(self.found.value, self.new.value)
 
     def check(self) -> None:
-        """Show whether the new object is possible and, if not, why."""
+        """Show whether the new object is possible and, if not, why; of a table, which lines are."""
+        note, change = "", None
         if self.kind == TABLE:
-            return self._show_table()
-        if not self.new.value.strip():
-            self.note.value = ""
-            return self.changed(None)
-        try:
-            change = self.change()
-        except ValueError as error:
-            self.note.value = view.note(reason(error), "alert")
-            return self.changed(None)
-        slots = len(self.session.model.examples(change.base, "evidences", change.modified, [0]).targets)
-        self.note.value = view.note(f"Possible; it fills {slots} masked slot{'s' * (slots > 1)}.")
+            change, refused = read_changes(self.table.value, self.session)
+            text = f"Changes that can be made: {len(change) if change else 0}. Lines that are refused: {len(refused)}."
+            self.answers.value = view.block(view.note(text), *(view.note(line, "alert") for line in refused[:50]))
+        elif self.new.value.strip():
+            try:
+                change = self.change()
+                slots = len(self.session.model.examples(change.base, "evidences", change.modified, [0]).targets)
+                note = view.note(f"Possible; it fills {slots} masked slot{'s' * (slots > 1)}.")
+            except ValueError as error:
+                note = view.note(reason(error), "alert")
+        self.note.value = note
         self.changed(change)

@@ -1,8 +1,4 @@
-"""What the lab's controls have in common, the controls for settings, and those that run an edit.
-
-Every control has a label (`description`) for screen readers and a tooltip. Every area that is filled later has its
-final height from the start, so that nothing jumps.
-"""
+"""What the lab's controls have in common, the controls for settings, and those that run an edit."""
 
 from __future__ import annotations
 
@@ -10,33 +6,34 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import comm
 import ipywidgets as w
 
 from ..constraints import CONSTRAINTS
-from ..editing.methods import Method, Option
+from ..editing.methods import Option
 from ..lab.settings import PLACE, Settings, offered, place_name
 from ..models.masked_lm import MaskedLM
 from ..parts import blocks
 from . import view
 
-LABEL = {"description_width": "88px"}
-
 
 @contextmanager
 def silent_on_a_page() -> Iterator[None]:
     """On a static page, widgets made inside send no messages: their state would only fill the notebook."""
-    original = comm.create_comm
+    original = w.Widget.open
     if view.on_a_page():
-        comm.create_comm = comm.DummyComm
+        w.Widget.open = lambda widget: None
     try:
         yield
     finally:
-        comm.create_comm = original
+        w.Widget.open = original
 
 
 class PageWidget(w.VBox):
     """A widget that shows `_page()`, a text of HTML, on a static page."""
+
+    def __init__(self, *parts: w.Widget):
+        style = w.HTML(view.STYLE, layout=w.Layout(height="0", margin="0"))
+        super().__init__([style, *parts], layout=w.Layout(width="100%"))
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
         if not view.on_a_page():
@@ -48,30 +45,32 @@ def wide(**more) -> w.Layout:
     return w.Layout(**{"width": "100%", "min_width": "0", "margin": "2px 0"} | more)
 
 
+def control(kind: type[w.Widget], label: str, tip: str, layout: w.Layout | None = None, **more) -> w.Widget:
+    """A control with a label, which screen readers read, and a tooltip."""
+    style = {"description_width": "88px"}
+    return kind(description=label, tooltip=tip, style=style, layout=layout or wide(), **more)
+
+
 def row(*children: w.Widget, least: str = "250px") -> w.Box:
-    """Side by side where each has a width of `least`, else one below the other."""
+    """Side by side where each but the buttons has a width of `least`, else one below the other."""
     for child in children:
-        child.layout.flex, child.layout.width = f"1 1 {least}", "auto"
+        if not isinstance(child, w.Button):
+            child.layout.flex, child.layout.width = f"1 1 {least}", "auto"
     return w.Box(children, layout=wide(flex_flow="row wrap", align_items="flex-start"))
 
 
+def panel(*children: w.Widget) -> w.VBox:
+    """A part of the lab."""
+    return w.VBox(children, layout=wide(padding="0 12px 0 0"))
+
+
 def area(height: str) -> w.HTML:
-    """A place for output, of fixed height."""
+    """A place for output. Its height is fixed, so that nothing jumps when it is filled."""
     return w.HTML(layout=wide(height=height, overflow="auto"))
 
 
 def title(text: str) -> w.HTML:
     return w.HTML(f"<h3 style='margin:6px 0 0;font-size:14px'>{text}</h3>", layout=wide())
-
-
-def button(text: str, tip: str, **more) -> w.Button:
-    return w.Button(description=text, tooltip=tip, layout=w.Layout(width="auto", min_width="84px"), **more)
-
-
-def beside(field: w.Widget, action: w.Button) -> w.Box:
-    """A field and the button that uses it."""
-    field.layout.flex, field.layout.width = "1 1 200px", "auto"
-    return w.Box([field, action], layout=wide(flex_flow="row wrap"))
 
 
 class Listening:
@@ -92,11 +91,13 @@ class Listening:
         return handle
 
     def changes(self, action: Callable[[], None], *controls: w.Widget, trait: str = "value") -> None:
-        for control in controls:
-            control.observe(self.handler(action), trait)
+        for each in controls:
+            each.observe(self.handler(action), trait)
 
-    def clicks(self, action: Callable[[], None], button: w.Button) -> None:
+    def button(self, text: str, tip: str, action: Callable[[], None], **more) -> w.Button:
+        button = w.Button(description=text, tooltip=tip, layout=w.Layout(width="auto", min_width="84px"), **more)
         button.on_click(self.handler(action))
+        return button
 
     def enter(self, action: Callable[[], None], text: w.Text) -> None:
         with warnings.catch_warnings():
@@ -105,21 +106,22 @@ class Listening:
 
     @contextmanager
     def deaf(self) -> Iterator[None]:
-        before, self._deaf = self._deaf, True
+        self._deaf = True
         try:
             yield
         finally:
-            self._deaf = before
+            self._deaf = False
 
 
 def reason(error: BaseException) -> str:
     """An error in one line."""
-    lines = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip().splitlines()
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; the model is as it was"
-    if isinstance(error, (ValueError, TypeError, KeyError, OSError)) and lines:
-        return lines[0]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    first = text.strip().partition("\n")[0]
+    if first and isinstance(error, (ValueError, TypeError, KeyError, OSError)):
+        return first
+    return f"{type(error).__name__}: {first or 'no reason given'}"
 
 
 class SettingControls:
@@ -129,99 +131,70 @@ class SettingControls:
         self.methods, self.family = offered(model), type(model)
         depth = len(blocks(model.net))
         places = dict.fromkeys(p for method in self.methods.values() if method.takes & PLACE for p in method.places)
-        self.method = w.Dropdown(
-            description="Method", options=list(self.methods), style=LABEL, layout=wide(), tooltip="How to edit"
-        )
-        self.block = w.Dropdown(
-            description="Block", options=[(place_name(place), place) for place in (*places, *range(depth))],
-            value=depth - 1, style=LABEL, layout=wide(), tooltip="Which part of the model may change",
-        )  # fmt: skip
-        self.constraint = w.Dropdown(
-            description="Constraint", options=[*((name, name) for name in CONSTRAINTS), ("none", None)], style=LABEL,
-            layout=wide(), tooltip="The ball around the original weights that the edit must stay in",
-        )  # fmt: skip
-        self.delta = w.FloatLogSlider(
-            description="δ slider", readout=False, value=3e-3, min=-5, max=1, step=0.02, style=LABEL, layout=wide(),
-            tooltip="Radius of the constraint, on a log scale", continuous_update=False,
+        places = [(place_name(place), place) for place in (*places, *range(depth))]
+        balls = [*((name, name) for name in CONSTRAINTS), ("none", None)]
+        tip = "The ball around the original weights that the edit must stay in"
+        self.method = control(w.Dropdown, "Method", "How to edit", options=list(self.methods))
+        self.block = control(w.Dropdown, "Block", "Which part of the model may change", options=places, value=depth - 1)
+        self.constraint = control(w.Dropdown, "Constraint", tip, options=balls)
+        self.delta = control(
+            w.FloatLogSlider, "δ slider", "Radius of the constraint, on a log scale",
+            readout=False, value=3e-3, min=-5, max=1, step=0.02, continuous_update=False,
         )  # fmt: skip
         # The handle of an ipywidgets slider has no name: screen readers find this field instead.
-        self.radius = w.BoundedFloatText(
-            description="δ", value=3e-3, min=1e-5, max=10, step=1e-4, style=LABEL, layout=wide(),
-            tooltip="Radius of the constraint, as a number", continuous_update=False,
-        )  # fmt: skip
+        self.radius = control(
+            w.BoundedFloatText, "δ", "Radius of the constraint, as a number", value=3e-3, min=1e-5, max=10, step=1e-4
+        )
         w.link((self.delta, "value"), (self.radius, "value"))
-        self.steps = w.BoundedIntText(
-            description="Steps", value=60, min=1, max=5000, style=LABEL, layout=wide(), tooltip="Optimiser steps"
-        )
-        self.options = {name: self._option_controls(method) for name, method in self.methods.items()}
-        self.own = row()
-        own = [control for controls in self.options.values() for control in controls.values()]
-        self.all = (self.method, self.block, self.constraint, self.delta, self.steps, *own)
-        self.box = w.VBox(
-            [
-                title("How"),
-                row(self.method, self.block),
-                row(self.constraint, self.steps),
-                row(self.radius, self.delta),
-                self.own,
-            ],
-            layout=wide(),
-        )
-        self.enable()
-
-    @staticmethod
-    def _option_controls(method: Method) -> dict[str, w.Widget]:
-        """A control for each of the method's own settings, except the dial (that is δ) and those without a default."""
-        return {
-            name: _option_control(name, option)
-            for name, option in method.options.items()
-            if name != method.dial and option.default is not None
+        self.steps = control(w.BoundedIntText, "Steps", "Optimiser steps", value=60, min=1, max=5000)
+        # The method's own settings, except the dial (that is δ) and those without a default.
+        self.options = {
+            (name, key): option_control(key, option)
+            for name, method in self.methods.items()
+            for key, option in method.options.items()
+            if key != method.dial and option.default is not None
         }
+        self.own = row()
+        self.all = (self.method, self.block, self.constraint, self.delta, self.steps, *self.options.values())
+        rows = (row(self.method, self.block), row(self.constraint, self.steps), row(self.radius, self.delta))
+        self.box = panel(title("How"), *rows, self.own)
+        self.enable()
 
     def settings(self) -> Settings:
         """The settings that the controls hold. Raises ValueError for a value that the method does not allow."""
         name = self.method.value
-        defaults = self.methods[name].options
-        own = ((key, control.value) for key, control in self.options[name].items())
-        return Settings(
-            name, self.block.value, self.constraint.value, self.delta.value, self.steps.value,
-            options=tuple((key, value) for key, value in own if value != defaults[key].default), family=self.family,
-        )  # fmt: skip
+        own = ((key, field.value) for (method, key), field in self.options.items() if method == name)
+        own = tuple((key, value) for key, value in own if value != self.methods[name].options[key].default)
+        values = (name, self.block.value, self.constraint.value, self.delta.value, self.steps.value)
+        return Settings(*values, options=own, family=self.family)
 
     def enable(self) -> None:
-        name = self.method.value
-        method = self.methods[name]
+        name, method = self.method.value, self.methods[self.method.value]
         bounded = method.dial == "constraint" and self.constraint.value is not None
         self.block.disabled = not method.takes & PLACE
         self.constraint.disabled = method.dial != "constraint"
         self.radius.disabled = self.delta.disabled = not bounded and method.dial not in method.options
         self.steps.disabled = not method.descends
-        self.own.children = tuple(self.options[name].values())
+        self.own.children = tuple(field for (owner, _), field in self.options.items() if owner == name)
 
 
-def _option_control(name: str, option: Option) -> w.Widget:
-    common = {
-        "description": name, "value": option.default, "tooltip": f"The method's own setting {name}", "style": LABEL,
-        "layout": wide(flex="1 1 250px", width="auto"),
-    }  # fmt: skip
-    if option.choices:
-        return w.Dropdown(options=option.choices, **common)
-    return (w.IntText if option.whole else w.FloatText)(continuous_update=False, **common)
+def option_control(name: str, option: Option) -> w.Widget:
+    kind = w.Dropdown if option.choices else w.IntText if option.whole else w.FloatText
+    more = {"options": option.choices} if option.choices else {}
+    layout = wide(flex="1 1 250px", width="auto")
+    return control(kind, name, f"The method's own setting {name}", layout, value=option.default, **more)
 
 
-class RunControls:
+class RunControls(Listening):
     """Buttons to edit and to stop; progress, status and result."""
 
-    def __init__(self):
-        self.edit = button("Edit", "Make the edit, in the background", button_style="primary")
-        self.stop = button("Stop", "Stop; the model stays as it was", disabled=True)
-        self.estimate = w.HTML(layout=w.Layout(flex="1 1 200px", height="30px", min_width="0"))
-        self.progress = w.IntProgress(
-            description="Progress", min=0, max=1, style=LABEL, layout=wide(), tooltip="Steps done"
-        )
-        self.status = area("64px")
-        self.curve = area("132px")
-        self.result = area("430px")
-        self.result_box = w.VBox([title("What it changed"), self.result], layout=wide())
-        buttons = w.Box([self.edit, self.stop, self.estimate], layout=wide(flex_flow="row wrap"))
-        self.box = w.VBox([buttons, self.progress, self.status, self.curve], layout=wide())
+    def __init__(self, say: Callable, start: Callable, stop: Callable):
+        super().__init__(say)
+        self.edit = self.button("Edit", "Make the edit, in the background", start, button_style="primary")
+        self.stop = self.button("Stop", "Stop; the model stays as it was", stop, disabled=True)
+        self.estimate = w.HTML(layout=w.Layout(height="30px", min_width="0"))
+        self.progress = control(w.IntProgress, "Progress", "Steps done", max=1)
+        self.status, self.curve, self.result = area("64px"), area("132px"), area("430px")
+        buttons = row(self.edit, self.stop, self.estimate, least="200px")
+        self.box = panel(buttons, self.progress, self.status, self.curve)
+        self.result_box = panel(title("What it changed"), self.result)

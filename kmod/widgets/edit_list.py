@@ -9,101 +9,67 @@ import ipywidgets as w
 
 from ..lab.session import Session, Step
 from . import view
-from .controls import LABEL, Listening, area, beside, button, title, wide
+from .controls import Listening, area, control, panel, row, title, wide
 
 
 class EditList(Listening):
-    """Controls for the edits of a session.
+    """Controls for the edits of a session, which `save` writes into `folder`.
 
-    Args:
-        show: called with markup about an edit.
-        changed: called after undo and redo.
-        load: called with the path of an edit.
+    `show` is called with markup about an edit, `changed` after undo and redo, `load` with the path of an edit.
     """
 
     def __init__(
-        self,
-        session: Session,
-        folder: Path,
-        say: Callable[[str, str], None],
-        show: Callable[[str], None],
-        changed: Callable[[], None],
-        load: Callable[[str], None],
+        self, session: Session, folder: Path, say: Callable, show: Callable, changed: Callable, load: Callable
     ):
         super().__init__(say)
         self.session, self.folder, self.show, self.changed = session, folder, show, changed
-        self.list = w.Select(
-            description="Edits", options=[], rows=6, style=LABEL, layout=wide(height="126px"),
-            tooltip="Every edit so far; choose one to see it",
-        )  # fmt: skip
-        self.undo_button = button("Undo", "Take the chosen edit back, bit for bit")
-        self.redo_button = button("Redo", "Put the chosen edit back")
-        self.save_button = button("Save", "Write the chosen edit as safetensors, and its recipe as Python")
-        self.other = w.Dropdown(description="Compare to", options=[], style=LABEL, layout=wide(), tooltip="An edit")
-        self.compare_button = button("Compare", "Show the chosen edit and this one side by side")
-        self.path = w.Text(
-            description="File", placeholder="edit.safetensors", style=LABEL, layout=wide(),
-            tooltip="An edit that was saved", continuous_update=True,
-        )  # fmt: skip
-        self.load_button = button("Load", "Apply an edit from this file")
+        self.list = control(w.Select, "Edits", "Every edit so far; choose one to see it", wide(height="126px"), rows=6)
+        self.undo_button = self.button("Undo", "Take the chosen edit back, bit for bit", self.undo)
+        self.redo_button = self.button("Redo", "Put the chosen edit back", self.redo)
+        self.save_button = self.button("Save", "Write the chosen edit as a file, and its recipe as Python", self.save)
+        self.other = control(w.Dropdown, "Compare to", "An edit")
+        self.compare_button = self.button("Compare", "Show the chosen edit and this one side by side", self.compare)
+        self.path = control(w.Text, "File", "An edit that was saved", placeholder="edit.safetensors")
+        self.load_button = self.button("Load", "Apply an edit from this file", lambda: load(self.path.value.strip()))
         self.files = area("150px")
-        actions = w.Box([self.undo_button, self.redo_button, self.save_button], layout=wide(flex_flow="row wrap"))
-
-        self.box = w.VBox(
-            [
-                title("History"),
-                self.list,
-                actions,
-                beside(self.other, self.compare_button),
-                beside(self.path, self.load_button),
-                self.files,
-            ],
-            layout=wide(),
-        )
+        comparing = row(self.other, self.compare_button, least="200px")
+        loading = row(self.path, self.load_button, least="200px")
+        buttons = row(self.undo_button, self.redo_button, self.save_button)
+        self.box = panel(title("History"), self.list, buttons, comparing, loading, self.files)
         self.changes(self._show_chosen, self.list)
-        self.clicks(self.undo, self.undo_button)
-        self.clicks(self.redo, self.redo_button)
-        self.clicks(self.save, self.save_button)
-        self.clicks(self._compare, self.compare_button)
-        self.clicks(lambda: load(self.path.value.strip()), self.load_button)
         self.refresh()
-
-    @property
-    def chosen(self) -> Step | None:
-        return self.list.value
 
     def refresh(self, step: Step | None = None) -> None:
         """Fill the list again and choose `step`; if None, the edit on top."""
-        applied, steps = self.session.stack, self.session.steps
+        applied, steps, other = self.session.stack, self.session.steps, self.other.value
         with self.deaf():
             self.list.options = [(f"{'applied' if s in applied else 'undone '}  {s.name}", s) for s in steps]
-            self.list.value = step if step is not None else (applied[-1] if applied else None)
-            other = self.other.value
+            self.list.value = step or (applied[-1] if applied else None)
             self.other.options = [(s.name, s) for s in steps]
-            self.other.value = other if other in steps else None
-        for control in (self.undo_button, self.redo_button, self.save_button, self.compare_button):
-            control.disabled = not steps
+            self.other.value = other
+        for each in (self.undo_button, self.redo_button, self.save_button, self.compare_button):
+            each.disabled = not steps
 
     def enable(self, on: bool) -> None:
-        for control in (self.undo_button, self.redo_button, self.load_button):
-            control.disabled = not on
+        for each in (self.undo_button, self.redo_button, self.load_button):
+            each.disabled = not on
         if on:
-            self.refresh(self.chosen)
+            self.refresh(self.list.value)
 
     def _show_chosen(self) -> None:
-        if self.chosen is not None:
-            self.show(view.report(self.chosen))
+        if self.list.value:
+            self.show(view.report(self.list.value))
 
     def undo(self) -> None:
         """Undo the chosen edit; if none is chosen, the one on top."""
-        step = self.session.undo(self.chosen)
+        step = self.session.undo(self.list.value)
         self.refresh()
         self.say(f"Edit {step.number} is undone, bit for bit.", "status")
         self.changed()
 
     def redo(self) -> None:
         """Redo the chosen edit; if it is applied, or none is chosen, the last one that fits."""
-        chosen = self.chosen
+        chosen = self.list.value
         step = self.session.redo(None if chosen in self.session.stack else chosen)
         self.refresh(step)
         self.say(f"Edit {step.number} is applied again.", "status")
@@ -111,18 +77,16 @@ class EditList(Listening):
 
     def save(self) -> None:
         """Write the chosen edit and its recipe into the folder, and offer both as links."""
-        if (step := self.chosen) is None:
+        if (step := self.list.value) is None:
             raise ValueError("choose an edit to save")
         path = self.session.save(step, self.folder / f"edit-{step.slug}.safetensors")
-        recipe = self.session.recipe(step)
-        script = path.with_suffix(".py")
+        recipe, script = self.session.recipe(step), path.with_suffix(".py")
         script.write_text(recipe, "utf-8")
         self.files.value = view.block(view.link(path), view.link(script), view.code(recipe))
-        with self.deaf():
-            self.path.value = str(path)
+        self.path.value = str(path)
         self.say(f"Edit {step.number} is saved to {path}.", "status")
 
-    def _compare(self) -> None:
-        if self.chosen is None or self.other.value is None:
+    def compare(self) -> None:
+        if self.list.value is None or self.other.value is None:
             raise ValueError("choose an edit in the list, and another one to compare it to")
-        self.show(view.compare(self.chosen, self.other.value))
+        self.show(view.compare(self.list.value, self.other.value))

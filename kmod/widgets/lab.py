@@ -1,14 +1,11 @@
 """The edit lab: change a memory by hand, see what else changes, take it back.
 
-    lab = kmod.EditLab(model, facts)
-    lab                                   # in a notebook: the lab
-    lab.pick("France", "P36")             # the same from Python, control by control
-    lab.choosing.new.value = "Rome"
-    lab.start()
-    lab.wait()
-
-This module joins the parts: `choosing` says what changes, `controls` how, `kmod.lab.worker` makes the edit, and
-`edit_list` lists it.
+lab = kmod.EditLab(model, facts)
+lab                                   # in a notebook: the lab
+lab.pick("France", "P36")             # the same from Python, control by control
+lab.choosing.new.value = "Rome"
+lab.start()
+lab.wait()
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ from pathlib import Path
 import ipywidgets as w
 
 from ..facts import FactBase, Modification
+from ..html import escape
 from ..lab.index import FactIndex
 from ..lab.session import Session, Step
 from ..lab.worker import Stopped, Worker
@@ -26,7 +24,7 @@ from ..models.masked_lm import MaskedLM
 from ..training.history import History
 from . import view
 from .choosing import Choosing
-from .controls import Listening, PageWidget, RunControls, SettingControls, reason, row, silent_on_a_page
+from .controls import PageWidget, RunControls, SettingControls, reason, row, silent_on_a_page
 from .edit_list import EditList
 
 REDRAW = 0.1  # seconds between two drawings of the curve
@@ -46,21 +44,16 @@ class EditLab(PageWidget):
     def __init__(self, model: MaskedLM, facts: FactBase, folder: str | Path = "."):
         self.session, self.index = Session(model, facts), FactIndex(facts)
         self.worker = Worker(self.session, self.index, self._watch, self._done, self._failed)
-        self._drawn = 0.0
+        self.stop, self.wait = self.worker.stop, self.worker.wait
         with silent_on_a_page():
-            self.run, self.how = RunControls(), SettingControls(model)
+            self.run, self.how = RunControls(self.say, self.start, self.stop), SettingControls(model)
             self.choosing = Choosing(self.session, self.index, self.say, self._estimate)
+            self.pick = self.choosing.pick
             self.history = EditList(self.session, Path(folder), self.say, self._show, self.choosing.show, self.load)
-            style = w.HTML(view.STYLE, layout=w.Layout(height="0", margin="0"))
-            for box in (self.choosing.box, self.how.box, self.run.box, self.run.result_box, self.history.box):
-                box.layout.padding = "0 12px 0 0"
             left = w.VBox([self.choosing.box, self.how.box, self.run.box])
             right = w.VBox([self.run.result_box, self.history.box])
-            super().__init__([style, row(left, right, least="340px")], layout=w.Layout(width="100%"))
-        listening = Listening(self.say)
-        listening.changes(self._settings_changed, *self.how.all)
-        listening.clicks(self.start, self.run.edit)
-        listening.clicks(self.stop, self.run.stop)
+            super().__init__(row(left, right, least="340px"))
+        self.run.changes(self._settings_changed, *self.how.all)
         self.run.curve.value = view.curve([], [], 1)
         self._show("<p>Nothing is edited yet.</p>")
         self.say(f"{len(facts):,} facts. Search one, give it a new object, and press Edit.")
@@ -71,12 +64,6 @@ class EditLab(PageWidget):
 
     def _show(self, markup: str) -> None:
         self.run.result.value = view.block(markup)
-
-    # ---- before the click
-
-    def pick(self, subject: str, relation: str) -> None:
-        """Choose a fact of the base, as by searching and clicking. Raises KeyError that lists what is known."""
-        self.choosing.pick(subject, relation)
 
     def _settings_changed(self) -> None:
         self.how.enable()
@@ -91,14 +78,12 @@ class EditLab(PageWidget):
             text = f"no estimate: {reason(error)}"
         self.run.estimate.value = view.note(text) if text else ""
 
-    # ---- the edit
-
     def start(self) -> None:
         """Begin the edit that the controls describe, in the background. Raises ValueError if it is not possible."""
         change, settings = self.choosing.change(), self.how.settings()
-        self.run.progress.value, self.run.progress.max = 0, settings.steps
-        self.run.progress.bar_style = ""
-        self._drawn, self._steps = 0.0, settings.steps
+        progress = self.run.progress
+        progress.value, progress.max, progress.bar_style = 0, settings.steps, ""
+        self._drawn = 0.0
         self._enable(False)
         self.say(f"Editing {len(change)} fact{'s' * (len(change) > 1)}: {settings} …")
         try:
@@ -107,28 +92,18 @@ class EditLab(PageWidget):
             self._enable(True)
             raise
 
-    def stop(self) -> None:
-        """Stop the edit that runs; the model stays as it was."""
-        self.worker.stop()
-
-    def wait(self, seconds: float | None = None) -> None:
-        """Wait until the edit has ended, in notebooks and scripts. An interrupt stops the edit."""
-        self.worker.wait(seconds)
-
     def _enable(self, on: bool) -> None:
         self.run.edit.disabled, self.run.stop.disabled = not on, on
         self.history.enable(on)
 
     def _watch(self, history: History) -> None:
-        now = time.perf_counter()
-        if now - self._drawn >= REDRAW or history.steps == self._steps:
-            self._drawn = now
-            self.run.progress.value = history.steps
-            self.run.curve.value = view.curve(history.loss, history.recall, self._steps)
+        now, steps = time.perf_counter(), self.run.progress.max
+        if now - self._drawn >= REDRAW or history.steps == steps:
+            self._drawn, self.run.progress.value = now, history.steps
+            self.run.curve.value = view.curve(history.loss, history.recall, steps)
 
     def _done(self, step: Step) -> None:
-        self.run.progress.value = self._steps
-        self.run.progress.bar_style = "success"
+        self.run.progress.value, self.run.progress.bar_style = self.run.progress.max, "success"
         self._show(view.report(step))
         try:
             self.choosing.show()  # before Edit is enabled, so that no edit starts while this thread still works
@@ -139,14 +114,13 @@ class EditLab(PageWidget):
 
     def _failed(self, error: BaseException) -> None:
         self.run.progress.bar_style = "danger"
-        why = "stopped" if isinstance(error, Stopped) else reason(error)
+        stopped = isinstance(error, Stopped)
         try:
             self.choosing.check()
         finally:
             self._enable(True)
-            self.say(f"No edit was made, the model is as it was: {why}", "status" if why == "stopped" else "alert")
-
-    # ---- files
+            why = "stopped" if stopped else reason(error)
+            self.say(f"No edit was made, the model is as it was: {why}", "status" if stopped else "alert")
 
     def load(self, path: str | Path) -> Step:
         """Apply an edit from a file. Raises FileNotFoundError, ValueError, or WrongModelError if it was made for
@@ -154,7 +128,7 @@ class EditLab(PageWidget):
         if self.worker.busy:
             raise ValueError("an edit is running: wait for it, or press Stop")
         edit, change = self.session.read(path)
-        report = None if change is None else self.worker.report(self.worker.copied(), change, edit)
+        report = change and self.worker.report(change, edit)
         step = self.session.commit(edit, change, file=str(path), report=report)
         self.history.refresh(step)
         self._show(view.report(step))
@@ -162,16 +136,12 @@ class EditLab(PageWidget):
         self.choosing.show()
         return step
 
-    # ---- on a page
-
     def _page(self) -> str:
         """The state of the lab for a static page, and where to find the live one."""
-        edits = "".join(
-            f"<li>{view.escape(step.name)} ({view.escape(step.how)})"
-            f"{', applied' if step in self.session.stack else ', undone'}</li>"
-            for step in self.session.steps
-        )
-        return view.page("the edit lab", self.choosing.answers.value, f"<ul>{edits}</ul>", self.run.result.value)
+        applied = self.session.stack
+        edits = [f"{s.name} ({s.how}), {'applied' if s in applied else 'undone'}" for s in self.session.steps]
+        items = "".join(f"<li>{escape(edit)}</li>" for edit in edits)
+        return view.page("the edit lab", self.choosing.answers.value, f"<ul>{items}</ul>", self.run.result.value)
 
     def __repr__(self) -> str:
         s = self.session

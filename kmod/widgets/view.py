@@ -55,44 +55,31 @@ def interval(rate: Rate | None) -> str:
     return "not asked" if rate is None else f"{rate} of {rate.statements:,} statements of {rate.facts:,} facts"
 
 
-def answers(rows: list[tuple[str, str, Ranked]]) -> str:
-    """(kind, statement, its best answers) as a table."""
-    return table(
-        [(statement, kind, ranked(best)) for kind, statement, best in rows],
-        ("statement", "kind", "the model's five best answers"),
-        "What the model answers now",
-    )
-
-
 def report(step: Step) -> str:
     """All that was measured of an edit."""
     r = step.report
     if r is None:
         text = f"Edit {step.name} ({step.how}): not measured, because its facts are not those of the lab."
         return f"<p>{escape(text)}</p>"
-    lines = [(line.statement, line.kind, _answer(line, 0), _answer(line, 1)) for line in r.lines]
+    lines = [(line.statement, line.kind, ranked(line.before, 3), _marked(line)) for line in r.lines]
     accuracy = [
         ("new facts learnt", interval(r.learnt)),
         ("unmodified facts right, before", interval(r.kept_before)),
         ("unmodified facts right, after (A_F∖S)", interval(r.kept)),
         ("difference, in points", _difference(r.lost)),
     ]
-    return "".join(
-        [
-            table(lines, ("statement", "kind", "before", "after"), f"Edit {step.name}  ({step.how})"),
-            table(accuracy, ("measure", "value with its 95 % interval"), "Learnt, and kept, on a sample of the facts"),
-            change_by_part(r.moved),
-            *map(retrieved, r.retrieved),
-        ]
-    )
+    tables = [
+        table(lines, ("statement", "kind", "before", "after"), f"Edit {step.name}  ({step.how})"),
+        table(accuracy, ("measure", "value with its 95 % interval"), "Learnt, and kept, on a sample of the facts"),
+        change_by_part(r.moved),
+    ]
+    return "".join([*tables, *map(retrieved, r.retrieved)])
 
 
-def _answer(line: Line, after: int) -> Html:
-    """The best answers before (0) or after (1); those after are marked right or wrong."""
-    text = ranked((line.before, line.after)[after], 3)
-    if not after:
-        return Html(escape(text))
-    return Html(escape(f"✓ {text}") if line.right[1] else f"<b>{escape(f'✗ {text}')}</b>")
+def _marked(line: Line) -> Html:
+    """The best answers after the edit, marked right or wrong."""
+    text = escape(ranked(line.after, 3))
+    return Html(f"✓ {text}" if line.right[1] else f"<b>✗ {text}</b>")
 
 
 def _difference(rate: Rate | None) -> str:
@@ -115,11 +102,14 @@ def change_by_part(changes: Sequence[PartChange]) -> str:
 
 def retrieved(retrieval: Retrieval) -> str:
     before, after = dict(retrieval.before), dict(retrieval.after)
-    rows = [
-        (fact, *(percent(weights[fact]) if fact in weights else None for weights in (before, after)))
-        for fact in {**after, **before}
-    ]
+    rows = [(fact, *(percent(w[fact]) if fact in w else None for w in (before, after))) for fact in after | before]
     return table(rows, ("fact", "weight before", "weight after"), f"Facts retrieved for “{retrieval.statement}”")
+
+
+COMPARED = (
+    "how", "new facts learnt", "best answers after", "A_F∖S after", "difference, in points",
+    "neighbours lost, of those known", "‖θ − θ₀‖₂ by part",
+)  # fmt: skip
 
 
 def compare(a: Step, b: Step) -> str:
@@ -128,24 +118,15 @@ def compare(a: Step, b: Step) -> str:
     def column(step: Step) -> list[str]:
         r = step.report
         if r is None:
-            return [step.how, *["not measured"] * 6]
+            return [step.how, *["not measured"] * (len(COMPARED) - 1)]
         modified = [line for line in r.lines if line.kind in ("learnt from", "unseen phrasing")]
         known = [line for line in r.lines if line not in modified and line.right[0]]
-        return [
-            step.how,
-            interval(r.learnt),
-            "; ".join(ranked(line.after, 1) for line in modified[:4]),
-            interval(r.kept),
-            _difference(r.lost),
-            f"{sum(not line.right[1] for line in known)} of {len(known)}",
-            ", ".join(f"{change.part} {change.l2:.3g}" for change in r.moved),
-        ]
+        best = "; ".join(ranked(line.after, 1) for line in modified[:4])
+        lost = f"{sum(not line.right[1] for line in known)} of {len(known)}"
+        sizes = ", ".join(f"{change.part} {change.l2:.3g}" for change in r.moved)
+        return [step.how, interval(r.learnt), best, interval(r.kept), _difference(r.lost), lost, sizes]
 
-    heads = (
-        "how", "new facts learnt", "best answers after", "A_F∖S after", "difference, in points",
-        "neighbours lost, of those known", "‖θ − θ₀‖₂ by part",
-    )  # fmt: skip
-    rows = zip(heads, column(a), column(b), strict=True)
+    rows = zip(COMPARED, column(a), column(b), strict=True)
     return table(rows, ("", a.name, b.name), "Two edits side by side")
 
 
@@ -154,17 +135,17 @@ def curve(loss: Sequence[float], recall: Sequence[float], steps: int) -> str:
     width, height, left = 320, 84, 4
 
     def line(values: Sequence[float], largest: float, style: str) -> str:
-        last = max(steps - 1, 1)
-        points = " ".join(
-            f"{left + (width - 2 * left) * i / last:.1f},{height - 6 - (height - 14) * max(v, 0) / largest:.1f}"
-            for i, v in enumerate(values)
-        )
+        across, down = (width - 2 * left) / max(steps - 1, 1), (height - 14) / largest
+        points = " ".join(f"{left + across * i:.1f},{height - 6 - down * max(v, 0):.1f}" for i, v in enumerate(values))
         return f'<polyline points="{points}" fill="none" {style} stroke-width="2"/>'
 
-    text = f"step {len(loss)} of {steps}" + (f", loss {loss[-1]:.3g}" if loss else "")
-    text += f", {100 * recall[-1]:.0f} % answered" if recall else ""
-    lines = line(loss, max(loss, default=1.0) or 1.0, f'stroke="{INK[0]}"')
-    lines += line(recall, 1, f'stroke="{INK[1]}" stroke-dasharray="4 3"') if recall else ""
+    text, lines = f"step {len(loss)} of {steps}", ""
+    if loss:
+        text += f", loss {loss[-1]:.3g}"
+        lines += line(loss, max(loss) or 1.0, f'stroke="{INK[0]}"')
+    if recall:
+        text += f", {100 * recall[-1]:.0f} % answered"
+        lines += line(recall, 1, f'stroke="{INK[1]}" stroke-dasharray="4 3"')
     return block(
         f'<svg role="img" aria-label="Training: {text}" viewBox="0 0 {width} {height}" width="100%" height="{height}" '
         f'preserveAspectRatio="none">{lines}</svg>'
