@@ -123,11 +123,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"kmod: {error}", file=sys.stderr)
             return 2
         message = " ".join(str(error).split())
-        print(
-            f"kmod: unexpected {type(error).__name__}: {message} (a fault of kmod: "
-            "run it again with KMOD_DEBUG=1 for the traceback, and report it)",
-            file=sys.stderr,
-        )
+        advice = "(a fault of kmod: run it again with KMOD_DEBUG=1 for the traceback, and report it)"
+        print(f"kmod: unexpected {type(error).__name__}: {message} {advice}", file=sys.stderr)
         return 1
     return 0
 
@@ -136,11 +133,8 @@ def _memorise(args) -> None:
     from . import load_facts, load_model, memorise
 
     facts = load_facts(args.facts)
-    if (
-        args.out.exists()
-        and not (args.out / "config.json").is_file()
-        and (not args.out.is_dir() or any(args.out.iterdir()))
-    ):
+    is_empty = not args.out.exists() or (args.out.is_dir() and not any(args.out.iterdir()))
+    if not is_empty and not (args.out / "config.json").is_file():
         raise ValueError(f"--out {args.out} exists and is not a model folder; choose another")
     model = load_model(args.model, facts, seed=args.seed)
     _need_folder(args.out)
@@ -153,22 +147,15 @@ def _memorise(args) -> None:
 def _pretrain(args) -> None:
     from . import load_facts, load_model
     from .models import PRESETS
-    from .pretraining.corpus import read_text
-    from .pretraining.pretrain import CHECKPOINT, pretrain
-    from .pretraining.vectors import warm_start
+    from .pretraining import pretrain, read_text, warm_start
+    from .pretraining.pretrain import CHECKPOINT
 
     _need_folder(args.out)
     facts = {name: load_facts(name) for name in (args.words_of, args.without_facts, args.with_facts) if name}
-    tokenizer, tokens = read_text(
-        args.text,
-        args.out,
-        vocab=args.vocab if args.model in PRESETS else load_model(args.model, new_head=True).tokenizer,
-        vocab_size=args.vocab_size,
-        words_of=facts.get(args.words_of),
-        leave_out=facts.get(args.without_facts),
-        put_in=facts.get(args.with_facts),
-        times=args.times,
-    )
+    vocab = args.vocab if args.model in PRESETS else load_model(args.model, new_head=True).tokenizer
+    chosen = {"leave_out": facts.get(args.without_facts), "put_in": facts.get(args.with_facts), "times": args.times}
+    words = {"vocab": vocab, "vocab_size": args.vocab_size, "words_of": facts.get(args.words_of)}
+    tokenizer, tokens = read_text(args.text, args.out, **words, **chosen)
     model = load_model(args.model, tokenizer=tokenizer, new_head=True, seed=args.seed)
     if args.warm_start and not (args.out / CHECKPOINT).exists():
         warm_start(model, tokens, seed=args.seed)
@@ -243,9 +230,7 @@ def _evaluate(args) -> None:
     edit = Edit.load(args.edit)
     made = edit.made  # how it was made
     if made.get("base_fingerprint") != facts.fingerprint():
-        raise ValueError(
-            f"{args.edit} was made on the facts {made.get('base')!r}, not on {facts.name!r}: give those with --facts"
-        )
+        raise ValueError(f"{args.edit} was made on the facts {made.get('base')!r}, not {facts.name!r}: use --facts")
     if edit.applied(model):
         raise ValueError(f"{args.model} is the model with the edit; give --model the one without it")
     change = Modification(facts, tuple(made["indices"]), tuple(new for *_, new in made["facts"]), made["change_seed"])

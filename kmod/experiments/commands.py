@@ -64,9 +64,8 @@ def add_parsers(commands) -> None:
     merge.add_argument("source", type=Path, help="the folder to read")
     play = commands.add_parser("play", help="make the edits that readers of the book try out", description=PLAY_HELP)
     play.set_defaults(run=_play)
-    play.add_argument(
-        "--out", type=Path, default=Path("book/_static/play"), metavar="FOLDER", help="default book/_static/play"
-    )
+    folder = "book/_static/play"
+    play.add_argument("--out", type=Path, default=Path(folder), metavar="FOLDER", help=f"default {folder}")
 
 
 def _suites(name: str) -> list[str]:
@@ -88,18 +87,15 @@ def _run(args) -> None:
 
     if args.address and args.executor != "ray":
         raise ValueError("--address is for a Ray cluster: add --executor ray")
-    budget = seconds(args.budget) if args.budget else None
+    options = {"budget": seconds(args.budget) if args.budget else None, "retry": args.retry_failed}
     if args.executor == "ray":
         from .on_ray import device, executor
 
         with executor(args.address) as execute:
             print("measuring a device of the cluster")
-            run(
-                _suites(args.suite), _profile(args), args.out,
-                budget=budget, retry=args.retry_failed, execute=execute, on=device(),
-            )  # fmt: skip
+            run(_suites(args.suite), _profile(args), args.out, **options, execute=execute, on=device())
     else:
-        run(_suites(args.suite), _profile(args), args.out, budget=budget, retry=args.retry_failed)
+        run(_suites(args.suite), _profile(args), args.out, **options)
 
 
 def _report(args) -> None:

@@ -114,7 +114,7 @@ def pretrain(
     processes.
 
     Args:
-        tokens: one array of token ids, as `kmod.pretraining.corpus.read_text` makes it.
+        tokens: one array of token ids, as `kmod.pretraining.read_text` makes it.
         steps: optimiser steps; by default as many as fit `minutes`, or one pass over the text if that is None too.
         minutes: time for this call; a run that takes longer writes a checkpoint and can be continued.
         batch_size: sequences of `length` tokens a step, over all processes.

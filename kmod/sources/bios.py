@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import gcd
@@ -34,24 +33,12 @@ FAMILY = (
 ).split()
 
 
-@dataclass(frozen=True)
-class Attribute:
-    """A relation of generated people, with the values that its objects are drawn from."""
-
-    relation: Relation
-    values: tuple[str, ...]
-
-
 @cache
-def attributes() -> tuple[Attribute, ...]:
-    """The attributes of `bios.toml`, in its order."""
+def attributes() -> list[tuple[Relation, list[str]]]:
+    """The relations of generated people, each with the values that its objects are drawn from, as in `bios.toml`."""
     table = tomllib.loads(files(__package__).joinpath("bios.toml").read_text("utf-8"))
-    return tuple(
-        Attribute(
-            Relation(id, row["label"], tuple(row["evidences"]), tuple(row["tests"])), tuple(row["values"].split())
-        )
-        for id, row in table.items()
-    )
+    values = [row.pop("values").split() for row in table.values()]
+    return [(Relation(id, **row), names) for (id, row), names in zip(table.items(), values, strict=True)]
 
 
 class People(Sequence[Fact]):
@@ -87,13 +74,9 @@ class People(Sequence[Fact]):
         if not -len(self) <= i < len(self):
             raise IndexError(f"fact {i} of {len(self)}")
         person, kind = divmod(int(i) % len(self), len(self.attributes))
-        attribute = self.attributes[kind]
+        relation, values = self.attributes[kind]
         draw = hashlib.blake2b(f"{self.seed} {person} {kind}".encode(), digest_size=8).digest()
-        return Fact(
-            self.name(person),
-            attribute.relation.id,
-            attribute.values[int.from_bytes(draw, "big") % len(attribute.values)],
-        )
+        return Fact(self.name(person), relation.id, values[int.from_bytes(draw, "big") % len(values)])
 
 
 def bios(n: int, seed: int = 0) -> FactBase:
@@ -105,5 +88,5 @@ def bios(n: int, seed: int = 0) -> FactBase:
     Raises ValueError unless `n` is a whole number from 1 and `seed` one from 0.
     """
     n, seed = check_whole("the number of people", n), check_whole("seed", seed, 0)
-    relations = {attribute.relation.id: attribute.relation for attribute in attributes()}
+    relations = {relation.id: relation for relation, _ in attributes()}
     return FactBase(People(n, seed), relations, f"bios:{n}" + (f":{seed}" if seed else ""), lazy=True)

@@ -9,7 +9,6 @@ import numpy as np
 from ..checks import check_whole, is_whole
 from ..facts import FactBase, Modification
 from ..names import normal
-from ._read import local_folder
 from .counterfact import counterfact, records
 from .zsre import EDITS, edit_rows, stand_in
 
@@ -34,11 +33,8 @@ def load_edits(
         base = counterfact(folder)
         rows = ((subject, obj, new) for subject, _, obj, _, _, new in records(folder))
     else:
-        local = local_folder(folder)
-        if local is None:
-            raise FileNotFoundError("the zsRE edit sets are read from a folder: give folder= or set $KMOD_DATA")
-        base = stand_in(local, seed)
-        rows = ((subject, true, new) for subject, _, true, new in edit_rows(local, name.removeprefix("zsre:")))
+        base = stand_in(folder, seed)
+        rows = ((subject, true, new) for subject, _, true, new in edit_rows(folder, name.removeprefix("zsre:")))
     return base, _modification(base, rows, name, n, seed)
 
 
@@ -59,7 +55,6 @@ def _modification(base: FactBase, rows, name: str, n: int | None, seed: int) -> 
     if n is not None:
         if not is_whole(n) or not 1 <= n <= len(chosen):
             raise ValueError(f"n must be from 1 to the {len(chosen):,} edits of {name}, or None for all; got {n!r}")
-        chosen = [
-            chosen[i] for i in np.random.default_rng(check_whole("seed", seed, 0)).choice(len(chosen), n, replace=False)
-        ]
+        rng = np.random.default_rng(check_whole("seed", seed, 0))
+        chosen = [chosen[i] for i in rng.choice(len(chosen), n, replace=False)]
     return Modification(base, tuple(chosen), tuple(changes[i] for i in chosen), seed)

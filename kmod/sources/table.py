@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..facts import MASK, OBJECT, Fact, FactBase, Relation, fill
-from ._read import json_lines, json_list, lines, need
+from .read import json_lines, json_list, lines, need
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 NEEDED = ("subject", "relation", "object")
