@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 
 
 def cache_dir() -> Path:
@@ -31,9 +31,6 @@ def appearing(path: Path) -> Iterator[Path]:
 
 def save_whole(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file that appears whole or not at all. Raises OSError if it cannot be written."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     with appearing(path) as draft:
         try:
             save_file(dict(tensors), draft, dict(metadata))

@@ -117,10 +117,10 @@ def _status(args) -> None:
             lines.append(f"all: {plan(suites, profile, args.out, args.on)}")
         device = args.on or here().name
     if args.json:
-        asked = {"suite": args.suite, "profile": profile.name, "training": args.training, "on": device}
-        asked |= {"time": datetime.now(UTC).isoformat(), "commit": commit(), "versions": versions()}
-        models = {"facts": profile.facts, "model": profile.model}
-        print(json.dumps(asked | models | {"lines": lines}, indent=1, ensure_ascii=False))
+        record = {"suite": args.suite, "profile": profile.name, "training": args.training, "on": device}
+        record |= {"time": datetime.now(UTC).isoformat(), "commit": commit(), "versions": versions()}
+        record |= {"facts": profile.facts, "model": profile.model, "lines": lines}
+        print(json.dumps(record, indent=1, ensure_ascii=False))
     else:
         print("\n".join(lines))
 

@@ -1,8 +1,5 @@
 """Masked-LM pretraining on text, for models whose training data are known exactly.
 
-    python -m kmod pretrain --model nano --text wiki.jsonl.zst --out my-model --minutes 30
-    accelerate launch --num_processes 2 -m kmod pretrain ...
-
 Which sequences a step reads, and what it masks, depend on (seed, step) alone. So a checkpoint needs only the weights,
 the optimiser's moments and the step to continue exactly.
 
@@ -33,7 +30,6 @@ from ..versions import versions
 from .packed import MASKED, PackedText
 
 CHECKPOINT = "checkpoint.safetensors"
-RECORD = "pretraining.json"
 
 
 @dataclass(frozen=True)
@@ -150,15 +146,12 @@ def pretrain(
     if device.type == "cuda" if compile is None else compile:
         loss_of = torch.compile(loss_of)
 
-    def micro_batches(step: int) -> list[tuple[Tensor, ...]]:
-        mine = slice(accelerator.process_index, None, accelerator.num_processes)
-        parts = [torch.from_numpy(x[mine]).to(device).chunk(accumulate) for x in corpus.batch(step)]
-        return list(zip(*parts, strict=True))
-
     def gradients(step: int) -> Tensor:
         """Add the gradient of the step's mean loss to that of the parameters; returns that loss."""
+        mine = slice(accelerator.process_index, None, accelerator.num_processes)
+        parts = [torch.from_numpy(x[mine]).to(device).chunk(accumulate) for x in corpus.batch(step)]
         total = torch.zeros((), device=device)
-        for i, part in enumerate(micro_batches(step)):
+        for i, part in enumerate(zip(*parts, strict=True)):
             last = i == accumulate - 1
             with accelerator.autocast(), nullcontext() if last else accelerator.no_sync(loss_of):
                 loss = loss_of(*part)[0] / accumulate
@@ -234,7 +227,7 @@ def pretrain(
     if accelerator.is_main_process:
         model.save(out)
         curve = [round(x, 4) for x in history.loss]
-        (out / RECORD).write_text(json.dumps(asdict(report) | {"curve": curve}) + "\n", "utf-8")
+        (out / "pretraining.json").write_text(json.dumps(asdict(report) | {"curve": curve}) + "\n", "utf-8")
     accelerator.wait_for_everyone()
     return report
 

@@ -52,14 +52,12 @@ NAMED = {
 def load_facts(name: object = "atlas", **options) -> FactBase:
     """The fact base called `name`; its `notes` say what was read and what was left out.
 
-    `name` is one of:
-        "atlas"
-        "bios:N", or "bios:N:SEED", for N generated people
-        "trex", "zsre" or "counterfact", with the options of these functions (`folder=`, or else $KMOD_DATA, says where
-            the files are)
-        "trex+pararel" for T-REx with three sentences a fact and ParaRel's phrasings among the evidences
-        one of these but bios with ":N" or ":N:SEED" for a sample of N facts
-        a pandas DataFrame, or the path of a table, with the options of `kmod.sources.table`
+    Args:
+        name: "atlas", "trex", "trex+pararel" (with three sentences a fact, and ParaRel's phrasings to learn from),
+            "zsre" or "counterfact"; any of these with ":N" or ":N:SEED" for a sample of N facts; "bios:N" or
+            "bios:N:SEED" for N generated people; a pandas DataFrame, or the path of a table.
+        options: those of `kmod.sources.trex`, `zsre`, `counterfact` (such as `folder=`; else $KMOD_DATA says where the
+            files are) or `table`.
 
     Raises ValueError, which lists the known sources, for another name.
     """

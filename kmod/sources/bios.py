@@ -16,40 +16,27 @@ from math import gcd
 from ..checks import check_whole
 from ..facts import Fact, FactBase, Relation
 
-GIVEN = (
-    "Ada Amos Anya Arlo Astrid Basil Bea Boris Bruno Carla Cyrus Dalia Dario Doris Edda Elio Emeka Esme "
-    "Fabio Freya Gita Gus Hana Hugo Ida Igor Imani Ines Ivo Jada Jonas Juno Kai Kira Lars Leda Liam Luz "
-    "Magda Malik Mara Milo Mina Nadia Nils Noor Odin Olga Omar Orla Otis Petra Pilar Quinn Rafa Rhea Rory "
-    "Sana Silas Suki Tariq Tess Udo Uma Vera Viggo Wanda Wes Xenia Yara Yuri Zane Zelda"
-).split()
-FAMILY = (
-    "Abbot Acker Alden Archer Ashby Baker Barlow Beckett Bishop Bolton Bowen Brandt Calder Carver Chase "
-    "Clay Cobb Conway Cooper Crane Dale Dalton Drake Dunn Ellery Everett Farrow Finch Fisher Fletcher "
-    "Forbes Frost Gale Gardner Garrick Glover Grant Graves Hale Harlow Hayes Heath Holt Hooper Hume Hyde "
-    "Ingram Irving Jarvis Keller Kemp Kirby Lambert Lane Larkin Lowell Mercer Merritt Miller Morrow Nash "
-    "Noble Norris Oakes Osborn Paget Parker Pike Potter Quill Radley Reeve Rhodes Rowe Sawyer Shaw Slater "
-    "Sparrow Stark Stone Sutton Tanner Thorne Turner Vance Vaughn Wade Walker Ward Webb Weller West "
-    "Wheeler Wilder Winslow Wolfe Woods Wren Wyatt Yates York"
-).split()
-
 
 @cache
-def attributes() -> list[tuple[Relation, list[str]]]:
-    """The relations of generated people, each with the values that its objects are drawn from, as in `bios.toml`."""
+def content() -> tuple[list[str], list[str], list[tuple[Relation, list[str]]]]:
+    """Given names, family names, and relations with the values that their objects are drawn from: those of
+    `bios.toml`."""
     table = tomllib.loads(files(__package__).joinpath("bios.toml").read_text("utf-8"))
+    given, family = table.pop("given").split(), table.pop("family").split()
     values = [row.pop("values").split() for row in table.values()]
-    return [(Relation(id, **row), names) for (id, row), names in zip(table.items(), values, strict=True)]
+    return given, family, [(Relation(id, **row), words) for (id, row), words in zip(table.items(), values, strict=True)]
 
 
 class People(Sequence[Fact]):
     """The facts of `people` generated people, one person after the other; each fact is made on demand."""
 
     def __init__(self, people: int, seed: int):
-        self.people, self.seed, self.attributes = people, seed, attributes()
+        self.people, self.seed = people, seed
+        self.given, self.family, self.attributes = content()
         # A name is the digits of a number below `space`: family, given, then as many middle names as n needs.
-        self.middles, self.space = 1, len(FAMILY) * len(GIVEN) ** 2
+        self.middles, self.space = 1, len(self.family) * len(self.given) ** 2
         while self.space < 4 * people:
-            self.middles, self.space = self.middles + 1, self.space * len(GIVEN)
+            self.middles, self.space = self.middles + 1, self.space * len(self.given)
         # i → (a·i + b) mod space is one-to-one when a and the space share no factor.
         self.b = int.from_bytes(hashlib.sha256(f"bios {seed}".encode()).digest()[:8], "big") % self.space
         self.a = (int(self.space * 0.618) + 2 * self.b) % self.space | 1
@@ -61,12 +48,12 @@ class People(Sequence[Fact]):
 
     def name(self, person: int) -> str:
         number = (self.a * person + self.b) % self.space
-        number, family = divmod(number, len(FAMILY))
+        number, family = divmod(number, len(self.family))
         given = []
         for _ in range(self.middles + 1):
-            number, digit = divmod(number, len(GIVEN))
-            given.append(GIVEN[digit])
-        return " ".join([*given, FAMILY[family]])
+            number, digit = divmod(number, len(self.given))
+            given.append(self.given[digit])
+        return " ".join([*given, self.family[family]])
 
     def __getitem__(self, i):
         if isinstance(i, slice):
@@ -88,5 +75,6 @@ def bios(n: int, seed: int = 0) -> FactBase:
     Raises ValueError unless `n` is a whole number from 1 and `seed` one from 0.
     """
     n, seed = check_whole("the number of people", n), check_whole("seed", seed, 0)
-    relations = {relation.id: relation for relation, _ in attributes()}
-    return FactBase(People(n, seed), relations, f"bios:{n}" + (f":{seed}" if seed else ""), lazy=True)
+    people = People(n, seed)
+    relations = {relation.id: relation for relation, _ in people.attributes}
+    return FactBase(people, relations, f"bios:{n}" + (f":{seed}" if seed else ""), lazy=True)
