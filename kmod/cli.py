@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     option = add("memorise", _memorise, "train a model until it recalls the facts, and save it as a folder")
     option("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
     option("--out", type=Path, required=True, metavar="FOLDER", help="where to write the trained model")
-    option("--epochs", type=float, help="most passes over the evidences, but at least 500 steps; default 11")
+    option("--epochs", type=float, default=11, help="most passes over the evidences, at least 500 steps; default 11")
     option("--seed", type=int, default=0, help="seed of initial weights and batches; default 0")
 
     option = add("pretrain", _pretrain, "train a model on text with the masked-LM loss; run it again to resume")
@@ -138,8 +138,7 @@ def _memorise(args) -> None:
         raise ValueError(f"--out {args.out} exists and is not a model folder; choose another")
     model = load_model(args.model, facts, seed=args.seed)
     _need_folder(args.out)
-    options = {} if args.epochs is None else {"epochs": args.epochs}
-    print(memorise(model, facts, seed=args.seed, **options))
+    print(memorise(model, facts, epochs=args.epochs, seed=args.seed))
     model.save(args.out)
     print(f"saved to {args.out}")
 
@@ -177,10 +176,9 @@ def _edit(args) -> None:
 
     constraint = Linf(args.delta) if check_delta(args.delta) != float("inf") else None
     if args.block != "all":
-        try:
-            args.block = int(args.block)
-        except ValueError:
-            raise ValueError(f'--block is a number or "all", got {args.block!r}') from None
+        if not args.block.removeprefix("-").isdecimal():
+            raise ValueError(f'--block is a number or "all", got {args.block!r}')
+        args.block = int(args.block)
     if args.merge and (args.merge.is_file() or args.merge.resolve() == Path(args.model).resolve()):
         raise ValueError(f"--merge needs a folder of its own, got {args.merge}")
     if args.out.is_dir():

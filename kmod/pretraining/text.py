@@ -69,11 +69,9 @@ def read_text(
 def text_files(source: str | Path) -> list[Path]:
     """The files of `source`: a file, a pattern such as "wiki-*.jsonl.zst", or all files of a known ending in a folder.
     Raises FileNotFoundError if there is none, ValueError for an unknown ending."""
-    path = Path(source)
-    if path.is_dir():
-        paths = sorted(p for p in path.iterdir() if p.name.endswith(ENDINGS))
-    else:
-        paths = [path] if path.is_file() else sorted(map(Path, glob(str(source))))
+    paths = [Path(source)] if Path(source).is_file() else sorted(map(Path, glob(str(source))))
+    if Path(source).is_dir():
+        paths = sorted(path for path in Path(source).iterdir() if path.name.endswith(ENDINGS))
     if not paths:
         raise FileNotFoundError(f"no text at {source}: give a file, a pattern or a folder of {', '.join(ENDINGS)}")
     for path in paths:
@@ -174,8 +172,6 @@ def tokenise(texts: Iterable[str], tokenizer, path: str | Path, progress: str | 
 
 def source_key(source: str | Path, *more: str) -> str:
     """A key for the content of `source`; it changes with the name, size or time of any of its files."""
-    if str(source).startswith("hub:"):
-        files = [str(source)]
-    else:
-        files = [f"{p.resolve()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in text_files(source)]
+    paths = [] if str(source).startswith("hub:") else text_files(source)
+    files = [f"{p.resolve()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in paths] or [str(source)]
     return hashlib.sha256("\n".join([*files, *more]).encode()).hexdigest()[:32]

@@ -41,15 +41,13 @@ def load_edits(
 def _modification(base: FactBase, rows, name: str, n: int | None, seed: int) -> Modification:
     # The sets do not name relations, so a fact is found by subject and true answer.
     positions: dict[tuple[str, str], int] = {}
-    objects: dict[tuple[str, str], set[str]] = {}
     for i, fact in enumerate(base):
-        objects.setdefault((normal(fact.subject), fact.relation), set()).add(normal(fact.object))
         if base.tests(fact):
             positions.setdefault((normal(fact.subject), normal(fact.object)), i)
     changes: dict[int, str] = {}
     for subject, true, new in rows:
         i = positions.get((normal(subject), normal(true)))
-        if i is not None and new.strip() and normal(new) not in objects[normal(subject), base[i].relation]:
+        if i is not None and normal(new) not in {"", *(normal(other.object) for other in base.siblings(base[i]))}:
             changes.setdefault(i, new.strip())
     chosen = list(changes)
     if n is not None:

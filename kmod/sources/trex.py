@@ -170,10 +170,7 @@ def _hub() -> tuple[str, Iterator[Row], Templates]:
     """LAMA's Parquet on the Hugging Face hub, a sentence a row: `datasets` no longer runs LAMA's loading script."""
     from datasets import load_dataset
 
-    try:
-        table = load_dataset(HUB, "trex", split="train", revision="refs/convert/parquet")
-    except (OSError, ValueError, RuntimeError):
-        table = load_dataset(HUB, "trex", split="train")  # in case its main branch holds Parquet by now
+    table = load_dataset(HUB, "trex", split="train", revision="refs/convert/parquet")
     fields = ("uuid", "sub_label", "predicate_id", "obj_label", "masked_sentence")
     described = ("predicate_id", "label", "template")
     need(table.column_names, (*fields, *described), f"{HUB} on the hub")
@@ -183,11 +180,9 @@ def _hub() -> tuple[str, Iterator[Row], Templates]:
 
 
 def _by_fact(table, fields: tuple[str, ...]) -> Iterator[Row]:
-    def rows():
-        for batch in table.iter(batch_size=10_000):
-            yield from zip(*(batch[field].to_pylist() for field in fields), strict=True)
-
-    for (_, subject, relation, obj), group in groupby(rows(), key=lambda row: row[:4]):
+    columns = ([batch[field].to_pylist() for field in fields] for batch in table.iter(batch_size=10_000))
+    rows = (row for batch in columns for row in zip(*batch, strict=True))
+    for (_, subject, relation, obj), group in groupby(rows, key=lambda row: row[:4]):
         yield subject, relation, obj, [row[4] for row in group]
 
 
@@ -231,5 +226,5 @@ def _questions(folder: str | Path | None) -> dict[tuple[str, str], list[tuple[st
 
 
 def _question(questions: Mapping, subject: str, relation: str, obj: str) -> str | None:
-    candidates = questions.get((normal(subject), relation), ()) if questions else ()
+    candidates = questions.get((normal(subject), relation), ())
     return next((question for question, answers in candidates if normal(obj) in answers), None)
