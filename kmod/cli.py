@@ -56,10 +56,8 @@ def parser() -> argparse.ArgumentParser:
 
     option = add("pretrain", _pretrain, "train a model on text with the masked-LM loss; run it again to resume")
     option("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
-    text_help = "a file, folder or pattern of .txt or .jsonl files (also .gz and .zst), or hub:ID of a dataset"
-    option("--text", required=True, metavar="SOURCE", help=text_help)
-    vocab_help = "for random weights: a vocab.txt or a tokeniser's folder; by default one is trained on the text"
-    option("--vocab", type=Path, metavar="FILE", help=vocab_help)
+    option("--text", required=True, metavar="SOURCE", help="files of .txt or .jsonl (also .gz, .zst), or hub:ID")
+    option("--vocab", type=Path, metavar="FILE", help="a vocab.txt or tokeniser folder; by default one is trained")
     option("--vocab-size", type=int, default=8000, help="word pieces of a trained vocabulary; default 8000")
     option("--words-of", metavar="FACTS", help="make every word of these facts one word piece")
     option("--without-facts", metavar="FACTS", help="leave out paragraphs that name subjects of these facts")
@@ -71,19 +69,17 @@ def parser() -> argparse.ArgumentParser:
     option("--length", type=int, default=128, help="tokens per sequence; default 128")
     option("--accumulate", type=int, default=1, help="micro-batches per step; default 1")
     option("--lr", type=float, default=1e-3, help="peak learning rate; default 1e-3")
-    warm_help = "start from word vectors of the text and attention to neighbours (for a BERT with random weights)"
-    option("--warm-start", action="store_true", help=warm_help)
+    option("--warm-start", action="store_true", help="start from word vectors of the text (a BERT with random weights)")
     option("--seed", type=int, default=0, help="seed of weights, order and masks; default 0")
     option("--out", type=Path, required=True, metavar="FOLDER", help="where to write model, checkpoint and record")
 
     option = add("edit", _edit, "change facts by constrained fine-tuning, and save the edit as a small file")
     which = commands.choices["edit"].add_mutually_exclusive_group(required=True)
     option("--model", required=True, metavar="FOLDER", help="the model that memorise wrote, or any masked LM")
-    set_help = "a fact to change and its new object, such as --set France P36 Rome; may be given several times"
-    which.add_argument("--set", nargs=3, action="append", metavar=("SUBJECT", "RELATION", "OBJECT"), help=set_help)
+    names = ("SUBJECT", "RELATION", "OBJECT")
+    which.add_argument("--set", nargs=3, action="append", metavar=names, help="a fact and its new object; repeatable")
     which.add_argument("--random", type=int, metavar="N", help="change N facts drawn by the paper's rule")
-    delta_help = "the most that any parameter may change; inf for no constraint; default 2.5e-3"
-    option("--delta", type=float, default=2.5e-3, help=delta_help)
+    option("--delta", type=float, default=2.5e-3, help="most that a parameter may change; inf: any; default 2.5e-3")
     option("--block", default="all", help='Transformer block to train: a number (-1: the last), or "all"; default all')
     option("--steps", type=int, default=60, help="optimiser steps; default 60")
     option("--lr", type=float, default=1e-3, help="Adam's learning rate; default 1e-3")

@@ -1,4 +1,4 @@
-"""The paper's metrics, with intervals: A_M, A_{F∖S}, ΔA_{F∖S}, Ā, and the answers before and after.
+"""The paper's metrics, with intervals: A_M, A_{F∖S}, ΔA_{F∖S} and Ā.
 
 Accuracy is P@1 over statements (micro-average): the argmax over the whole vocabulary must be right at every masked
 slot. It is reported on the tests (phrasings never trained on) and on the evidences. Intervals are 95 % percentile
@@ -42,13 +42,12 @@ def rate(right: np.ndarray, asked: np.ndarray, resamples: int = 2000, seed: int 
     `right` and `asked` are (facts,) counts of statements; `right` may be a difference, and negative. Facts without
     statements of this kind are excluded. Raises ValueError if no fact is left.
 
-    Facts with equal counts are exchangeable, so a resample is one multinomial draw over the distinct (right, asked)
-    pairs: exact, and as fast for 34,000 facts as for 32.
     """
     right, asked = np.asarray(right), np.asarray(asked)
     right, asked = right[asked > 0], asked[asked > 0]
     if len(asked) == 0:
         raise ValueError("nothing to rate: no fact has a statement of this kind")
+    # Facts with equal counts are exchangeable: a resample is one multinomial draw over the distinct pairs.
     pairs, counts = np.unique(np.stack([right, asked]), axis=1, return_counts=True)
     # (resamples, pairs)
     draws = np.random.default_rng(seed).multinomial(len(asked), counts / len(asked), size=resamples)
@@ -234,8 +233,7 @@ def evaluate(
         examples = {kind: model.examples(base, kind, change.modified) for kind in KINDS}
         learnt = _count(model, examples, len(change), {})
         answers_after = model.answers(statements, news) if answers else []
-    rest = np.ones(len(base), dtype=bool)
-    rest[list(change.indices)] = False
+    rest = ~np.isin(np.arange(len(base)), change.indices)
     gain = after.right["tests"][rest] - before.right["tests"][rest]
     triples = zip(tests, answers_before, answers_after, strict=True) if answers else ()
     return Evaluation(

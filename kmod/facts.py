@@ -38,13 +38,10 @@ class Fact:
     tests: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for field in ("subject", "relation", "object"):
-            value = getattr(self, field)
+        triple = (self.subject, self.relation, self.object)
+        for field, value in zip(("subject", "relation", "object"), triple, strict=True):
             if not isinstance(value, str) or not value.strip():
-                raise ValueError(
-                    f"the {field} of a fact must be text that is not empty, got {value!r} in "
-                    f"({self.subject!r}, {self.relation!r}, {self.object!r})"
-                )
+                raise ValueError(f"the {field} of a fact must be text that is not empty, got {value!r} in {triple!r}")
             if any(slot in value for slot in (SUBJECT, OBJECT, MASK)):
                 raise ValueError(f"the {field} {value!r} holds a slot: {SUBJECT}, {OBJECT}, {MASK} are for phrasings")
         check_texts(self, f"({self.subject}, {self.relation})", "statement", (MASK,))
@@ -147,11 +144,8 @@ class FactBase(Sequence[Fact]):
         """The position of the fact about `subject` in `relation`. Raises KeyError that lists what is known instead."""
         if positions := self._positions.get((normal(subject), relation)):
             return positions[0]
-        own_relations = sorted({f.relation for f in self if normal(f.subject) == normal(subject)})
-        if own_relations:
-            raise UnknownNameError(
-                f"no fact ({subject}, {relation}); of {subject} these relations are known: {', '.join(own_relations)}"
-            )
+        if own := ", ".join(sorted({f.relation for f in self if normal(f.subject) == normal(subject)})):
+            raise UnknownNameError(f"no fact ({subject}, {relation}); of {subject} these relations are known: {own}")
         subjects = list(dict.fromkeys(f.subject for f in self if f.relation == relation))
         if not subjects:
             known = ", ".join(sorted({f.relation for f in self})) or "none"
@@ -240,10 +234,9 @@ class FactBase(Sequence[Fact]):
 
     def alternatives(self, fact: Fact) -> list[str]:
         """The objects that could replace `fact`'s under the paper's rule. Raises ValueError if there is none."""
-        names, _ = self._alternatives.of(fact)
-        if not len(names):
-            raise ValueError(f"{fact} cannot be modified: relation {fact.relation} has no other object")
-        return list(names)
+        if names := list(self._alternatives.of(fact)[0]):
+            return names
+        raise ValueError(f"{fact} cannot be modified: relation {fact.relation} has no other object")
 
 
 @dataclass(frozen=True)
@@ -266,10 +259,8 @@ class Modification:
             raise ValueError(f"{len(self.indices)} facts and {len(self.objects)} new objects: give one for each fact")
         wrong = [i for i in self.indices if not is_whole(i) or not 0 <= i < len(self.base)]
         if wrong or len(set(self.indices)) < len(self.indices):
-            raise ValueError(
-                f"indices must be different positions from 0 to {len(self.base) - 1} in {self.base.name}, got "
-                f"{wrong[0] if wrong else 'one of them twice'}"
-            )
+            positions = f"different positions from 0 to {len(self.base) - 1} in {self.base.name}"
+            raise ValueError(f"indices must be {positions}, got {wrong[0] if wrong else 'one of them twice'}")
 
     def __len__(self) -> int:
         return len(self.indices)

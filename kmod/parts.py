@@ -1,10 +1,7 @@
-"""Which parameters an edit may change, by exact name, for any Hugging Face encoder.
+"""Which parameters an edit may change, by full name, for any Hugging Face encoder.
 
-A substring match would take `layer.10` for `layer.1`. Here blocks are found as modules and their parameters listed by
-full name, and each parameter belongs to exactly one component:
-
-    inside a block    attention, mlp, layernorm
-    outside           embeddings, decoder_bias, and head: all else between the last block and the logits
+Each parameter belongs to exactly one component: inside a block to attention, mlp or layernorm; outside to embeddings,
+decoder_bias, or head, which is all else between the last block and the logits.
 """
 
 from __future__ import annotations

@@ -39,11 +39,8 @@ def code_digest(*packages: str) -> str:
             tree = ast.parse(path.read_text("utf-8"))
             for node in ast.walk(tree):
                 if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-                    node.body = [part for part in node.body if not _is_string(part)]
+                    node.body = [
+                        s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+                    ]
             digest.update(f"{package}/{path.name} {ast.dump(tree)}".encode())
     return digest.hexdigest()
-
-
-def _is_string(node: ast.stmt) -> bool:
-    """Whether a statement is a docstring or another bare string."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -169,15 +169,12 @@ def pretrain(
         if not checkpoint.resume(params, [optimizer], history) and checkpoint.path.is_file():
             raise ValueError(f"{checkpoint.path} is of another model: choose another folder, or delete it")
         if progress and accelerator.is_main_process:
-            share, left = steps * batch_size / corpus.n, steps - history.steps
-            print(
-                f"{left:,} steps of {batch_size * length:,} tokens ({share:.2f} passes over "
-                f"{len(tokens) / 1e6:.1f} M), about {left * seconds_a_step / 60:.1f} minutes"
-                + (f", from step {history.steps:,}" if history.steps else "")
-            )
+            left, start = steps - history.steps, f", from step {history.steps:,}" if history.steps else ""
+            passes = f"{steps * batch_size / corpus.n:.2f} passes over {len(tokens) / 1e6:.1f} M"
+            time_left = f"about {left * seconds_a_step / 60:.1f} minutes{start}"
+            print(f"{left:,} steps of {batch_size * length:,} tokens ({passes}), {time_left}")
         step, begun = history.steps, time.perf_counter() - history.seconds
-        bar = tqdm(total=steps, initial=step, desc="pretraining", leave=False, disable=silent(progress))
-        with bar:
+        with tqdm(total=steps, initial=step, desc="pretraining", leave=False, disable=silent(progress)) as bar:
             while step < steps:
                 for group in optimizer.param_groups:
                     group["lr"] = lr * schedule(step, steps, max(1, round(warmup * steps)), True)

@@ -1,4 +1,4 @@
-"""Generated people with attributes: any number, from a seed, made on demand, so that memory does not grow with n.
+"""Generated people with attributes: any number, from a seed.
 
 They serve questions of scale, and are facts that no pretraining can have seen. Names are drawn without replacement from
 all combinations of given name, middle names and family name; the attributes of person i are a hash of (seed, i).

@@ -1,8 +1,7 @@
 """Downloads that are complete or absent: resumed where they broke off, and checked by checksum.
 
-A file must have the SHA-256 that its source states, if it states one (KILT's file; none is published for LAMA's
-archive). Otherwise the SHA-256 of the first download is recorded in `checksums.json` beside the file. Every later use
-of the file, and every later download of it, must have the same one.
+A file must have the SHA-256 that its source states. If it states none (LAMA's archive), that of the first download is
+recorded in `checksums.json` beside the file, and every later use and download of the file must have it.
 """
 
 from __future__ import annotations
