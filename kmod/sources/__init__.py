@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 KNOWN = (
-    "atlas (some 2,200 well-known facts), bios:N (N generated people), trex, trex+pararel, zsre, counterfact (read from "
-    "the folder $KMOD_DATA; trex:2000 is a sample), or your own table (" + ", ".join(SUFFIXES) + ")"
+    "atlas (some 2,200 well-known facts), bios:N (N generated people), trex, trex+pararel, zsre, counterfact (read "
+    "from the folder $KMOD_DATA; trex:2000 is a sample), or your own table (" + ", ".join(SUFFIXES) + ")"
 )
 PARAREL = partial(trex, pararel="evidences", evidences_per_fact=3)
 NAMED = {"atlas": atlas, "trex": trex, "trex+pararel": PARAREL, "zsre": zsre, "counterfact": counterfact}
