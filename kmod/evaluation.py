@@ -120,11 +120,12 @@ def score(
         (block,) = block_indices(model.net, keep)
         states = {kind: activations(model, statements, block) for kind, statements in examples.items()}
         kept = {kind: fitting for kind, fitting in states.items() if fitting}
-    scores = _count(model, examples, len(base), kept)
+    scores = _ask(model, examples, len(base), kept)
     return replace(scores, model=model.fingerprint()) if kept and keep is not None else scores
 
 
-def _count(model: MaskedLM, examples: dict[str, Examples], facts: int, kept: dict[str, Activations]) -> Scores:
+def _ask(model: MaskedLM, examples: dict[str, Examples], facts: int, kept: dict[str, Activations]) -> Scores:
+    """The counts of the answers to `examples`, which belong to this number of facts."""
     scores = Scores({}, {}, examples, kept)
     for kind, statements in examples.items():
         answers = model.correct(statements, kept=kept.get(kind)).numpy()
@@ -231,11 +232,11 @@ def evaluate(
     with edit(model) if edit is not None else nullcontext():
         after = score(model, base, tuple(before.examples), before.examples, kept=_still_valid(model, before, edit))
         examples = {kind: model.examples(base, kind, change.modified) for kind in KINDS}
-        learnt = _count(model, examples, len(change), {})
+        learnt = _ask(model, examples, len(change), {})
         answers_after = model.answers(statements, news) if answers else []
     rest = ~np.isin(np.arange(len(base)), change.indices)
     gain = after.right["tests"][rest] - before.right["tests"][rest]
-    triples = zip(tests, answers_before, answers_after, strict=True) if answers else ()
+    compared = zip(tests, answers_before, answers_after, strict=True) if answers else ()
     return Evaluation(
         A_M=learnt.rate("tests"),
         A_M_evidences=learnt.rate("evidences"),
@@ -244,7 +245,7 @@ def evaluate(
         delta_A_FS=rate(gain, before.asked["tests"][rest]),
         A_FS_evidences=after.rate("evidences", rest) if "evidences" in after.right else None,
         A_FS_evidences_before=before.rate("evidences", rest) if "evidences" in before.right else None,
-        answers=[Answer(*test, was, now) for test, was, now in triples],
+        answers=[Answer(*test, was, now) for test, was, now in compared],
     )
 
 
