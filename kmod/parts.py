@@ -168,7 +168,7 @@ def plan(net: nn.Module, block: Block = "all", component: str | Sequence[str] | 
         if name in (*INSIDE, *OUTSIDE) and name not in present:
             raise ValueError(f"{type(net).__name__} has no parameters called {name}")
     if not set(wanted) & set(INSIDE) and not (isinstance(block, str) and block == "all"):
-        raise ValueError(f"block has no effect on {', '.join(wanted)}: leave it out, or add one of {', '.join(INSIDE)}")
+        raise ValueError(f"block has no effect on {', '.join(wanted)}: leave block out, or add {'/'.join(INSIDE)}")
 
     def chosen(name: str) -> bool:
         at, own = places[name]
