@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
     option = add("pretrain", _pretrain, "train a model on text with the masked-LM loss; run it again to resume")
     option("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
-    option("--text", required=True, metavar="SOURCE", help="files of .txt or .jsonl (also .gz, .zst), or hub:ID")
+    option("--text", required=True, metavar="SOURCE", help="file, folder, pattern (.txt, .jsonl, .gz, .zst), or hub:ID")
     option("--vocab", type=Path, metavar="FILE", help="a vocab.txt or tokeniser folder; by default one is trained")
     option("--vocab-size", type=int, default=8000, help="word pieces of a trained vocabulary; default 8000")
     option("--words-of", metavar="FACTS", help="make every word of these facts one word piece")
