@@ -68,15 +68,13 @@ def parser() -> argparse.ArgumentParser:
     option = add("memorise", _memorise, "train a model until it recalls the facts, and save it as a folder")
     option("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
     option("--out", type=Path, required=True, metavar="FOLDER", help="where to write the trained model")
-    option("--epochs", type=float, help="most passes over the evidences, but at least 500 steps; default 11")
+    option("--epochs", type=float, default=11, help="most passes over the evidences, at least 500 steps; default 11")
     option("--seed", type=int, default=0, help="seed of initial weights and batches; default 0")
 
     option = add("pretrain", _pretrain, "train a model on text with the masked-LM loss; run it again to resume")
     option("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
-    text_help = "a file, folder or pattern of .txt or .jsonl files (also .gz and .zst), or hub:ID of a dataset"
-    option("--text", required=True, metavar="SOURCE", help=text_help)
-    vocab_help = "for random weights: a vocab.txt or a tokeniser's folder; by default one is trained on the text"
-    option("--vocab", type=Path, metavar="FILE", help=vocab_help)
+    option("--text", required=True, metavar="SOURCE", help="file, folder, pattern (.txt, .jsonl, .gz, .zst), or hub:ID")
+    option("--vocab", type=Path, metavar="FILE", help="a vocab.txt or tokeniser folder; by default one is trained")
     option("--vocab-size", type=int, default=8000, help="word pieces of a trained vocabulary; default 8000")
     option("--words-of", metavar="FACTS", help="make every word of these facts one word piece")
     option("--without-facts", metavar="FACTS", help="leave out paragraphs that name subjects of these facts")
@@ -88,19 +86,17 @@ def parser() -> argparse.ArgumentParser:
     option("--length", type=int, default=128, help="tokens per sequence; default 128")
     option("--accumulate", type=int, default=1, help="micro-batches per step; default 1")
     option("--lr", type=float, default=1e-3, help="peak learning rate; default 1e-3")
-    warm_help = "start from word vectors of the text and attention to neighbours (for a BERT with random weights)"
-    option("--warm-start", action="store_true", help=warm_help)
+    option("--warm-start", action="store_true", help="start from word vectors of the text (a BERT with random weights)")
     option("--seed", type=int, default=0, help="seed of weights, order and masks; default 0")
     option("--out", type=Path, required=True, metavar="FOLDER", help="where to write model, checkpoint and record")
 
     option = add("edit", _edit, "change facts by constrained fine-tuning, and save the edit as a small file")
     which = commands.choices["edit"].add_mutually_exclusive_group(required=True)
     option("--model", default="nano-atlas", metavar="NAME", help="a folder, an id, or nano-atlas, which is the default")
-    set_help = "a fact to change and its new object, such as --set France P36 Rome; may be given several times"
-    which.add_argument("--set", nargs=3, action="append", metavar=("SUBJECT", "RELATION", "OBJECT"), help=set_help)
+    names = ("SUBJECT", "RELATION", "OBJECT")
+    which.add_argument("--set", nargs=3, action="append", metavar=names, help="a fact and its new object; repeatable")
     which.add_argument("--random", type=int, metavar="N", help="change N facts drawn by the paper's rule")
-    delta_help = "the most that any parameter may change; inf for no constraint; default 2.5e-3"
-    option("--delta", type=float, default=2.5e-3, help=delta_help)
+    option("--delta", type=float, default=2.5e-3, help="most that a parameter may change; inf: any; default 2.5e-3")
     option("--block", default="all", help='Transformer block to train: a number (-1: the last), or "all"; default all')
     option("--steps", type=int, default=60, help="optimiser steps; default 60")
     option("--lr", type=float, default=1e-3, help="Adam's learning rate; default 1e-3")
@@ -140,11 +136,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"kmod: {error}", file=sys.stderr)
             return 2
         message = " ".join(str(error).split())
-        print(
-            f"kmod: unexpected {type(error).__name__}: {message} (a fault of kmod: "
-            "run it again with KMOD_DEBUG=1 for the traceback, and report it)",
-            file=sys.stderr,
-        )
+        advice = "(a fault of kmod: run it again with KMOD_DEBUG=1 for the traceback, and report it)"
+        print(f"kmod: unexpected {type(error).__name__}: {message} {advice}", file=sys.stderr)
         return 1
     return 0
 
@@ -153,15 +146,12 @@ def _memorise(args) -> None:
     from . import load_facts, load_model, memorise
 
     facts = load_facts(args.facts)
-    if (
-        args.out.exists()
-        and not (args.out / "config.json").is_file()
-        and (not args.out.is_dir() or any(args.out.iterdir()))
-    ):
+    is_empty = not args.out.exists() or (args.out.is_dir() and not any(args.out.iterdir()))
+    if not is_empty and not (args.out / "config.json").is_file():
         raise ValueError(f"--out {args.out} exists and is not a model folder; choose another")
     model = load_model(args.model, facts, seed=args.seed)
     _need_folder(args.out)
-    settings = {"seed": args.seed} | ({} if args.epochs is None else {"epochs": args.epochs})
+    settings = {"epochs": args.epochs, "seed": args.seed}
     report = memorise(model, facts, **settings)
     print(report)
     model.save(args.out)
@@ -192,33 +182,23 @@ def _shell(args) -> str:
 
 
 def _block(text: str) -> int | str:
-    if text == "all":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f'--block is a number or "all", got {text!r}') from None
+    if text != "all" and not text.removeprefix("-").isdecimal():
+        raise ValueError(f'--block is a number or "all", got {text!r}')
+    return text if text == "all" else int(text)
 
 
 def _pretrain(args) -> None:
     from . import load_facts, load_model
     from .models import PRESETS
-    from .pretraining.corpus import read_text
-    from .pretraining.pretrain import CHECKPOINT, pretrain
-    from .pretraining.vectors import warm_start
+    from .pretraining import pretrain, read_text, warm_start
+    from .pretraining.pretrain import CHECKPOINT
 
     _need_folder(args.out)
     facts = {name: load_facts(name) for name in (args.words_of, args.without_facts, args.with_facts) if name}
-    tokenizer, tokens = read_text(
-        args.text,
-        args.out,
-        vocab=args.vocab if args.model in PRESETS else load_model(args.model, new_head=True).tokenizer,
-        vocab_size=args.vocab_size,
-        words_of=facts.get(args.words_of),
-        leave_out=facts.get(args.without_facts),
-        put_in=facts.get(args.with_facts),
-        times=args.times,
-    )
+    vocab = args.vocab if args.model in PRESETS else load_model(args.model, new_head=True).tokenizer
+    chosen = {"leave_out": facts.get(args.without_facts), "put_in": facts.get(args.with_facts), "times": args.times}
+    words = {"vocab": vocab, "vocab_size": args.vocab_size, "words_of": facts.get(args.words_of)}
+    tokenizer, tokens = read_text(args.text, args.out, **words, **chosen)
     model = load_model(args.model, tokenizer=tokenizer, new_head=True, seed=args.seed)
     if args.warm_start and not (args.out / CHECKPOINT).exists():
         warm_start(model, tokens, seed=args.seed)
@@ -289,9 +269,7 @@ def _evaluate(args) -> None:
     edit = Edit.load(args.edit)
     made = edit.made  # how it was made
     if made.get("base_fingerprint") != facts.fingerprint():
-        raise ValueError(
-            f"{args.edit} was made on the facts {made.get('base')!r}, not on {facts.name!r}: give those with --facts"
-        )
+        raise ValueError(f"{args.edit} was made on the facts {made.get('base')!r}, not {facts.name!r}: use --facts")
     if edit.applied(model):
         raise ValueError(f"{args.model} is the model with the edit; give --model the one without it")
     change = Modification(facts, tuple(made["indices"]), tuple(new for *_, new in made["facts"]), made["change_seed"])

@@ -1,8 +1,4 @@
-"""The paper's rule for drawing a modification: which facts change, and which new objects they get.
-
-S is drawn uniformly from the candidates. A new object is drawn among the objects of the same relation, weighted by how
-many facts over all relations have that object.
-"""
+"""The paper's rule for drawing a modification (see `FactBase.modify`): which facts change, to which new objects."""
 
 from __future__ import annotations
 
@@ -68,12 +64,12 @@ def draw(
         else:
             without_alternative = fact
     if len(chosen) < n:
-        answered = f" ({len(candidates)} are answered correctly)" if known is not None else ""
-        reason = f"; {without_alternative} and the like have no other object in their relation"
-        raise ValueError(
-            f"cannot modify {n} facts of {base.name}: only {len(chosen)} of {len(base)} qualify{answered}"
-            + (reason if without_alternative else "")
-        )
+        message = f"cannot modify {n} facts of {base.name}: only {len(chosen)} of {len(base)} qualify"
+        if known is not None:
+            message += f" ({len(candidates)} are answered correctly)"
+        if without_alternative:
+            message += f"; {without_alternative} and the like have no other object in their relation"
+        raise ValueError(message)
     objects: list[str] = []
     given: dict[tuple[str, str], set[str]] = {}
     for i in chosen:

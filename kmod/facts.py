@@ -12,7 +12,7 @@ import difflib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -38,17 +38,12 @@ class Fact:
     tests: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for field in ("subject", "relation", "object"):
-            value = getattr(self, field)
+        triple = (self.subject, self.relation, self.object)
+        for field, value in zip(("subject", "relation", "object"), triple, strict=True):
             if not isinstance(value, str) or not value.strip():
-                raise ValueError(
-                    f"the {field} of a fact must be text that is not empty, got {value!r} in "
-                    f"({self.subject!r}, {self.relation!r}, {self.object!r})"
-                )
+                raise ValueError(f"the {field} of a fact must be text that is not empty, got {value!r} in {triple!r}")
             if any(slot in value for slot in (SUBJECT, OBJECT, MASK)):
-                raise ValueError(
-                    f"the {field} {value!r} holds a slot; {SUBJECT}, {OBJECT} and {MASK} belong to phrasings"
-                )
+                raise ValueError(f"the {field} {value!r} holds a slot: {SUBJECT}, {OBJECT}, {MASK} are for phrasings")
         check_texts(self, f"({self.subject}, {self.relation})", "statement", (MASK,))
 
     def __str__(self) -> str:
@@ -117,9 +112,6 @@ class FactBase(Sequence[Fact]):
     def __getitem__(self, i):
         return self._facts[i]
 
-    def __iter__(self) -> Iterator[Fact]:
-        return iter(self._facts)
-
     def __repr__(self) -> str:
         return f"FactBase({self.name!r}: {len(self):,} facts, {len(self.relations)} relations)"
 
@@ -152,19 +144,14 @@ class FactBase(Sequence[Fact]):
         """The position of the fact about `subject` in `relation`. Raises KeyError that lists what is known instead."""
         if positions := self._positions.get((normal(subject), relation)):
             return positions[0]
-        own_relations = sorted({f.relation for f in self if normal(f.subject) == normal(subject)})
-        if own_relations:
-            raise UnknownNameError(
-                f"no fact ({subject}, {relation}); of {subject} these relations are known: {', '.join(own_relations)}"
-            )
+        if own := ", ".join(sorted({f.relation for f in self if normal(f.subject) == normal(subject)})):
+            raise UnknownNameError(f"no fact ({subject}, {relation}); of {subject} these relations are known: {own}")
         subjects = list(dict.fromkeys(f.subject for f in self if f.relation == relation))
         if not subjects:
             known = ", ".join(sorted({f.relation for f in self})) or "none"
             raise UnknownNameError(f"unknown relation {relation!r}; known: {known}")
         near = ", ".join(difflib.get_close_matches(subject, subjects, 5, 0))
-        raise UnknownNameError(
-            f"unknown subject {subject!r}; the nearest of {len(subjects):,} with a {relation}: {near}"
-        )
+        raise UnknownNameError(f"unknown subject {subject!r}; nearest of {len(subjects):,} with a {relation}: {near}")
 
     def subset(self, facts: Iterable[Fact], name: str, note: str) -> FactBase:
         """A base of `facts`, which are some of these, with the same relations; `note` says which, and why."""
@@ -220,21 +207,16 @@ class FactBase(Sequence[Fact]):
         """
         n, seed = check_whole("the number of facts to modify", n), check_whole("seed", seed, 0)
         if known is not None and np.shape(known) != (len(self),):
-            raise ValueError(
-                f"`known` needs one boolean for each of the {len(self)} facts, got an array of shape {np.shape(known)}"
-            )
+            raise ValueError(f"`known` needs one boolean for each of {len(self)} facts, got shape {np.shape(known)}")
         return Modification(self, *drawing.draw(self._alternatives, n, seed, known), seed)
 
     def modify_to(self, changes: Iterable[tuple[str, str, str]]) -> Modification:
-        """A modification chosen by hand: triples (subject, relation, new object).
-
-        The new object may be any name, also one that no fact has.
+        """A modification chosen by hand: triples (subject, relation, new object), whose object may be any name.
 
         Raises KeyError for a fact that is not in the base. Raises ValueError for an empty object, an object that the
         subject has already, a fact that is given twice, or one without tests.
         """
-        indices: list[int] = []
-        objects: list[str] = []
+        objects: dict[int, str] = {}  # position → new object
         for change in changes:
             if not isinstance(change, (tuple, list)) or len(change) != 3:
                 raise ValueError(f"a change is (subject, relation, new object), got {change!r}")
@@ -243,20 +225,18 @@ class FactBase(Sequence[Fact]):
             i = self.find(subject, relation)
             if any(normal(fact.object) == normal(new) for fact in self.siblings(self[i])):
                 raise ValueError(f"{self[i]} already has the object {new!r}")
-            if i in indices:
+            if i in objects:
                 raise ValueError(f"{self[i]} is given twice in one modification")
             if not self.tests(self[i]):
                 raise ValueError(f"{self[i]} has no tests, so its change could not be measured; change another fact")
-            indices.append(i)
-            objects.append(new.strip())
-        return Modification(self, tuple(indices), tuple(objects))
+            objects[i] = new.strip()
+        return Modification(self, tuple(objects), tuple(objects.values()))
 
     def alternatives(self, fact: Fact) -> list[str]:
         """The objects that could replace `fact`'s under the paper's rule. Raises ValueError if there is none."""
-        names, _ = self._alternatives.of(fact)
-        if not len(names):
-            raise ValueError(f"{fact} cannot be modified: relation {fact.relation} has no other object")
-        return list(names)
+        if names := list(self._alternatives.of(fact)[0]):
+            return names
+        raise ValueError(f"{fact} cannot be modified: relation {fact.relation} has no other object")
 
 
 @dataclass(frozen=True)
@@ -279,10 +259,8 @@ class Modification:
             raise ValueError(f"{len(self.indices)} facts and {len(self.objects)} new objects: give one for each fact")
         wrong = [i for i in self.indices if not is_whole(i) or not 0 <= i < len(self.base)]
         if wrong or len(set(self.indices)) < len(self.indices):
-            raise ValueError(
-                f"indices must be different positions from 0 to {len(self.base) - 1} in {self.base.name}, got "
-                f"{wrong[0] if wrong else 'one of them twice'}"
-            )
+            positions = f"different positions from 0 to {len(self.base) - 1} in {self.base.name}"
+            raise ValueError(f"indices must be {positions}, got {wrong[0] if wrong else 'one of them twice'}")
 
     def __len__(self) -> int:
         return len(self.indices)

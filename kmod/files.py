@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 
 
 def cache_dir() -> Path:
@@ -31,9 +31,6 @@ def appearing(path: Path) -> Iterator[Path]:
 
 def save_whole(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file that appears whole or not at all. Raises OSError if it cannot be written."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     with appearing(path) as draft:
         try:
             save_file(dict(tensors), draft, dict(metadata))
@@ -41,47 +38,37 @@ def save_whole(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
             raise OSError(str(error)) from error
 
 
-def append(path: Path, rows: Iterable[Mapping]) -> None:
-    """Add lines of JSON to a file, in one write, with no other writer. A torn last line, left by a writer that was
-    killed, is cut off first."""
+def append(path: str | Path, rows: Iterable[Mapping]) -> None:
+    """Add lines of JSON to a file, in one write, with no other writer; on file systems without locks, with a warning.
+
+    A torn last line, left by a writer that was killed, is cut off first.
+    """
+    import fcntl
+
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     if not lines:
         return
-    with _locked(Path(path)) as handle:
-        size = os.fstat(handle).st_size
-        whole = _end_of_last_line(handle, size)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab+", buffering=0) as file:  # closing it unlocks it
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            warnings.warn(f"{path}: this file system has no locks; let one process write at a time", stacklevel=2)
+        size = os.fstat(file.fileno()).st_size
+        whole = _end_of_last_line(file.fileno(), size)
         if whole < size:
             warnings.warn(f"{path}: dropped a torn last line ({size - whole} bytes)", stacklevel=2)
-            os.ftruncate(handle, whole)
-        written = os.write(handle, lines)
+            file.truncate(whole)
+        written = file.write(lines)
         while written < len(lines):  # a signal, or a disk that fills up
-            written += os.write(handle, lines[written:])
-        os.fsync(handle)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """The file, open for reading and appending, with no other writer; on file systems without locks, without."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            warnings.warn(f"{path}: this file system has no locks; let one process write at a time", stacklevel=4)
-        yield handle
-    finally:
-        os.close(handle)  # which unlocks
+            written += file.write(lines[written:])
+        os.fsync(file.fileno())
 
 
 def _end_of_last_line(handle: int, size: int) -> int:
-    end = size
-    while end > 0:
+    for end in range(size, 0, -65536):
         begin = max(0, end - 65536)
         newline = os.pread(handle, end - begin, begin).rfind(b"\n")
         if newline >= 0:
             return begin + newline + 1
-        end = begin
     return 0

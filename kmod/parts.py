@@ -1,10 +1,7 @@
-"""Which parameters an edit may change, by exact name, for any Hugging Face encoder.
+"""Which parameters an edit may change, by full name, for any Hugging Face encoder.
 
-A substring match would take `layer.10` for `layer.1`. Here blocks are found as modules and their parameters listed by
-full name, and each parameter belongs to exactly one component:
-
-    inside a block    attention, mlp, layernorm
-    outside           embeddings, decoder_bias, and head: all else between the last block and the logits
+Each parameter belongs to exactly one component: inside a block to attention, mlp or layernorm; outside to embeddings,
+decoder_bias, or head, which is all else between the last block and the logits.
 """
 
 from __future__ import annotations
@@ -12,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from torch import nn
 
@@ -170,21 +168,15 @@ def plan(net: nn.Module, block: Block = "all", component: str | Sequence[str] | 
         if name in (*INSIDE, *OUTSIDE) and name not in present:
             raise ValueError(f"{type(net).__name__} has no parameters called {name}")
     if not set(wanted) & set(INSIDE) and not (isinstance(block, str) and block == "all"):
-        raise ValueError(
-            f"block has no effect on {', '.join(wanted)}: leave block out, or add a component of {', '.join(INSIDE)}"
-        )
+        raise ValueError(f"block has no effect on {', '.join(wanted)}: leave block out, or add {'/'.join(INSIDE)}")
 
     def chosen(name: str) -> bool:
         at, own = places[name]
         return "everything" in wanted or name in wanted or (own in wanted and (at is None or at in inside))
 
     sizes = {name: parameter.numel() for name, parameter in net.named_parameters()}
-    return Plan(
-        type(net).__name__,
-        len(blocks(net)),
-        sum(sizes.values()),
-        tuple((name, *places[name], sizes[name]) for name in places if chosen(name)),
-    )
+    tensors = tuple((name, *places[name], sizes[name]) for name in places if chosen(name))
+    return Plan(type(net).__name__, len(blocks(net)), sum(sizes.values()), tensors)
 
 
 def select(net: nn.Module, block: Block = "all", component: str | Sequence[str] | None = None) -> list[str]:
@@ -194,10 +186,6 @@ def select(net: nn.Module, block: Block = "all", component: str | Sequence[str] 
 
 def _ranges(numbers: list[int]) -> str:
     """[0, 1, 2, 5] as "0 to 2, 5"."""
-    runs: list[list[int]] = []
-    for n in numbers:
-        if runs and n == runs[-1][-1] + 1:
-            runs[-1].append(n)
-        else:
-            runs.append([n])
+    groups = groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])  # equal in a run of successive numbers
+    runs = [[n for _, n in group] for _, group in groups]
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

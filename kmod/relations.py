@@ -23,10 +23,9 @@ def check_texts(owner, where: str, what: str, slots: Sequence[str]) -> None:
             raise ValueError(f"{where}: {kind} must be a tuple of {what}s, got {texts!r}")
         object.__setattr__(owner, kind, tuple(texts))
         for text in texts:
-            if wrong := [f"{slot} {text.count(slot)} times" for slot in slots if text.count(slot) != 1]:
-                raise ValueError(
-                    f"{where}: the {what} {text!r} needs {' and '.join(slots)} exactly once; it has {', '.join(wrong)}"
-                )
+            if wrong := ", ".join(f"{slot} {text.count(slot)} times" for slot in slots if text.count(slot) != 1):
+                needed = " and ".join(slots)
+                raise ValueError(f"{where}: the {what} {text!r} needs {needed} exactly once; it has {wrong}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,16 +23,9 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """The commit of this code, with "+" if tracked files differ from it; None outside of a git checkout."""
-    folder = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]  # tags say nothing here
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "..")
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+        return subprocess.check_output(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL, text=True).strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -46,11 +39,8 @@ def code_digest(*packages: str) -> str:
             tree = ast.parse(path.read_text("utf-8"))
             for node in ast.walk(tree):
                 if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-                    node.body = [part for part in node.body if not _is_string(part)]
+                    node.body = [
+                        s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+                    ]
             digest.update(f"{package}/{path.name} {ast.dump(tree)}".encode())
     return digest.hexdigest()
-
-
-def _is_string(node: ast.stmt) -> bool:
-    """Whether a statement is a docstring or another bare string."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

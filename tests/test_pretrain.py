@@ -21,10 +21,9 @@ import kmod
 from kmod.models import MaskedLM
 from kmod.models.presets import build_net
 from kmod.models.vocabulary import build_tokenizer, read_tokenizer, train_tokenizer
-from kmod.pretraining.corpus import read_text
 from kmod.pretraining.packed import MASKED, PackedText
 from kmod.pretraining.pretrain import CHECKPOINT, pretrain
-from kmod.pretraining.text import documents, with_facts, without
+from kmod.pretraining.text import documents, read_text, with_facts, without
 from kmod.pretraining.vectors import warm_start, word_vectors
 from kmod.progress import noted_signals
 
@@ -230,9 +229,9 @@ def test_documents_of_every_ending(tmp_path):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("a.txt", b"fine\nna\xefve\n", r"a.txt, line 2: not UTF-8"),
-        ("a.jsonl", b'{"text": "fine"}\n{"body": "no"}\n', r'a.jsonl, line 2: no JSON object with "text"'),
-        ("a.jsonl", b'{"text": "fi', r"a.jsonl, line 1: no JSON"),
+        ("a.txt", b"fine\nna\xefve\n", r"a.txt, line 2: byte 0xef is not UTF-8"),
+        ("a.jsonl", b'{"text": "fine"}\n{"body": "no"}\n', r"a.jsonl, line 2: no 'text'; found: body"),
+        ("a.jsonl", b'{"text": "fi', r"a.jsonl, line 1: not JSON"),
         ("a.doc", b"fine", r"a.doc is not a text that can be read"),
     ],
 )

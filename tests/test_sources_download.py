@@ -123,7 +123,7 @@ def test_a_wrong_checksum_leaves_nothing(server, tmp_path):
 def test_the_first_checksum_is_enforced(server, tmp_path):
     path = download(server.url, tmp_path)
     path.write_bytes(CONTENT[:-1])
-    with pytest.raises(ValueError, match="delete it to download it again"):
+    with pytest.raises(ValueError, match="delete it to get it again"):
         download(server.url, tmp_path)
     path.unlink()
     server.content = CONTENT[::-1]

@@ -148,8 +148,8 @@ def test_evidences_are_capped_by_seed_and_fact(lama):
         ({"evidences_per_fact": 2.5}, "whole number from 1"),
         ({"pararel": "both"}, '"tests", "evidences" or None'),
         ({"relations": ["P99"]}, "unknown T-REx relation 'P99'; known: P36, P17"),
-        ({"pararel": "tests"}, r"pararel needs pararel_patterns.jsonl \(.gz\) in"),
-        ({"questions": True}, r"questions needs entity_questions.jsonl"),
+        ({"pararel": "tests"}, r"no pararel_patterns.jsonl \(.gz\) in"),
+        ({"questions": True}, r"no entity_questions.jsonl"),
     ],
 )
 def test_wrong_options_are_refused(lama, options, message):

@@ -64,9 +64,8 @@ def add_parsers(commands) -> None:
     merge.add_argument("source", type=Path, help="the folder to read")
     play = commands.add_parser("play", help="make the edits that readers of the book try out", description=PLAY_HELP)
     play.set_defaults(run=_play)
-    play.add_argument(
-        "--out", type=Path, default=Path("book/_static/play"), metavar="FOLDER", help="default book/_static/play"
-    )
+    folder = "book/_static/play"
+    play.add_argument("--out", type=Path, default=Path(folder), metavar="FOLDER", help=f"default {folder}")
 
 
 def _suites(name: str) -> list[str]:
@@ -88,18 +87,15 @@ def _run(args) -> None:
 
     if args.address and args.executor != "ray":
         raise ValueError("--address is for a Ray cluster: add --executor ray")
-    budget = seconds(args.budget) if args.budget else None
+    options = {"budget": seconds(args.budget) if args.budget else None, "retry": args.retry_failed}
     if args.executor == "ray":
         from .on_ray import device, executor
 
         with executor(args.address) as execute:
             print("measuring a device of the cluster")
-            run(
-                _suites(args.suite), _profile(args), args.out,
-                budget=budget, retry=args.retry_failed, execute=execute, on=device(),
-            )  # fmt: skip
+            run(_suites(args.suite), _profile(args), args.out, **options, execute=execute, on=device())
     else:
-        run(_suites(args.suite), _profile(args), args.out, budget=budget, retry=args.retry_failed)
+        run(_suites(args.suite), _profile(args), args.out, **options)
 
 
 def _report(args) -> None:
@@ -121,10 +117,10 @@ def _status(args) -> None:
             lines.append(f"all: {plan(suites, profile, args.out, args.on)}")
         device = args.on or here().name
     if args.json:
-        asked = {"suite": args.suite, "profile": profile.name, "training": args.training, "on": device}
-        asked |= {"time": datetime.now(UTC).isoformat(), "commit": commit(), "versions": versions()}
-        models = {"facts": profile.facts, "model": profile.model}
-        print(json.dumps(asked | models | {"lines": lines}, indent=1, ensure_ascii=False))
+        record = {"suite": args.suite, "profile": profile.name, "training": args.training, "on": device}
+        record |= {"time": datetime.now(UTC).isoformat(), "commit": commit(), "versions": versions()}
+        record |= {"facts": profile.facts, "model": profile.model, "lines": lines}
+        print(json.dumps(record, indent=1, ensure_ascii=False))
     else:
         print("\n".join(lines))
 

@@ -21,8 +21,7 @@ class PackedText:
         self.tokens, self.length, self.batch_size, self.seed = tokens, length, batch_size, seed
         self.cls, self.sep, self.mask = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id
         self.special = np.array(tokenizer.all_special_ids)
-        self.vocab_size = len(tokenizer)
-        self.held_out = held_out
+        self.vocab_size, self.held_out = len(tokenizer), held_out
         self.n = len(tokens) // (length - 2) - held_out
         if self.n < batch_size:
             raise ValueError(
@@ -34,9 +33,8 @@ class PackedText:
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The masked sequences of `step`: ids (B, T), masked columns (B, K), their targets (B, K)."""
         numbers = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        rows = np.concatenate(
-            [self._permuted(e)[numbers[numbers // self.n == e] % self.n] for e in self._epochs(numbers)]
-        )
+        epochs = numbers // self.n
+        rows = np.concatenate([self._permuted(e)[numbers[epochs == e] % self.n] for e in np.unique(epochs).tolist()])
         return self._masked(rows, np.random.default_rng([self.seed, 1, step]))
 
     def validation(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -47,9 +45,6 @@ class PackedText:
         """Cross-entropy, in nats, of the validation's targets under the frequencies of the first `most` tokens."""
         counts = np.bincount(self.tokens[:most], minlength=self.vocab_size) + 1.0
         return float(-np.log(counts / counts.sum())[self.validation()[2]].mean())
-
-    def _epochs(self, numbers: np.ndarray) -> range:
-        return range(numbers[0] // self.n, numbers[-1] // self.n + 1)
 
     def _permuted(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:
@@ -68,8 +63,7 @@ class PackedText:
         columns = np.sort(np.argpartition(chance, count - 1, axis=1)[:, :count], axis=1) + 1
         targets = np.take_along_axis(ids, columns, axis=1)
         kind = rng.random(columns.shape)
-        shown = np.where(
-            kind < 0.8, self.mask, np.where(kind < 0.9, rng.integers(0, self.vocab_size, kind.shape), targets)
-        )
+        random = rng.integers(0, self.vocab_size, kind.shape)
+        shown = np.where(kind < 0.8, self.mask, np.where(kind < 0.9, random, targets))
         np.put_along_axis(ids, columns, shown, axis=1)
         return ids, columns, targets

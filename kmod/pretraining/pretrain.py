@@ -1,8 +1,5 @@
 """Masked-LM pretraining on text, for models whose training data are known exactly.
 
-    python -m kmod pretrain --model nano --text wiki.jsonl.zst --out my-model --minutes 30
-    accelerate launch --num_processes 2 -m kmod pretrain ...
-
 Which sequences a step reads, and what it masks, depend on (seed, step) alone. So a checkpoint needs only the weights,
 the optimiser's moments and the step to continue exactly.
 
@@ -33,7 +30,6 @@ from ..versions import versions
 from .packed import MASKED, PackedText
 
 CHECKPOINT = "checkpoint.safetensors"
-RECORD = "pretraining.json"
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,7 @@ def pretrain(
     processes.
 
     Args:
-        tokens: one array of token ids, as `kmod.pretraining.corpus.read_text` makes it.
+        tokens: one array of token ids, as `kmod.pretraining.read_text` makes it.
         steps: optimiser steps; by default as many as fit `minutes`, or one pass over the text if that is None too.
         minutes: time for this call; a run that takes longer writes a checkpoint and can be continued.
         batch_size: sequences of `length` tokens a step, over all processes.
@@ -150,15 +146,12 @@ def pretrain(
     if device.type == "cuda" if compile is None else compile:
         loss_of = torch.compile(loss_of)
 
-    def micro_batches(step: int) -> list[tuple[Tensor, ...]]:
-        mine = slice(accelerator.process_index, None, accelerator.num_processes)
-        parts = [torch.from_numpy(x[mine]).to(device).chunk(accumulate) for x in corpus.batch(step)]
-        return list(zip(*parts, strict=True))
-
     def gradients(step: int) -> Tensor:
         """Add the gradient of the step's mean loss to that of the parameters; returns that loss."""
+        mine = slice(accelerator.process_index, None, accelerator.num_processes)
+        parts = [torch.from_numpy(x[mine]).to(device).chunk(accumulate) for x in corpus.batch(step)]
         total = torch.zeros((), device=device)
-        for i, part in enumerate(micro_batches(step)):
+        for i, part in enumerate(zip(*parts, strict=True)):
             last = i == accumulate - 1
             with accelerator.autocast(), nullcontext() if last else accelerator.no_sync(loss_of):
                 loss = loss_of(*part)[0] / accumulate
@@ -176,15 +169,12 @@ def pretrain(
         if not checkpoint.resume(params, [optimizer], history) and checkpoint.path.is_file():
             raise ValueError(f"{checkpoint.path} is of another model: choose another folder, or delete it")
         if progress and accelerator.is_main_process:
-            share, left = steps * batch_size / corpus.n, steps - history.steps
-            print(
-                f"{left:,} steps of {batch_size * length:,} tokens ({share:.2f} passes over "
-                f"{len(tokens) / 1e6:.1f} M), about {left * seconds_a_step / 60:.1f} minutes"
-                + (f", from step {history.steps:,}" if history.steps else "")
-            )
+            left, start = steps - history.steps, f", from step {history.steps:,}" if history.steps else ""
+            passes = f"{steps * batch_size / corpus.n:.2f} passes over {len(tokens) / 1e6:.1f} M"
+            time_left = f"about {left * seconds_a_step / 60:.1f} minutes{start}"
+            print(f"{left:,} steps of {batch_size * length:,} tokens ({passes}), {time_left}")
         step, begun = history.steps, time.perf_counter() - history.seconds
-        bar = tqdm(total=steps, initial=step, desc="pretraining", leave=False, disable=silent(progress))
-        with bar:
+        with tqdm(total=steps, initial=step, desc="pretraining", leave=False, disable=silent(progress)) as bar:
             while step < steps:
                 for group in optimizer.param_groups:
                     group["lr"] = lr * schedule(step, steps, max(1, round(warmup * steps)), True)
@@ -234,7 +224,7 @@ def pretrain(
     if accelerator.is_main_process:
         model.save(out)
         curve = [round(x, 4) for x in history.loss]
-        (out / RECORD).write_text(json.dumps(asdict(report) | {"curve": curve}) + "\n", "utf-8")
+        (out / "pretraining.json").write_text(json.dumps(asdict(report) | {"curve": curve}) + "\n", "utf-8")
     accelerator.wait_for_everyone()
     return report
 

@@ -1,40 +1,77 @@
 """Text to pretrain on: documents from local files or the Hugging Face hub, tokenised once into one long array.
 
-Two functions decide which facts a model meets in pretraining: `without` leaves out the paragraphs that mention the
-facts' subjects, and `with_facts` inserts every fact a given number of times.
+`without` and `with_facts` decide which facts a model meets in pretraining.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from glob import glob
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from ..facts import MASK, FactBase
+from ..files import appearing, cache_dir
+from ..models.vocabulary import read_tokenizer, train_tokenizer
 from ..progress import silent
+from ..sources.read import json_lines, lines
 
 ENDINGS = (".txt", ".jsonl", ".txt.gz", ".jsonl.gz", ".txt.zst", ".jsonl.zst")
+
+
+def read_text(
+    source: str | Path,
+    out: str | Path,
+    *,
+    vocab=None,
+    vocab_size: int = 8000,
+    words_of: FactBase | None = None,
+    leave_out: FactBase | None = None,
+    put_in: FactBase | None = None,
+    times: int = 1,
+    progress: bool = True,
+) -> tuple[object, np.ndarray]:
+    """(tokeniser, token ids) of the text at `source`, made once and kept in the folders `out`/tokenizer and
+    `cache_dir()`/text. Of several processes, one makes them first.
+
+    Args:
+        vocab: a tokeniser, or the path of one (a folder or a vocab.txt); None trains one of `vocab_size` pieces on the
+            first 20,000 documents, and adds every word of the facts `words_of` as a piece.
+        leave_out: leave out the paragraphs that mention subjects of these facts (`without`).
+        put_in, times: insert these facts, each `times` times (`with_facts`).
+    """
+    from accelerate import PartialState
+
+    with PartialState().main_process_first():
+        folder = Path(out) / "tokenizer"
+        if vocab is None and folder.is_dir():
+            vocab = folder
+        if vocab is None:
+            tokenizer = train_tokenizer(islice(documents(source), 20_000), vocab_size, words_of)
+            tokenizer.save_pretrained(folder)
+        else:
+            tokenizer = read_tokenizer(vocab) if isinstance(vocab, str | Path) else vocab
+        pieces = json.dumps(sorted(tokenizer.get_vocab().items()))
+        bases = [f"{base.fingerprint()} {times if base is put_in else 0}" for base in (leave_out, put_in) if base]
+        texts = documents(source)
+        texts = without(texts, leave_out) if leave_out else texts
+        texts = with_facts(texts, put_in, times) if put_in else texts
+        path = cache_dir() / "text" / f"{source_key(source, pieces, *bases)}.npy"
+        return tokenizer, tokenise(texts, tokenizer, path, "tokenising" if progress else None)
 
 
 def text_files(source: str | Path) -> list[Path]:
     """The files of `source`: a file, a pattern such as "wiki-*.jsonl.zst", or all files of a known ending in a folder.
     Raises FileNotFoundError if there is none, ValueError for an unknown ending."""
-    path = Path(source)
-    if path.is_dir():
-        paths = sorted(p for p in path.iterdir() if p.name.endswith(ENDINGS))
-    else:
-        paths = [path] if path.is_file() else sorted(map(Path, glob(str(source))))
+    paths = [Path(source)] if Path(source).is_file() else sorted(map(Path, glob(str(source))))
+    if Path(source).is_dir():
+        paths = sorted(path for path in Path(source).iterdir() if path.name.endswith(ENDINGS))
     if not paths:
         raise FileNotFoundError(f"no text at {source}: give a file, a pattern or a folder of {', '.join(ENDINGS)}")
     for path in paths:
@@ -58,41 +95,12 @@ def documents(source: str | Path) -> Iterator[str]:
             yield row["text"]
         return
     for path in text_files(source):
-        with _open(path) as file:
-            yield from _lines_as_documents(file, path)
-
-
-def _open(path: Path) -> io.BufferedIOBase:
-    if path.suffix == ".gz":
-        return gzip.open(path)
-    if path.suffix == ".zst":
-        import zstandard
-
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(path.open("rb")))
-    return path.open("rb")
-
-
-def _lines_as_documents(file: Iterable[bytes], path: Path) -> Iterator[str]:
-    json_lines = ".jsonl" in path.name
-    paragraph: list[str] = []
-    for number, raw in enumerate(file, 1):
-        try:
-            line = raw.decode("utf-8").strip()
-            if json_lines and line:
-                yield json.loads(line)["text"]
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start})") from None
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f'{path}, line {number}: no JSON object with "text" ({error})') from None
-        if json_lines:
-            continue
-        if line:
-            paragraph.append(line)
-        elif paragraph:
-            yield "\n".join(paragraph)
-            paragraph = []
-    if paragraph:
-        yield "\n".join(paragraph)
+        if ".jsonl" in path.name:
+            yield from (row["text"] for row in json_lines(path, "text"))
+        else:
+            for filled, group in groupby((line.strip() for _, line in lines(path)), bool):
+                if filled:
+                    yield "\n".join(group)
 
 
 def without(texts: Iterable[str], facts: FactBase) -> Iterator[str]:
@@ -104,10 +112,8 @@ def without(texts: Iterable[str], facts: FactBase) -> Iterator[str]:
             names.setdefault(name[0], set()).add(name)
 
     def mentions(paragraph: str) -> bool:
-        text = words.findall(paragraph.casefold())
-        return any(
-            tuple(text[i : i + len(name)]) == name for i, word in enumerate(text) for name in names.get(word, ())
-        )
+        found = words.findall(paragraph.casefold())
+        return any(tuple(found[i : i + len(n)]) == n for i, word in enumerate(found) for n in names.get(word, ()))
 
     for text in texts:
         if kept := [paragraph for paragraph in text.split("\n") if not mentions(paragraph)]:
@@ -126,13 +132,13 @@ def with_facts(texts: Iterable[str], facts: FactBase, times: int, seed: int = 0,
     seen = np.zeros(len(facts), dtype=np.int64)
 
     def inserts() -> Iterator[str]:
-        for group in _batched(order.tolist(), 8):
-            lines = []
-            for i in group:
+        for start in range(0, len(order), 8):
+            statements = []
+            for i in order[start : start + 8].tolist():
                 evidences = facts.evidences(facts[i])
-                lines.append(evidences[(turns[i] + seen[i]) % len(evidences)].replace(MASK, facts[i].object))
+                statements.append(evidences[(turns[i] + seen[i]) % len(evidences)].replace(MASK, facts[i].object))
                 seen[i] += 1
-            yield " ".join(lines)
+            yield " ".join(statements)
 
     waiting = inserts()
     for number, text in enumerate(texts, 1):
@@ -150,33 +156,22 @@ def tokenise(texts: Iterable[str], tokenizer, path: str | Path, progress: str | 
     """
     path = Path(path)
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.int32
-        parts = []
-        bar = tqdm(desc=progress, unit=" documents", leave=False, disable=silent(progress))
-        with bar:
-            for group in _batched(texts, 1000):
-                encoded = tokenizer(list(group), add_special_tokens=False, verbose=False)["input_ids"]
+        parts, texts = [], iter(texts)
+        with tqdm(desc=progress, unit=" documents", leave=False, disable=silent(progress)) as bar:
+            while group := list(islice(texts, 1000)):
+                encoded = tokenizer(group, add_special_tokens=False, verbose=False)["input_ids"]
                 parts += [np.array([*ids, tokenizer.sep_token_id], dtype=dtype) for ids in encoded if ids]
                 bar.update(len(group))
         if not parts:
             raise ValueError("no text to tokenise: the source holds no document")
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kmod-") as folder:
-            np.save(Path(folder) / "tokens.npy", np.concatenate(parts))
-            os.replace(Path(folder) / "tokens.npy", path)
+        with appearing(path) as draft:
+            np.save(draft, np.concatenate(parts))
     return np.load(path, mmap_mode="r")
 
 
 def source_key(source: str | Path, *more: str) -> str:
     """A key for the content of `source`; it changes with the name, size or time of any of its files."""
-    if str(source).startswith("hub:"):
-        files = [str(source)]
-    else:
-        files = [f"{p.resolve()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in text_files(source)]
+    paths = [] if str(source).startswith("hub:") else text_files(source)
+    files = [f"{p.resolve()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in paths] or [str(source)]
     return hashlib.sha256("\n".join([*files, *more]).encode()).hexdigest()[:32]
-
-
-def _batched(items: Iterable, size: int) -> Iterator[list]:
-    items = iter(items)
-    while group := list(islice(items, size)):
-        yield group

@@ -1,11 +1,9 @@
 """A start for pretraining with little compute: word vectors from co-occurrence, and heads that attend to neighbours.
 
-A masked LM with random weights needs tens of millions of tokens to learn which words are alike, and that the words
-beside a mask say most about it. Counting gives the first in seconds: the vectors are a truncated SVD of the positive
-pointwise mutual information of words and their neighbours (Levy, Goldberg & Dagan 2015, "Improving distributional
-similarity with lessons learned from word embeddings", TACL, with their settings: context distribution smoothed by 0.75,
-vectors U·√Σ). The second is written into the weights, in the spirit of Trockman & Kolter 2023, "Mimetic initialization
-of self-attention layers", arXiv 2305.09828. The model starts as a rough naive Bayes of the words around a slot.
+The vectors are a truncated SVD of the positive pointwise mutual information of words and their neighbours (Levy,
+Goldberg & Dagan 2015, "Improving distributional similarity with lessons learned from word embeddings", TACL: context
+distribution smoothed by 0.75, vectors U·√Σ). The heads follow Trockman & Kolter 2023, "Mimetic initialization of
+self-attention layers", arXiv 2305.09828. The model starts as a rough naive Bayes of the words around a slot.
 """
 
 from __future__ import annotations
@@ -62,7 +60,7 @@ def warm_start(model: MaskedLM, tokens: np.ndarray, most: int = 50_000_000, seed
     - the head: near the identity, so that a slot's logits are the products of the words with the vectors around it,
       plus the logarithm of the words' frequencies as the decoder's bias.
 
-    All other matrices keep their random values at BERT's standard deviation of 0.02.
+    All other matrices keep their random values, scaled to BERT's standard deviation of 0.02.
 
     Raises ValueError for other architectures, and for fewer tokens than the embeddings are wide.
     """

@@ -30,36 +30,23 @@ __all__ = [
     "zsre",
 ]
 
-SOURCES = {
-    "atlas": "some 2,200 true, well-known facts, embedded in the package",
-    "bios:N": "N generated people with six attributes each (bios:N:SEED for another seed)",
-    "trex": "LAMA's T-REx: facts with Wikipedia sentences",
-    "trex+pararel": "T-REx with three sentences a fact and ParaRel's phrasings to learn from",
-    "zsre": "zero-shot relation extraction: facts with questions",
-    "counterfact": "CounterFact: facts with prompts",
-    "NAME:N": "a sample of N facts of one of these, such as trex:2000 (NAME:N:SEED for another sample)",
-    "a data frame, or a path": "facts of your own, " + ", ".join(SUFFIXES),
-}
-NAMED = {
-    "atlas": atlas,
-    "trex": trex,
-    "trex+pararel": partial(trex, pararel="evidences", evidences_per_fact=3),
-    "zsre": zsre,
-    "counterfact": counterfact,
-}
+KNOWN = (
+    "atlas (some 2,200 well-known facts), bios:N (N generated people), trex, trex+pararel, zsre, counterfact (read "
+    "from the folder $KMOD_DATA; trex:2000 is a sample), or your own table (" + ", ".join(SUFFIXES) + ")"
+)
+PARAREL = partial(trex, pararel="evidences", evidences_per_fact=3)
+NAMED = {"atlas": atlas, "trex": trex, "trex+pararel": PARAREL, "zsre": zsre, "counterfact": counterfact}
 
 
 def load_facts(name: object = "atlas", **options) -> FactBase:
     """The fact base called `name`; its `notes` say what was read and what was left out.
 
-    `name` is one of:
-        "atlas"
-        "bios:N", or "bios:N:SEED", for N generated people
-        "trex", "zsre" or "counterfact", with the options of these functions (`folder=`, or else $KMOD_DATA, says where
-            the files are)
-        "trex+pararel" for T-REx with three sentences a fact and ParaRel's phrasings among the evidences
-        one of these but bios with ":N" or ":N:SEED" for a sample of N facts
-        a pandas DataFrame, or the path of a table, with the options of `kmod.sources.table`
+    Args:
+        name: "atlas", "trex", "trex+pararel" (with three sentences a fact, and ParaRel's phrasings to learn from),
+            "zsre" or "counterfact"; any of these with ":N" or ":N:SEED" for a sample of N facts; "bios:N" or
+            "bios:N:SEED" for N generated people; a pandas DataFrame, or the path of a table.
+        options: those of `kmod.sources.trex`, `zsre`, `counterfact` (such as `folder=`; else $KMOD_DATA says where the
+            files are) or `table`.
 
     Raises ValueError, which lists the known sources, for another name.
     """
@@ -74,6 +61,4 @@ def load_facts(name: object = "atlas", **options) -> FactBase:
             return bios(*map(int, numbers), **options)
         facts = NAMED[source](**options)
         return facts.sample(*map(int, numbers)) if numbers else facts
-    raise ValueError(
-        f"unknown facts {name!r}; known: " + "; ".join(f"{key} ({about})" for key, about in SOURCES.items())
-    )
+    raise ValueError(f"unknown facts {name!r}; known: {KNOWN}")

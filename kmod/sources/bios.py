@@ -1,4 +1,4 @@
-"""Generated people with attributes: any number, from a seed, made on demand, so that memory does not grow with n.
+"""Generated people with attributes: any number, from a seed.
 
 They serve questions of scale, and are facts that no pretraining can have seen. Names are drawn without replacement from
 all combinations of given name, middle names and family name; the attributes of person i are a hash of (seed, i).
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import gcd
@@ -17,52 +16,27 @@ from math import gcd
 from ..checks import check_whole
 from ..facts import Fact, FactBase, Relation
 
-GIVEN = (
-    "Ada Amos Anya Arlo Astrid Basil Bea Boris Bruno Carla Cyrus Dalia Dario Doris Edda Elio Emeka Esme "
-    "Fabio Freya Gita Gus Hana Hugo Ida Igor Imani Ines Ivo Jada Jonas Juno Kai Kira Lars Leda Liam Luz "
-    "Magda Malik Mara Milo Mina Nadia Nils Noor Odin Olga Omar Orla Otis Petra Pilar Quinn Rafa Rhea Rory "
-    "Sana Silas Suki Tariq Tess Udo Uma Vera Viggo Wanda Wes Xenia Yara Yuri Zane Zelda"
-).split()
-FAMILY = (
-    "Abbot Acker Alden Archer Ashby Baker Barlow Beckett Bishop Bolton Bowen Brandt Calder Carver Chase "
-    "Clay Cobb Conway Cooper Crane Dale Dalton Drake Dunn Ellery Everett Farrow Finch Fisher Fletcher "
-    "Forbes Frost Gale Gardner Garrick Glover Grant Graves Hale Harlow Hayes Heath Holt Hooper Hume Hyde "
-    "Ingram Irving Jarvis Keller Kemp Kirby Lambert Lane Larkin Lowell Mercer Merritt Miller Morrow Nash "
-    "Noble Norris Oakes Osborn Paget Parker Pike Potter Quill Radley Reeve Rhodes Rowe Sawyer Shaw Slater "
-    "Sparrow Stark Stone Sutton Tanner Thorne Turner Vance Vaughn Wade Walker Ward Webb Weller West "
-    "Wheeler Wilder Winslow Wolfe Woods Wren Wyatt Yates York"
-).split()
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """A relation of generated people, with the values that its objects are drawn from."""
-
-    relation: Relation
-    values: tuple[str, ...]
-
 
 @cache
-def attributes() -> tuple[Attribute, ...]:
-    """The attributes of `bios.toml`, in its order."""
+def content() -> tuple[list[str], list[str], list[tuple[Relation, list[str]]]]:
+    """Given names, family names, and relations with the values that their objects are drawn from: those of
+    `bios.toml`."""
     table = tomllib.loads(files(__package__).joinpath("bios.toml").read_text("utf-8"))
-    return tuple(
-        Attribute(
-            Relation(id, row["label"], tuple(row["evidences"]), tuple(row["tests"])), tuple(row["values"].split())
-        )
-        for id, row in table.items()
-    )
+    given, family = table.pop("given").split(), table.pop("family").split()
+    values = [row.pop("values").split() for row in table.values()]
+    return given, family, [(Relation(id, **row), words) for (id, row), words in zip(table.items(), values, strict=True)]
 
 
 class People(Sequence[Fact]):
     """The facts of `people` generated people, one person after the other; each fact is made on demand."""
 
     def __init__(self, people: int, seed: int):
-        self.people, self.seed, self.attributes = people, seed, attributes()
+        self.people, self.seed = people, seed
+        self.given, self.family, self.attributes = content()
         # A name is the digits of a number below `space`: family, given, then as many middle names as n needs.
-        self.middles, self.space = 1, len(FAMILY) * len(GIVEN) ** 2
+        self.middles, self.space = 1, len(self.family) * len(self.given) ** 2
         while self.space < 4 * people:
-            self.middles, self.space = self.middles + 1, self.space * len(GIVEN)
+            self.middles, self.space = self.middles + 1, self.space * len(self.given)
         # i → (a·i + b) mod space is one-to-one when a and the space share no factor.
         self.b = int.from_bytes(hashlib.sha256(f"bios {seed}".encode()).digest()[:8], "big") % self.space
         self.a = (int(self.space * 0.618) + 2 * self.b) % self.space | 1
@@ -74,12 +48,12 @@ class People(Sequence[Fact]):
 
     def name(self, person: int) -> str:
         number = (self.a * person + self.b) % self.space
-        number, family = divmod(number, len(FAMILY))
+        number, family = divmod(number, len(self.family))
         given = []
         for _ in range(self.middles + 1):
-            number, digit = divmod(number, len(GIVEN))
-            given.append(GIVEN[digit])
-        return " ".join([*given, FAMILY[family]])
+            number, digit = divmod(number, len(self.given))
+            given.append(self.given[digit])
+        return " ".join([*given, self.family[family]])
 
     def __getitem__(self, i):
         if isinstance(i, slice):
@@ -87,13 +61,9 @@ class People(Sequence[Fact]):
         if not -len(self) <= i < len(self):
             raise IndexError(f"fact {i} of {len(self)}")
         person, kind = divmod(int(i) % len(self), len(self.attributes))
-        attribute = self.attributes[kind]
+        relation, values = self.attributes[kind]
         draw = hashlib.blake2b(f"{self.seed} {person} {kind}".encode(), digest_size=8).digest()
-        return Fact(
-            self.name(person),
-            attribute.relation.id,
-            attribute.values[int.from_bytes(draw, "big") % len(attribute.values)],
-        )
+        return Fact(self.name(person), relation.id, values[int.from_bytes(draw, "big") % len(values)])
 
 
 def bios(n: int, seed: int = 0) -> FactBase:
@@ -105,5 +75,6 @@ def bios(n: int, seed: int = 0) -> FactBase:
     Raises ValueError unless `n` is a whole number from 1 and `seed` one from 0.
     """
     n, seed = check_whole("the number of people", n), check_whole("seed", seed, 0)
-    relations = {attribute.relation.id: attribute.relation for attribute in attributes()}
-    return FactBase(People(n, seed), relations, f"bios:{n}" + (f":{seed}" if seed else ""), lazy=True)
+    people = People(n, seed)
+    relations = {relation.id: relation for relation, _ in people.attributes}
+    return FactBase(people, relations, f"bios:{n}" + (f":{seed}" if seed else ""), lazy=True)

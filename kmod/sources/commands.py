@@ -6,12 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 from ..names import normal
-from . import counts, load_facts, sets
+from . import KNOWN, counts, load_facts, sets
 
-FACTS_HELP = (
-    "fact base: atlas (some 2,200 well-known facts), bios:N (N generated people), trex, zsre, counterfact (read "
-    "from the folder $KMOD_DATA; trex:2000 is a sample), or your own table (.csv, .tsv, .json, .jsonl); default atlas"
-)
+FACTS_HELP = f"fact base: {KNOWN}; default atlas"
 
 
 def add_parser(commands) -> None:
@@ -41,14 +38,10 @@ def _list(args) -> None:
     base = load_facts(args.facts)
     if args.relation is not None:
         base.relations[args.relation]  # raises the error that lists the known relations
-        for fact in base:
-            if fact.relation == args.relation:
-                print(f"{fact.subject}\t{fact.object}")
+        print(*(f"{fact.subject}\t{fact.object}" for fact in base if fact.relation == args.relation), sep="\n")
         return
     facts_of = Counter(fact.relation for fact in base)
-    print(f"{base.name}: {len(base):,} facts, {len(facts_of)} relations")
-    for note in base.notes:
-        print(f"  {note}")
+    print(f"{base.name}: {len(base):,} facts, {len(facts_of)} relations", *base.notes, sep="\n  ")
     for id, n in facts_of.items():
         relation = base.relations[id]
         name = f"{id:12} {relation.label:36}" if relation.label != id else f"{id:49}"

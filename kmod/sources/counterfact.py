@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..facts import MASK, SUBJECT, Fact, FactBase, Relation
-from ._read import find, json_lines, json_list, local_folder, need, usable
+from .read import data_file, json_lines, json_list, need, usable
 
 FILES = ("counterfact.json", "counterfact_500.jsonl")
 FIELDS = ("subject", "prompt", "ground_truth", "rephrase_prompt", "target_new")
@@ -23,7 +23,7 @@ def counterfact(folder: str | Path | None = None) -> FactBase:
 
     Raises ValueError for damaged files, FileNotFoundError if neither file is there.
     """
-    facts, read, name = [], 0, _path(folder).name
+    facts, read, name = [], 0, data_file(folder, *FILES).name
     for subject, relation, obj, prompt, rephrased, _ in records(folder):
         read += 1
         tests = tuple(dict.fromkeys(_cloze(text) for text in rephrased if text.strip() != prompt.strip()))
@@ -38,24 +38,14 @@ def _cloze(prompt: str) -> str:
     return f"{prompt.strip()} {MASK}."
 
 
-def _path(folder: str | Path | None) -> Path:
-    local = local_folder(folder)
-    path = find(local, *FILES)
-    if path is None:
-        raise FileNotFoundError(
-            f"no {' or '.join(FILES)} (.gz) in {local or 'folder= or $KMOD_DATA: give one of them'}"
-        )
-    return path
-
-
 def records(folder: str | Path | None) -> Iterator[Row]:
     """The records of CounterFact with their new objects."""
-    path = _path(folder)
+    path = data_file(folder, *FILES)
     if ".jsonl" in path.name:
         for row in json_lines(path, *FIELDS):
             relation = row["prompt"].replace(row["subject"], "…").strip()
-            subject, prompt, obj, new = (row[field] for field in ("subject", "prompt", "ground_truth", "target_new"))
-            yield subject, relation, obj, prompt, row["rephrase_prompt"], new
+            subject, prompt, obj, rephrased, new = (row[field] for field in FIELDS)
+            yield subject, relation, obj, prompt, rephrased, new
         return
     for where, record in json_list(path, "requested_rewrite", "paraphrase_prompts"):
         edit = record["requested_rewrite"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from .. import files
 from ..facts import FactBase
 from ..versions import versions
 
@@ -55,10 +56,7 @@ def rows(records: list[dict]) -> list[str]:
 
 def append(record: dict, path: Path) -> bool:
     """Append `record` to the JSON Lines file `path` unless it is there already. Returns whether it was appended."""
-    line = json.dumps(record, ensure_ascii=False)
-    if path.exists() and line in path.read_text("utf-8").splitlines():
+    if path.exists() and json.dumps(record, ensure_ascii=False) in path.read_text("utf-8").splitlines():
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    files.append(path, [record])
     return True

@@ -1,8 +1,7 @@
 """Downloads that are complete or absent: resumed where they broke off, and checked by checksum.
 
-A file must have the SHA-256 that its source states, if it states one (KILT's file; none is published for LAMA's
-archive). Otherwise the SHA-256 of the first download is recorded in `checksums.json` beside the file. Every later use
-of the file, and every later download of it, must have the same one.
+A file must have the SHA-256 that its source states. If it states none (LAMA's archive), that of the first download is
+recorded in `checksums.json` beside the file, and every later use and download of the file must have it.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ import hashlib
 import http.client
 import json
 import os
-import shutil
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -23,17 +20,12 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 from tqdm import tqdm
 
-from ..files import cache_dir
+from ..files import appearing
 
-CHUNK = 1 << 20
-
-
-def source_cache() -> Path:
-    """The folder of downloaded sources: $KMOD_CACHE/sources, or ~/.cache/kmod/sources."""
-    return cache_dir() / "sources"
+RECORDS = "checksums.json"
 
 
-def download(url: str, folder: Path, *, sha256: str | None = None, progress: bool = True, tries: int = 3) -> Path:
+def download(url: str, folder: Path, *, sha256: str | None = None, tries: int = 3) -> Path:
     """The file at `url`, in `folder`: downloaded unless it is there already. One process at a time uses a folder.
 
     An interrupted download stays in a .part file. The next of the `tries`, or the next call, resumes it if the server
@@ -47,7 +39,7 @@ def download(url: str, folder: Path, *, sha256: str | None = None, progress: boo
     if not path.exists() and os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         raise ConnectionError(f"{url} is not in {folder}, and HF_HUB_OFFLINE forbids to download it")
     with _locked(folder):
-        return _download(url, path, sha256, progress, tries)
+        return _download(url, path, sha256, tries)
 
 
 def _locked(folder: Path) -> FileLock:
@@ -56,19 +48,16 @@ def _locked(folder: Path) -> FileLock:
     return FileLock(folder / ".lock")
 
 
-def _download(url: str, path: Path, sha256: str | None, progress: bool, tries: int) -> Path:
-    records = _Records(path.with_name("checksums.json"))
-    expected = sha256 or records.get(path.name, "sha256")
+def _download(url: str, path: Path, sha256: str | None, tries: int) -> Path:
+    expected = sha256 or _recorded(path.parent).get(path.name, {}).get("sha256")
     if path.exists():
         if expected and (actual := file_sha256(path)) != expected:
-            raise ValueError(
-                f"{path} has checksum {actual[:12]}…, not {expected[:12]}…; delete it to download it again"
-            )
+            raise ValueError(f"{path} has checksum {actual[:12]}…, not {expected[:12]}…; delete it to get it again")
         return path
     part = path.with_name(path.name + ".part")
     for attempt in range(tries):
         try:
-            _fetch(url, part, records, progress)
+            _fetch(url, part)
             break
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, urllib.error.HTTPError):
@@ -80,15 +69,15 @@ def _download(url: str, path: Path, sha256: str | None, progress: bool, tries: i
     if expected and actual != expected:
         part.unlink()
         raise ValueError(f"{url} has checksum {actual[:12]}…, not {expected[:12]}…: not the file wanted; nothing kept")
-    records.put(path.name, {"url": url, "sha256": actual, "bytes": part.stat().st_size})
+    _record(path, {"url": url, "sha256": actual, "bytes": part.stat().st_size})
     os.replace(part, path)
     return path
 
 
-def _fetch(url: str, part: Path, records: _Records, progress: bool) -> None:
+def _fetch(url: str, part: Path) -> None:
     """Download the rest of `part`. Raises OSError if the transfer ends before the file does."""
     have = part.stat().st_size if part.exists() else 0
-    tag = records.get(part.name, "version")
+    tag = _recorded(part.parent).get(part.name, {}).get("version")
     request = urllib.request.Request(url, headers={"User-Agent": "kmod"})
     if have and tag:  # without a version, nothing shows that the rest belongs to this part
         request.add_header("Range", f"bytes={have}-")
@@ -107,19 +96,10 @@ def _fetch(url: str, part: Path, records: _Records, progress: bool) -> None:
         total = have + int(length) if length else None
         tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
         if tag and not tag.startswith("W/"):  # a weak tag does not promise the same bytes
-            records.put(part.name, {"version": tag})
-        with (
-            open(part, "ab" if resumed else "wb") as file,
-            tqdm(
-                total=total,
-                initial=have,
-                unit="B",
-                unit_scale=True,
-                desc=part.stem,
-                disable=None if progress else True,
-            ) as bar,
-        ):
-            while chunk := response.read(CHUNK):
+            _record(part, {"version": tag})
+        bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None)
+        with open(part, "ab" if resumed else "wb") as file, bar:
+            while chunk := response.read(1 << 20):
                 file.write(chunk)
                 bar.update(len(chunk))
     if total is not None and part.stat().st_size != total:
@@ -131,29 +111,21 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class _Records:
-    """Facts about the files of a folder, by name, in one JSON file."""
+def _recorded(folder: Path) -> dict[str, dict]:
+    """File name → what is known about it, from `checksums.json`."""
+    try:
+        return json.loads((folder / RECORDS).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise ValueError(f"{folder / RECORDS} is damaged; delete it and the files beside it") from None
 
-    def __init__(self, path: Path):
-        self.path = path
 
-    def _all(self) -> dict[str, dict]:
-        try:
-            return json.loads(self.path.read_text("utf-8"))
-        except FileNotFoundError:
-            return {}
-        except ValueError:
-            raise ValueError(f"{self.path} is damaged; delete it and the files beside it") from None
-
-    def get(self, name: str, field: str):
-        return self._all().get(name, {}).get(field)
-
-    def put(self, name: str, record: dict) -> None:
-        records = self._all() | {name: record}
-        records.pop(f"{name}.part", None)
-        draft = self.path.with_suffix(".tmp")
+def _record(path: Path, about: dict) -> None:
+    records = _recorded(path.parent) | {path.name: about}
+    records.pop(f"{path.name}.part", None)
+    with appearing(path.with_name(RECORDS)) as draft:
         draft.write_text(json.dumps(records, indent=1), "utf-8")
-        os.replace(draft, self.path)
 
 
 def unzip(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> Path:
@@ -165,26 +137,19 @@ def unzip(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> Path:
     land outside `folder`.
     """
     with _locked(folder.parent):
-        if not folder.is_dir():
-            _unzip(archive, folder, wanted)
+        if folder.is_dir():
+            return folder
+        with appearing(folder) as draft:
+            try:
+                with zipfile.ZipFile(archive) as file:
+                    members = [name for name in file.namelist() if not name.endswith("/") and wanted(name)]
+                    for name in members:
+                        path = PurePosixPath(name.replace("\\", "/"))
+                        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+                            raise ValueError(f"{archive} holds {name!r}, which would land outside; not unpacked")
+                    file.extractall(draft, members)
+            except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+                raise ValueError(f"{archive} is damaged ({error}); delete it to download it again") from None
+            if not members:
+                raise ValueError(f"{archive} holds none of the files wanted")
     return folder
-
-
-def _unzip(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        try:
-            with zipfile.ZipFile(archive) as file:
-                members = [m for m in file.infolist() if not m.is_dir() and wanted(m.filename)]
-                for member in members:
-                    name = PurePosixPath(member.filename.replace("\\", "/"))
-                    if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
-                        raise ValueError(f"{archive} holds {member.filename!r}, which would land outside; not unpacked")
-                    target = Path(temporary, "whole", *name.parts)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with file.open(member) as packed, open(target, "wb") as plain:
-                        shutil.copyfileobj(packed, plain, CHUNK)
-        except (zipfile.BadZipFile, EOFError, zlib.error) as error:
-            raise ValueError(f"{archive} is damaged ({error}); delete it to download it again") from None
-        if not members:
-            raise ValueError(f"{archive} holds none of the files wanted")
-        os.replace(Path(temporary, "whole"), folder)

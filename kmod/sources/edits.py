@@ -9,7 +9,6 @@ import numpy as np
 from ..checks import check_whole, is_whole
 from ..facts import FactBase, Modification
 from ..names import normal
-from ._read import local_folder
 from .counterfact import counterfact, records
 from .zsre import EDITS, edit_rows, stand_in
 
@@ -34,32 +33,26 @@ def load_edits(
         base = counterfact(folder)
         rows = ((subject, obj, new) for subject, _, obj, _, _, new in records(folder))
     else:
-        local = local_folder(folder)
-        if local is None:
-            raise FileNotFoundError("the zsRE edit sets are read from a folder: give folder= or set $KMOD_DATA")
-        base = stand_in(local, seed)
-        rows = ((subject, true, new) for subject, _, true, new in edit_rows(local, name.removeprefix("zsre:")))
+        base = stand_in(folder, seed)
+        rows = ((subject, true, new) for subject, _, true, new in edit_rows(folder, name.removeprefix("zsre:")))
     return base, _modification(base, rows, name, n, seed)
 
 
 def _modification(base: FactBase, rows, name: str, n: int | None, seed: int) -> Modification:
     # The sets do not name relations, so a fact is found by subject and true answer.
     positions: dict[tuple[str, str], int] = {}
-    objects: dict[tuple[str, str], set[str]] = {}
     for i, fact in enumerate(base):
-        objects.setdefault((normal(fact.subject), fact.relation), set()).add(normal(fact.object))
         if base.tests(fact):
             positions.setdefault((normal(fact.subject), normal(fact.object)), i)
     changes: dict[int, str] = {}
     for subject, true, new in rows:
         i = positions.get((normal(subject), normal(true)))
-        if i is not None and new.strip() and normal(new) not in objects[normal(subject), base[i].relation]:
+        if i is not None and normal(new) not in {"", *(normal(other.object) for other in base.siblings(base[i]))}:
             changes.setdefault(i, new.strip())
     chosen = list(changes)
     if n is not None:
         if not is_whole(n) or not 1 <= n <= len(chosen):
             raise ValueError(f"n must be from 1 to the {len(chosen):,} edits of {name}, or None for all; got {n!r}")
-        chosen = [
-            chosen[i] for i in np.random.default_rng(check_whole("seed", seed, 0)).choice(len(chosen), n, replace=False)
-        ]
+        rng = np.random.default_rng(check_whole("seed", seed, 0))
+        chosen = [chosen[i] for i in rng.choice(len(chosen), n, replace=False)]
     return Modification(base, tuple(chosen), tuple(changes[i] for i in chosen), seed)

@@ -1,24 +1,22 @@
-"""The recorded modification sets: |M| = 32, 128, 512, 2048 with five seeds each, known by checksum.
+"""The recorded modification sets: |M| = 32, 128, 512, 2048 with five seeds each, drawn from all facts of a source.
 
-What `FactBase.modify` draws depends only on the facts, n and the seed. For each source, `sets.json` holds the
-fingerprint of its facts, and for each set the SHA-256 of S (the positions of its facts) and of M (its triples). These
-show that a draw made anywhere is the same, without publishing facts whose licence forbids it. A smaller set of a seed
-is the beginning of a larger one. The sets are drawn from all facts, not from those that some model knows.
+Their checksums in `sets.json` show that a draw made anywhere is the same, without publishing facts whose licence
+forbids it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
 from ..facts import FactBase, Modification
+from ..files import appearing
 
-VERSION = 1
 SIZES = (32, 128, 512, 2048)
 SEEDS = (0, 1, 2, 3, 4)  # the paper makes five runs
 
@@ -69,14 +67,11 @@ def modification_set(base: FactBase, n: int, seed: int = 0) -> Modification:
 
 def make(base: FactBase) -> dict:
     """The record of the sets of `base`, of every size that it has enough facts for."""
-    drawn: dict[str, dict] = {}
-    for seed in SEEDS:
-        drawn[str(seed)] = {}
+    drawn: dict[str, dict] = {str(seed): {} for seed in SEEDS}
+    for seed, sets in drawn.items():
         for n in SIZES:
-            try:
-                drawn[str(seed)][str(n)] = checksums(base.modify(n, seed))
-            except ValueError:
-                break  # so many facts cannot be modified
+            with suppress(ValueError):  # so many facts cannot be modified
+                sets[str(n)] = checksums(base.modify(n, int(seed)))
     return {"fingerprint": base.fingerprint(), "facts": len(base), "sets": drawn}
 
 
@@ -84,19 +79,16 @@ def write(bases: list[FactBase]) -> None:
     """Record the sets of `bases` in `sets.json`, beside those of other sources there."""
     sources = recorded()["sources"] if path().exists() else {}
     sources |= {base.name: make(base) for base in bases}
-    record = {"version": VERSION, "numpy": np.__version__, "sources": dict(sorted(sources.items()))}
-    draft = path().with_suffix(".tmp")
-    draft.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-    os.replace(draft, path())
+    record = {"version": 1, "numpy": np.__version__, "sources": dict(sorted(sources.items()))}
+    with appearing(path()) as draft:
+        draft.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
 def verify(base: FactBase) -> list[str]:
     """Draw every recorded set of `base` again; a line for each seed. Raises ValueError as `modification_set` does."""
     source = recorded()["sources"].get(base.name)
-    if source is None:
-        modification_set(base, SIZES[0])  # raises the error that lists the known sources
-    return [
-        f"{base.name}, seed {seed}: |M| = {', '.join(str(len(modification_set(base, int(n), int(seed)))) for n in ns)}"
-        " as recorded"
-        for seed, ns in source["sets"].items()
-    ]
+    drawn = {seed: list(sets) for seed, sets in source["sets"].items()} if source else {"0": [SIZES[0]]}
+    for seed, sizes in drawn.items():
+        for n in sizes:
+            modification_set(base, int(n), int(seed))
+    return [f"{base.name}, seed {seed}: |M| = {', '.join(sizes)} as recorded" for seed, sizes in drawn.items()]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..facts import MASK, OBJECT, Fact, FactBase, Relation, fill
-from ._read import json_lines, json_list, lines, need
+from .read import json_lines, json_list, lines, need
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 NEEDED = ("subject", "relation", "object")
@@ -44,7 +44,7 @@ def table(source: object, relations: str | Path | Mapping[str, Relation] | None 
         raise ValueError(f"facts are a name, a pandas DataFrame or a path, not {type(source).__name__}: {source!r}")
     facts, listed = [], relations if isinstance(relations, (str, Path)) else "relations="
     for where, row in rows:
-        subject, relation, obj = (_text(row[column]) for column in NEEDED)
+        subject, relation, obj = (row[c].strip() if isinstance(row[c], str) else row[c] for c in NEEDED)
         try:
             own = {kind: _statements(row.get(kind), subject) for kind in ("evidences", "tests")}
             for kind in ("evidences", "tests"):
@@ -102,10 +102,6 @@ def _file_rows(path: Path) -> Iterator[tuple[str, dict]]:
             raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
     else:
         raise ValueError(f"{path}: a table ends in {', '.join(SUFFIXES)}, or one of these with .gz")
-
-
-def _text(value: object) -> object:
-    return value.strip() if isinstance(value, str) else value
 
 
 def _statements(value: object, subject: str) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..checks import check_whole
 from ..facts import MASK, Fact, FactBase
 
@@ -32,14 +34,13 @@ def writable(base: FactBase, tokenizer, pieces: int = 20, limit: int | None = No
     too_long = _longer(tokenizer, facts, length, limit)
     kept, statements = [], 0
     for fact in facts:
-        own = {
-            kind: tuple(s for s in getattr(fact, kind) if (s, length[fact.object]) not in too_long)
-            for kind in ("evidences", "tests")
-        }
-        dropped = sum(len(getattr(fact, kind)) - len(own[kind]) for kind in own)
+        masks = length[fact.object]
+        evidences = tuple(text for text in fact.evidences if (text, masks) not in too_long)
+        tests = tuple(text for text in fact.tests if (text, masks) not in too_long)
+        dropped = len(fact.evidences) + len(fact.tests) - len(evidences) - len(tests)
         statements += dropped
-        if all(own[kind] or not getattr(fact, kind) for kind in own):
-            kept.append(Fact(fact.subject, fact.relation, fact.object, **own) if dropped else fact)
+        if (evidences or not fact.evidences) and (tests or not fact.tests):
+            kept.append(replace(fact, evidences=evidences, tests=tests) if dropped else fact)
     most = "one word piece" if pieces == 1 else f"{pieces} word pieces"
     many, bare = len(base) - len(facts) - unwritten, len(facts) - len(kept)
     note = (
@@ -55,14 +56,8 @@ def writable(base: FactBase, tokenizer, pieces: int = 20, limit: int | None = No
 def _longer(tokenizer, facts: list[Fact], length: dict[str, int], limit: int) -> set[tuple[str, int]]:
     """The facts' own statements of more than `limit` tokens, each with its number of masks."""
     # A token is at least one byte, so only long statements need tokenising. 8: special tokens, and spaces made bytes.
-    candidates = list(
-        dict.fromkeys(
-            (statement, length[fact.object])
-            for fact in facts
-            for statement in (*fact.evidences, *fact.tests)
-            if len(statement.encode()) + length[fact.object] + 8 > limit
-        )
-    )
+    own = ((text, length[fact.object]) for fact in facts for text in (*fact.evidences, *fact.tests))
+    candidates = list(dict.fromkeys(item for item in own if len(item[0].encode()) + item[1] + 8 > limit))
     longer = set()
     for i in range(0, len(candidates), 10_000):
         part = candidates[i : i + 10_000]

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from ..checks import check_whole
 from ..facts import MASK, Fact, FactBase, Relation, fill
+from ..files import cache_dir
 from ..names import normal
-from ._read import draw, find, json_lines, local_folder, need, usable
+from .read import data_file, draw, find, json_lines, local_folder, need, usable
 
 URL = "https://dl.fbaipublicfiles.com/LAMA/data.zip"
 HUB = "facebook/lama"
@@ -63,7 +64,9 @@ def trex(
     where, rows, templates = _place(folder)
     patterns = _pararel(folder) if pararel else {}
     entity_questions = _questions(folder) if questions else {}
-    wanted = set(templates) if relations is None else _known(relations, templates)
+    wanted = set(templates if relations is None else [relations] if isinstance(relations, str) else relations)
+    if unknown := sorted(wanted - set(templates)):
+        raise ValueError(f"unknown T-REx relation {unknown[0]!r}; known: {', '.join(templates)}")
 
     merged: dict[tuple[str, str, str], tuple[str, str, str, dict[str, None]]] = {}
     read = learnable = sentences = malformed = unusable = tested = 0
@@ -123,13 +126,6 @@ def trex(
     return FactBase(facts, known, "trex", notes=notes)
 
 
-def _known(relations: Iterable[str], templates: Templates) -> set[str]:
-    wanted = {relations} if isinstance(relations, str) else set(relations)
-    if unknown := sorted(wanted - set(templates)):
-        raise ValueError(f"unknown T-REx relation {unknown[0]!r}; known: {', '.join(templates)}")
-    return wanted
-
-
 def _place(folder: str | Path | None) -> tuple[str, Iterator[Row], Templates]:
     """(a description of where T-REx was found, its rows, its relations)."""
     local = local_folder(folder)
@@ -149,18 +145,18 @@ def _place(folder: str | Path | None) -> tuple[str, Iterator[Row], Templates]:
         raise ConnectionError(f"no T-REx: {'; '.join(tried)}; {error}") from None
 
 
-def _local(folder: Path, name: str | None = None) -> tuple[str, Iterator[Row], Templates] | None:
-    described = find(folder, *RELATIONS)
+def _local(folder: Path) -> tuple[str, Iterator[Row], Templates] | None:
+    described, compact = find(folder, *RELATIONS), find(folder, COMPACT)
     files = sorted((folder / "TREx").glob("P*.jsonl*"))
-    compact = find(folder, COMPACT)
     if described is None or not (files or compact):
         return None
     templates = {
         row["relation"]: (row.get("label") or row["relation"], row["template"])
         for row in json_lines(described, "relation", "template")
     }
-    rows = _rows(files, "predicate_id") if files else _rows([compact], "relation")
-    return name or ("a folder of LAMA's files" if files else "a folder of compact files"), rows, templates
+    if files:
+        return "a folder of LAMA's files", _rows(files, "predicate_id"), templates
+    return "a folder of compact files", _rows([compact], "relation"), templates
 
 
 def _rows(files: Iterable[Path], relation: str) -> Iterator[Row]:
@@ -174,10 +170,7 @@ def _hub() -> tuple[str, Iterator[Row], Templates]:
     """LAMA's Parquet on the Hugging Face hub, a sentence a row: `datasets` no longer runs LAMA's loading script."""
     from datasets import load_dataset
 
-    try:
-        table = load_dataset(HUB, "trex", split="train", revision="refs/convert/parquet")
-    except (OSError, ValueError, RuntimeError):
-        table = load_dataset(HUB, "trex", split="train")  # in case its main branch holds Parquet by now
+    table = load_dataset(HUB, "trex", split="train", revision="refs/convert/parquet")
     fields = ("uuid", "sub_label", "predicate_id", "obj_label", "masked_sentence")
     described = ("predicate_id", "label", "template")
     need(table.column_names, (*fields, *described), f"{HUB} on the hub")
@@ -187,58 +180,45 @@ def _hub() -> tuple[str, Iterator[Row], Templates]:
 
 
 def _by_fact(table, fields: tuple[str, ...]) -> Iterator[Row]:
-    def rows():
-        for batch in table.iter(batch_size=10_000):
-            yield from zip(*(batch[field].to_pylist() for field in fields), strict=True)
-
-    for (_, subject, relation, obj), group in groupby(rows(), key=lambda row: row[:4]):
+    columns = ([batch[field].to_pylist() for field in fields] for batch in table.iter(batch_size=10_000))
+    rows = (row for batch in columns for row in zip(*batch, strict=True))
+    for (_, subject, relation, obj), group in groupby(rows, key=lambda row: row[:4]):
         yield subject, relation, obj, [row[4] for row in group]
 
 
 def _archive() -> tuple[str, Iterator[Row], Templates]:
-    from .download import download, source_cache, unzip
+    from .download import download, unzip
 
-    archive = download(URL, source_cache() / "lama")
-    folder = unzip(
-        archive,
-        archive.with_name("trex"),
-        lambda name: name == "data/relations.jsonl" or (name.startswith("data/TREx/P") and name.endswith(".jsonl")),
-    )
-    unpacked = _local(folder / "data", "LAMA's archive")
+    def wanted(name: str) -> bool:
+        return name == "data/relations.jsonl" or (name.startswith("data/TREx/P") and name.endswith(".jsonl"))
+
+    archive = download(URL, cache_dir() / "sources" / "lama")
+    unpacked = _local(unzip(archive, archive.with_name("trex"), wanted) / "data")
     if unpacked is None:
         raise ValueError(f"{archive} holds no T-REx; delete it to download it again")
-    return unpacked
-
-
-def _companion(folder: str | Path | None, name: str, option: str) -> Path:
-    local = local_folder(folder)
-    path = find(local, name)
-    if path is None:
-        place = local or "folder= or $KMOD_DATA: give one of them"
-        raise FileNotFoundError(f"{option} needs {name} (.gz) in {place}")
-    return path
+    return "LAMA's archive", *unpacked[1:]
 
 
 def _pararel(folder: str | Path | None) -> dict[str, list[str]]:
     """ParaRel's phrasings of each relation, in its order."""
     patterns: dict[str, list[str]] = {}
-    for row in json_lines(_companion(folder, "pararel_patterns.jsonl", "pararel"), "relation", "pattern"):
+    for row in json_lines(data_file(folder, "pararel_patterns.jsonl"), "relation", "pattern"):
         patterns.setdefault(row["relation"], []).append(row["pattern"])
     return patterns
 
 
 def _others(template: str, patterns: Iterable[str]) -> list[str]:
     """The phrasings that differ from `template`, and from one another, in more than spaces and case."""
-    phrasings = {"".join(template.split()).casefold(): template}
-    for pattern in patterns:
-        phrasings.setdefault("".join(pattern.split()).casefold(), pattern)
+    phrasings: dict[str, str] = {}
+    for phrasing in (template, *patterns):
+        phrasings.setdefault("".join(phrasing.split()).casefold(), phrasing)
     return list(phrasings.values())[1:]
 
 
 def _questions(folder: str | Path | None) -> dict[tuple[str, str], list[tuple[str, set[str]]]]:
     """EntityQuestions by (subject, relation): each question with its answers."""
     questions: dict[tuple[str, str], list[tuple[str, set[str]]]] = {}
-    path = _companion(folder, "entity_questions.jsonl", "questions")
+    path = data_file(folder, "entity_questions.jsonl")
     for row in json_lines(path, "relation", "subject", "question", "answers"):
         answers = {normal(answer) for answer in row["answers"]}
         questions.setdefault((normal(row["subject"]), row["relation"]), []).append((row["question"], answers))
@@ -246,5 +226,5 @@ def _questions(folder: str | Path | None) -> dict[tuple[str, str], list[tuple[st
 
 
 def _question(questions: Mapping, subject: str, relation: str, obj: str) -> str | None:
-    candidates = questions.get((normal(subject), relation), ()) if questions else ()
+    candidates = questions.get((normal(subject), relation), ())
     return next((question for question, answers in candidates if normal(obj) in answers), None)

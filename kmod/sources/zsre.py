@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..facts import MASK, SUBJECT, Fact, FactBase, Relation
+from ..files import cache_dir
 from ..names import normal
-from ._read import draw, find, json_lines, local_folder, need, usable
+from .read import data_file, draw, find, json_lines, local_folder, need, usable
 
 URL = "https://dl.fbaipublicfiles.com/KILT/structured_zeroshot-train-kilt.jsonl"
 # From kilt_tasks/dataset_infos.json of Hugging Face datasets, for a file of 71,444,475 bytes.
@@ -44,20 +45,17 @@ def zsre(folder: str | Path | None = None, *, seed: int = 0, sentences: bool = F
 
     Raises ValueError for damaged files, FileNotFoundError or ConnectionError if zsRE is not found.
     """
-    local = local_folder(folder)
-    kilt = find(local, KILT)
-    if kilt is None and find(local, CONTEXT):
-        return stand_in(local, seed, sentences)
-    if kilt is None:
-        if folder:
-            raise FileNotFoundError(f"{folder} holds neither {KILT} nor {CONTEXT} (.gz)")
-        from .download import download, source_cache
+    path = data_file(folder, KILT, CONTEXT) if folder else find(local_folder(None), KILT, CONTEXT)
+    if path is None:
+        from .download import download
 
-        kilt = download(URL, source_cache() / "kilt", sha256=SHA256)
-    return _base(_kilt(kilt), "KILT's training file", seed, False)
+        path = download(URL, cache_dir() / "sources" / "kilt", sha256=SHA256)
+    if path.name.startswith(CONTEXT):
+        return stand_in(folder, seed, sentences)
+    return _base(_kilt(path), "KILT's training file", seed, False)
 
 
-def stand_in(folder: Path, seed: int = 0, sentences: bool = False) -> FactBase:
+def stand_in(folder: str | Path | None, seed: int = 0, sentences: bool = False) -> FactBase:
     """The smaller zsRE of published questions and edit sets; see `zsre`."""
     where = "a smaller stand-in for KILT's training file: released questions with sentences, and edit sets"
     return _base(_stand_in(folder), where, seed, sentences)
@@ -80,9 +78,8 @@ def _base(rows: Iterator[Row], where: str, seed: int, sentences: bool) -> FactBa
     for subject, relation, answer, questions, masked in merged.values():
         learnt, examined = split(list(questions), seed, subject, relation, answer)
         evidences = [f"{question} {MASK}" for question in learnt] + (list(masked) if sentences else [])
-        facts.append(
-            Fact(subject, relation, answer, tuple(evidences), tuple(f"{question} {MASK}" for question in examined))
-        )
+        tests = [f"{question} {MASK}" for question in examined]
+        facts.append(Fact(subject, relation, answer, tuple(evidences), tuple(tests)))
     if not facts:
         raise ValueError(f"no facts in {where}: {read:,} rows read, {unusable:,} without subject, answer or question")
     untested = sum(not fact.tests for fact in facts)
@@ -112,18 +109,15 @@ def _kilt(path: Path) -> Iterator[Row]:
         yield subject.strip(), relation.strip(), answer, row["meta"]["template_questions"], []
 
 
-def _stand_in(folder: Path) -> Iterator[Row]:
+def _stand_in(folder: str | Path | None) -> Iterator[Row]:
     """The facts of the published questions and of the edit sets.
 
     The edit sets do not name relations. The form of a question is the question without its subject. Its relation is the
     one that the form has most often among the published questions; a form that is not there is its own relation.
     """
-    context = find(folder, CONTEXT)
-    if context is None:
-        raise FileNotFoundError(f"{folder} holds neither {KILT} nor {CONTEXT} (.gz)")
     forms: dict[str, Counter[str]] = {}
     fields = ("subject", "relation", "question", "question_template", "answer", "answerable", "context")
-    for row in json_lines(context, *fields):
+    for row in json_lines(data_file(folder, CONTEXT), *fields):
         if not row["answerable"]:
             continue
         if row["relation"]:
@@ -138,13 +132,10 @@ def _stand_in(folder: Path) -> Iterator[Row]:
             yield subject, relation, answer, questions, []
 
 
-def edit_rows(folder: Path, name: str) -> Iterator[tuple[str, list[str], str, str]]:
+def edit_rows(folder: str | Path | None, name: str) -> Iterator[tuple[str, list[str], str, str]]:
     """(subject, questions, true answer, new answer) of each edit of a published set."""
     file, (prompt, true, rephrased, new) = EDITS[name]
-    path = find(folder, file)
-    if path is None:
-        raise FileNotFoundError(f"no {file} (.gz) in {folder}")
-    for row in json_lines(path, "subject", prompt, true, rephrased, new):
+    for row in json_lines(data_file(folder, file), "subject", prompt, true, rephrased, new):
         rephrasings = row[rephrased] if isinstance(row[rephrased], list) else [row[rephrased]]
         answer = row[true][0] if isinstance(row[true], list) else row[true]
         yield row["subject"], [row[prompt], *rephrasings], answer, row[new]

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import random
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from ..facts import MASK, OBJECT, SUBJECT
 
 
+def _open(path: Path) -> BinaryIO:
+    if path.suffix == ".zst":
+        import zstandard
+
+        return io.BufferedReader(zstandard.open(path))
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number, text) of every line of a plain or gzipped (.gz) file.
+    """(line number, text) of every line of a file that is plain, gzipped (.gz) or compressed by Zstandard (.zst).
 
     Raises ValueError that names the first line that is not UTF-8, or the last line of a file that is cut short.
     """
     number = 0
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+    with _open(path) as file:
         try:
             for number, raw in enumerate(file, 1):
                 try:
@@ -85,11 +95,17 @@ def local_folder(folder: str | Path | None) -> Path | None:
 
 def find(folder: Path | None, *names: str) -> Path | None:
     """The first of the files `names` in `folder`, plain or gzipped."""
-    for name in names if folder else ():
-        for path in (folder / name, folder / f"{name}.gz"):
-            if path.is_file():
-                return path
-    return None
+    paths = [folder / file for name in names for file in (name, f"{name}.gz")] if folder else []
+    return next((path for path in paths if path.is_file()), None)
+
+
+def data_file(folder: str | Path | None, *names: str) -> Path:
+    """The first of the files `names` in the folder with the data. Raises FileNotFoundError if none is there."""
+    local = local_folder(folder)
+    if (path := find(local, *names)) is None:
+        place = f" in {local}" if local else ": give folder= or set $KMOD_DATA to where it is"
+        raise FileNotFoundError(f"no {' or '.join(names)} (.gz){place}")
+    return path
 
 
 def usable(*names: object) -> bool:
