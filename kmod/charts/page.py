@@ -19,9 +19,7 @@ VEGA_LITE = ".".join(alt.SCHEMA_VERSION[1:].split(".")[:2])
 STILL_PANEL = 380  # pixels; width of a panel in the still drawing of a chart of several, which stand in one column
 
 
-def titled(
-    chart: alt.TopLevelMixin, finding: str, subtitle: str, description: str, numbers: Iterable[Mapping] | None = None
-):
+def titled(chart, finding: str, subtitle: str, description: str, numbers: Iterable[Mapping] | None = None):
     """Return `chart` with a title (the finding), a subtitle (n, what an interval means) and alt text.
 
     `numbers` are rows as `table` takes them: in the book they stand folded under the chart, elsewhere `charts.numbers`
@@ -33,17 +31,20 @@ def titled(
     title = alt.Title(_wrapped(finding, 78), subtitle=_wrapped(subtitle, 100))
     chart = chart.properties(title=title, description=description)
     if numbers is not None:
-        meta = chart.usermeta if isinstance(getattr(chart, "usermeta", None), dict) else {}
-        chart = chart.properties(usermeta=meta | {"numbers": list(map(dict, numbers))})
+        chart = chart.properties(usermeta=_meta(chart) | {"numbers": list(map(dict, numbers))})
     return chart
 
 
 def numbers(chart: alt.TopLevelMixin) -> Table:
     """The table behind a chart of `kmod.charts`: every number it draws. Raises ValueError if it carries none."""
-    meta = getattr(chart, "usermeta", None)
-    if not isinstance(meta, dict) or "numbers" not in meta:
+    meta = _meta(chart)
+    if "numbers" not in meta:
         raise ValueError("this chart carries no numbers; give them to `charts.titled`")
     return table(meta["numbers"], caption=_line(chart.title.text))
+
+
+def _meta(chart) -> dict:
+    return chart.usermeta if isinstance(getattr(chart, "usermeta", None), dict) else {}
 
 
 def use_book_renderer() -> None:
@@ -80,9 +81,9 @@ def to_bundle(spec: dict, **_) -> dict[str, str]:
         still = spec | {"columns": 1, "concat": panels}
     else:
         still = spec | {"width": STATIC_WIDTH} if spec.get("width") == "container" else spec
-    spec |= {"usermeta": meta} if meta else {}
+    spec |= {"usermeta": meta}
     if not meta:
-        spec.pop("usermeta", None)
+        del spec["usermeta"]
     data = json.dumps(spec, ensure_ascii=False)
     for character in "<>&":
         data = data.replace(character, f"\\u{ord(character):04x}")
