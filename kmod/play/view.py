@@ -27,14 +27,7 @@ def read(path: str | Path) -> dict:
     return json.loads(Path(path).read_text(encoding="utf8").split(" = ", 1)[1].rstrip(";\n"))
 
 
-def widget(
-    fact: str = "France",
-    object: str | None = None,
-    blocks: str = "all",
-    delta: float | None = 5e-3,
-    *,
-    folder: str | Path | None = None,
-) -> Widget:
+def widget(fact="France", object=None, blocks="all", delta=5e-3, *, folder: str | Path | None = None) -> Widget:
     """A widget that begins with one of the edits made beforehand, for the last line of a cell.
 
     Args:
@@ -54,15 +47,11 @@ def widget(
     if entry is None:
         raise ValueError(f"no edits of {fact!r}; known: {', '.join(e['subject'] for e in index['facts'])}")
     object = object or entry["objects"][0]
-    for name, value, known in (
-        ("object", object, entry["objects"]),
-        ("blocks", blocks, index["blocks"]),
-        ("delta", delta, index["deltas"]),
-    ):
-        if value not in known:
-            raise ValueError(
-                f"no edits of {entry['subject']} with {name} {value!r}; known: {', '.join(map(str, known))}"
-            )
+    known = {"object": entry["objects"], "blocks": index["blocks"], "delta": index["deltas"]}
+    for (name, values), value in zip(known.items(), (object, blocks, delta), strict=True):
+        if value not in values:
+            wrong = f"no edits of {entry['subject']} with {name} {value!r}"
+            raise ValueError(f"{wrong}; known: {', '.join(map(str, values))}")
     script = read(folder / f"{entry['id']}.js")
     change = next(change for change in script["changes"] if change["object"] == object)
     limit = "none" if delta is None else f"{delta!r}"
