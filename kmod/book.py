@@ -1,13 +1,10 @@
 """What the chapters share: where the records are, which sizes this machine runs, and verdicts to be read on a page."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
@@ -80,12 +77,9 @@ def rows(suite: str, by: str | Sequence[str], **settings) -> list[dict]:
     """Rows of a suite for `kmod.charts`, labelled by the settings `by`; of the runs with these `settings`, each a value
     or a tuple of values. Raises ValueError if there are none."""
     wanted = {name: value if isinstance(value, tuple) else (value,) for name, value in settings.items()}
-    chosen = (
-        runs
-        for cell, runs in cells(suite).items()
-        if all(getattr(cell, name) in values for name, values in wanted.items())
-    )
-    return charts.rows(chain.from_iterable(chosen), by)
+    runs = cells(suite)
+    chosen = [cell for cell in runs if all(getattr(cell, name) in values for name, values in wanted.items())]
+    return charts.rows((record for cell in chosen for record in runs[cell]), by)
 
 
 def percent(runs: Iterable[Mapping], metric: str) -> Mean:
@@ -234,8 +228,7 @@ def device(name: str) -> str:
 
 
 def provenance(suite: str) -> str:
-    """One line: how many runs, of which models, on what machine, by which code ("+": with changes that were not
-    committed)."""
+    """One line: how many runs, of which models, on what machine, by which code ("+": with uncommitted changes)."""
     runs = [record for cell in cells(suite).values() for record in cell]
     if not runs:
         return f"{suite}: no records yet"

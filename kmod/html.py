@@ -1,7 +1,5 @@
 """HTML for notebooks and pages: escaped text, and tables that a screen reader can follow."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Iterable, Sequence
 

@@ -12,7 +12,7 @@ from .runs import around, cells, spread, subtitle
 from .theme import PADDING, PALETTE, log_axis, menu, tips
 from .words import capital, from_to
 
-KINDS = {"edit": ("seconds to make an edit", "s"), "peak_bytes": ("peak memory, GiB", "GiB")}
+KINDS = {"edit": ("seconds to make an edit", "s", 1), "peak_bytes": ("peak memory, GiB", "GiB", 2**30)}
 
 
 def cost_chart(rows: Iterable[Mapping], finding: str | None = None) -> alt.LayerChart:
@@ -27,12 +27,12 @@ def cost_chart(rows: Iterable[Mapping], finding: str | None = None) -> alt.Layer
             raise ValueError(f"{label}: seconds and bytes must be positive")
     order = sorted(by_label, key=lambda label: fmean(math.log(row["edit"]) for row in by_label[label].values()))
     drawn = []
-    for kind, (title, unit) in KINDS.items():
+    for kind, (title, unit, size) in KINDS.items():
         for label in order:
-            cost = around(_costs(by_label[label], kind).values(), log=True)
+            cost = around((row[kind] / size for row in by_label[label].values()), log=True)
             point = {"label": label, "kind": title} | spread(cost)
             drawn.append(point | {"text": f"{_short(cost.value)} {unit}"})
-    titles = [title for title, _ in KINDS.values()]
+    titles = [title for title, *_ in KINDS.values()]
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.kind == kind")
     axis = alt.Axis(labelLimit=alt.expr("width < 420 ? 140 : 260"), grid=True)
     y = alt.Y("label:N", sort=order, title=None, scale=alt.Scale(domain=order), axis=axis)
@@ -51,21 +51,17 @@ def cost_chart(rows: Iterable[Mapping], finding: str | None = None) -> alt.Layer
     return titled(chart, finding or _finding(by_label, order), sub, _description(drawn), _numbers(drawn))
 
 
-def _costs(cell: dict, kind: str) -> dict[int, float]:
-    return {seed: row[kind] / (2**30 if kind == "peak_bytes" else 1) for seed, row in cell.items()}
-
-
 def _short(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _finding(by_label: dict, order: list[str]) -> str:
-    logs = {label: {seed: math.log(row["edit"]) for seed, row in by_label[label].items()} for label in order}
-    seconds = {label: math.exp(fmean(values.values())) for label, values in logs.items()}
+    speeds = {label: {seed: -math.log(row["edit"]) for seed, row in by_label[label].items()} for label in order}
+    seconds = {label: math.exp(-fmean(speed.values())) for label, speed in speeds.items()}
     quickest, slowest = order[0], order[-1]
     if len(order) == 1:
         return f"{capital(quickest)} takes {_short(seconds[quickest])} s an edit"
-    quick = lead({label: {seed: -log for seed, log in values.items()} for label, values in logs.items()})
+    quick = lead(speeds)
     ratio = seconds[slowest] / seconds[quickest]
     others = f"{slowest} takes {_short(ratio)} times as long ({_short(seconds[slowest])} s)"
     first = f"{quickest}, {_short(seconds[quickest])} s an edit"

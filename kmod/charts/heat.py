@@ -64,8 +64,7 @@ def _cells(grids: dict, name: str) -> list[dict]:
 
 def _finding(groups: dict, kind: str) -> str:
     top = lead({key: values(cell, "A_mean") for key, cell in groups.items()})
-    label, delta = top.first
-    reached = f"{label} {at(delta)} reaches the highest Ā, {pct(top.value)}"
+    reached = f"{top.first[0]} {at(top.first[1])} reaches the highest Ā, {pct(top.value)}"
     if top.second is None:
         return capital(reached)
     other = f"{top.second[0]} {at(top.second[1])}"

@@ -49,12 +49,11 @@ def learning_curves(rows: Iterable[Mapping], kind: str = "block", finding: str |
         alt.Chart(alt.Data(values=data)).transform_filter("datum.label == label").encode(x=x) for data in (drawn, ends)
     )
     dots = base.mark_point(filled=True, size=24).encode(y=y, color=color, tooltip=tooltip, opacity=shown(front))
-    name = marks.mark_text(align="left", dx=7, fontSize=11).encode(y=place, text="delta:N", opacity=shown(front))
     layers = [
         base.mark_area().encode(y=low, y2="high:Q", color=color, opacity=shown(front, 0.12, 0.02)),
         base.mark_line(strokeWidth=2).encode(y=y, color=color, strokeDash=dash, opacity=shown(front)),
         dots.add_params(legend),
-        name,
+        marks.mark_text(align="left", dx=7, fontSize=11).encode(y=place, text="delta:N", opacity=shown(front)),
     ]
     start = labels[0]
     menus = menu("label", capital(kind), labels, start), menu("highlight", "δ", ["all", *names], "all")
@@ -111,16 +110,14 @@ def _ends(label: str, curves: dict, gap: float = 0.05) -> list[dict]:
 
 
 def _finding(label: str, grid: dict) -> str:
-    logs = {
-        delta: {seed: math.log(max(row["curve"][-1][1], 1e-8)) for seed, row in cell.items()}
-        for delta, cell in grid.items()
-    }
-    ends = {delta: math.exp(fmean(losses.values())) for delta, losses in logs.items()}
+    finals: dict[float | None, dict[int, float]] = {}  # the negative logarithm of the last loss, by seed
+    for delta, cell in grid.items():
+        finals[delta] = {seed: -math.log(max(row["curve"][-1][1], 1e-8)) for seed, row in cell.items()}
+    ends = {delta: math.exp(-fmean(final.values())) for delta, final in finals.items()}
     words = {delta: f"{loss:.2g} {at(delta)}" for delta, loss in ends.items()}
     head = f"{capital(label)}: "
     if len(grid) == 1:
         return f"{head}the loss ends at {words.popitem()[1]}"
-    finals = {delta: {seed: -loss for seed, loss in losses.items()} for delta, losses in logs.items()}
     top = lead(finals)
     first, *_, last = grid
     span = lead({first: finals[first], last: finals[last]})

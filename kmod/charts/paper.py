@@ -7,10 +7,8 @@ import altair as alt
 
 from .page import titled
 from .runs import Mean, around
-from .theme import PADDING, PALETTE, below, color_and_shape, percent
+from .theme import PADDING, PALETTE, below, color_and_shape, percent, tips
 from .words import capital, from_to, pct, to
-
-TAGS = ("sure", "recalled")
 
 
 def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None = None) -> alt.LayerChart:
@@ -39,10 +37,9 @@ def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None 
     y = alt.Y("what:N", sort=names, title=None, scale=alt.Scale(domain=names), axis=None)
     ours, low, paper = (percent(alt.X, name, "accuracy") for name in ("ours", "low", "paper"))
     kinds = {"ours, mean and interval": "circle", "the paper's number": "diamond"}
-    columns = alt.expr("width < 420 ? 1 : 2")
-    color, shape = color_and_shape("kind", list(kinds), below(columns), shapes=list(kinds.values()))
-    tips = [alt.Tooltip("what:N", title="what"), alt.Tooltip("ours:Q", title="ours", format=".1%")]
-    tips += [alt.Tooltip("n:Q", title="seeds"), alt.Tooltip("paper_text:N", title="paper")]
+    legend = below(alt.expr("width < 420 ? 1 : 2"))
+    color, shape = color_and_shape("kind", list(kinds), legend, shapes=list(kinds.values()))
+    tooltip = [*tips({"what": "what"}, {"ours": "ours"}), alt.Tooltip("paper_text:N", title="paper")]
     middle = alt.expr("datum.paper < 0.12 ? 'left' : datum.paper > 0.88 ? 'right' : 'center'")
     first, second = ("'" + kind.replace("'", r"\'") + "'" for kind in kinds)
     dots = base.transform_calculate(kind=first).mark_point(filled=True, size=90, opacity=1)
@@ -50,12 +47,12 @@ def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None 
     layers = [
         both.mark_rule(opacity=0.4, strokeDash=[2, 3]).encode(x=ours, x2="paper:Q", y=y),
         base.mark_rule(strokeWidth=4, opacity=0.45, color=PALETTE[0]).encode(x=low, x2="high:Q", y=y),
-        dots.encode(x=ours, y=y, color=color, shape=shape, tooltip=tips),
+        dots.encode(x=ours, y=y, color=color, shape=shape, tooltip=tooltip),
         base.mark_text(align="left", dy=-18, fontWeight=600).encode(x=alt.value(0), y=y, text="what:N"),
     ]
     if any("paper" in row for row in drawn):
         layers += [
-            diamonds.encode(x=paper, y=y, color=color, shape=shape, tooltip=tips),
+            diamonds.encode(x=paper, y=y, color=color, shape=shape, tooltip=tooltip),
             both.mark_text(dy=18, fontSize=11, align=middle).encode(x=paper, y=y, text="paper_text:N"),
         ]
     chart = alt.layer(*layers).properties(width="container", height=62 * len(names), padding=PADDING)
@@ -70,9 +67,8 @@ def _checked(rows: Iterable[Mapping]) -> list[Mapping]:
         missing = [key for key in ("what", "paper", "tag", "ours") if key not in row]
         if missing:
             raise ValueError(f"row {i} lacks {', '.join(missing)}")
-        if row["paper"] is not None and row["tag"] not in TAGS:
-            known = ", ".join(TAGS)
-            raise ValueError(f"row {i}: tag is {row['tag']!r}; known: {known}. A weaker number has paper=None")
+        if row["paper"] is not None and row["tag"] not in ("sure", "recalled"):
+            raise ValueError(f"row {i}: tag is {row['tag']!r}; known: sure, recalled. A weaker number has paper=None")
         if not row["ours"]:
             raise ValueError(f"row {i} ({row['what']}) has no value of ours; run it first, or leave the row out")
         for value in (*row["ours"], *([] if row["paper"] is None else [row["paper"]])):

@@ -49,27 +49,24 @@ def tradeoff_curves(rows: Iterable[Mapping], kind: str = "block", finding: str |
     radius = delta_axis(drawn, "radius")
     cross = {"x": kept_low, "x2": "A_FS_high:Q", "y": learned}, {"y": learned_low, "y2": "A_M_high:Q", "x": kept}
     plane = panel(kept, learned, cross, area, legend)
+    dotted, explained = untouched(groups, RATE_TITLES["A_mean"])
     upright = [{"y": mean_low, "y2": "A_mean_high:Q", "x": radius}]
-    over = panel(radius, mean, upright, span, below=untouched(groups, RATE_TITLES["A_mean"]))
+    over = panel(radius, mean, upright, span, below=dotted)
     chart = alt.concat(plane, over, columns=2, spacing=24).add_params(*menus)
     chart = chart.properties(padding=PADDING, autosize=alt.AutoSizeParams(type="pad", resize=True))
-    sub = subtitle(groups) + untouched_words(groups)
+    sub = subtitle(groups) + explained
     sub += ". Drag over points in one panel, or pick a δ, to find them in the other"
     return titled(chart, finding or _finding(grids, kind), sub, _description(drawn), rate_table(grids, kind))
 
 
-def untouched(groups: dict, title: str) -> list[alt.Chart]:
-    """A dotted line at the Ā of an edit that changes no answer, on an axis with this title."""
+def untouched(groups: dict, title: str) -> tuple[list[alt.Chart], str]:
+    """A dotted line at the Ā of an edit that changes no answer, on an axis with this title, and its explanation."""
     alone = left_alone(groups)
     if alone is None:
-        return []
+        return [], ""
     line = alt.Chart(alt.Data(values=[{"mean": alone}])).mark_rule(strokeDash=[2, 4], color="currentColor")
-    return [line.encode(y=percent(alt.Y, "mean", title, None))]
-
-
-def untouched_words(groups: dict) -> str:
-    alone = left_alone(groups)
-    return "" if alone is None else f". Dotted: Ā where nothing is learnt and nothing lost, {pct(alone)}"
+    words = f". Dotted: Ā where nothing is learnt and nothing lost, {pct(alone)}"
+    return [line.encode(y=percent(alt.Y, "mean", title, None))], words
 
 
 def _points(grids: dict) -> list[dict]:

@@ -1,8 +1,8 @@
 """Rows of runs, which the charts draw: how they are made from records, grouped and averaged.
 
-A row is a dict of one run: `kmod.experiments.records.flat` of its record (settings, metrics as fractions, seconds),
-with "curve", "norms", "peak_bytes" and "device" of the record, and a "label": runs of one label are drawn together.
-Rows made by hand need only what the chart draws: for most charts label, seed, delta, A_M, A_FS and A_mean.
+A row is a dict of one run: `records.flat` of its record, with "curve", "norms", "peak_bytes", "device" and a "label":
+runs of one label are drawn together. Rows made by hand need only what the chart draws, mostly label, seed, delta, A_M,
+A_FS and A_mean.
 """
 
 import math

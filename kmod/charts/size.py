@@ -9,7 +9,7 @@ from ..experiments.selection import Selection
 from ..experiments.statistics import Mean
 from .compare import by_delta, lead
 from .page import titled
-from .plane import untouched, untouched_words
+from .plane import untouched
 from .runs import RATE_MENU, RATES, around, cells, radii, spread, subtitle, values
 from .theme import PADDING, by_label, menu, named_places, numbered, percent, picker, shown, tips
 from .words import capital, delta_text, pct, percent_columns
@@ -38,19 +38,17 @@ def over_size(rows: Iterable[Mapping], kind: str = "block", finding: str | None 
     line = base.transform_calculate(line=numbered(labels)).mark_line(strokeWidth=2)
     whisker = base.mark_rule(strokeWidth=1.5).encode(x=x, y=low, y2="high:Q", color=marks["color"])
     dots = base.mark_point(filled=True, size=80).encode(x=x, y=y, **marks, opacity=shown(front))
+    dotted, explained = untouched(groups, "accuracy")
     layers = [
-        *(rule.transform_filter(f"metric == '{RATE_MENU['A_mean']}'") for rule in untouched(groups, "accuracy")),
+        *(rule.transform_filter(f"metric == '{RATE_MENU['A_mean']}'") for rule in dotted),
         line.encode(x=x, y=y, opacity=shown(front), **style),
         whisker.encode(opacity=shown(front, 0.6, 0.08)),
         dots.encode(tooltip=tips({"label": kind, "size:Q": "|M|", "delta": "δ"})).add_params(legend),
     ]
-    menus = [
-        menu("metric", "Accuracy", list(RATE_MENU.values()), start=RATE_MENU["A_mean"]),
-        menu("policy", "δ", policies, start=policies[0]),
-        menu("highlight", capital(kind), ["all", *labels], start="all"),
-    ]
+    menus = [menu("metric", "Accuracy", list(RATE_MENU.values()), start=RATE_MENU["A_mean"])]
+    menus += [menu("policy", "δ", policies, policies[0]), menu("highlight", capital(kind), ["all", *labels], "all")]
     chart = alt.layer(*layers).add_params(*menus).properties(width="container", height=300, padding=PADDING)
-    sub = subtitle(groups) + untouched_words(groups) + f". δ {BEST} is chosen at each |M| on the seeds shown"
+    sub = subtitle(groups) + explained + f". δ {BEST} is chosen at each |M| on the seeds shown"
     return titled(chart, finding or _finding(grids, kind), sub, _description(drawn), _numbers(drawn, kind))
 
 
@@ -85,7 +83,7 @@ def _finding(grids: dict, kind: str) -> str:
     if len(grids) == 1:
         ((label, by_size),) = grids.items()
         (small, first), (large, last) = [(n, _top(by_size[n])) for n in (min(by_size), max(by_size))]
-        start, end = (f"{pct(fmean(top.values()))}" for top in (first, last))
+        start, end = (pct(fmean(top.values())) for top in (first, last))
         if small == large:
             return f"{capital(label)}: Ā is {start} at |M| = {small}"
         moved = lead({small: first, large: last})
@@ -97,8 +95,8 @@ def _finding(grids: dict, kind: str) -> str:
     sure: dict[str, list[int]] = {}
     for n, top in leads.items():
         sure.setdefault(top.first if top.decided else "undecided", []).append(n)
-    answers = [f"{name} at |M| = {_list(ns)}" for name, ns in sure.items() if name != "undecided"]
-    answers += [f"undecided at |M| = {_list(sure['undecided'])}"] if "undecided" in sure else []
+    names = sorted(sure, key=lambda name: name == "undecided")  # which comes last
+    answers = [f"{name} at |M| = {_list(sure[name])}" for name in names]
     best = f"Best {kind} by Ā: {', '.join(answers)}. The highest Ā"
     start = f"{pct(leads[sizes[0]].value)} at |M| = {sizes[0]}"
     if len(sizes) == 1:

@@ -184,7 +184,6 @@ def _finding_frontier(grids: Grids) -> str:
 
 
 def _description(drawn: list[dict]) -> str:
-    """The chart in words, for those who do not see it: every mean, delta by delta."""
     means: dict[tuple, list[str]] = {}
     for p in drawn:
         means.setdefault((p["method"], p["delta"]), []).append(f"{p['metric']} {pct(p['mean'])}")
@@ -194,7 +193,6 @@ def _description(drawn: list[dict]) -> str:
 
 
 def _numbers(drawn: list[dict]) -> list[dict]:
-    """The table behind the chart: a row a method, delta and metric."""
     return [
         {"method": p["method"], "δ": p["delta"], "accuracy of": p["metric"], "mean, %": f"{100 * p['mean']:.1f}"}
         | {"95 % interval": from_to(p), "runs": p["n"]}

@@ -79,8 +79,8 @@ def single_change(model: MaskedLM, facts: FactBase, subject: str, relation: str,
     old = change.originals[0].object
     pieces = [len(model.tokenizer(name, add_special_tokens=False)["input_ids"]) for name in (old, new)]
     if pieces[0] != pieces[1]:
-        counts = f"{old!r} has {pieces[0]} word pieces and {new!r} {pieces[1]}"
-        raise ValueError(f"{counts}: choose an object with as many, so that one statement asks for both")
+        fault = f"{old!r} has {pieces[0]} word pieces and {new!r} {pieces[1]}: choose an object with as many"
+        raise ValueError(f"{fault}, so that the same statement can be asked before and after")
     return change
 
 
@@ -127,9 +127,7 @@ def edit_fact(unedited: Unedited, subject: str, relation: str, objects: Iterable
     return script | {"facts": listed, "changes": changes}
 
 
-def _outcome(
-    unedited: Unedited, change: Modification, edit: Edit, blocks: str, statements: list[str], near, rows: dict
-):
+def _outcome(unedited: Unedited, change: Modification, edit: Edit, blocks: str, statements: list, near, rows: dict):
     """What the edited model answers; `rows` gets a row for each fact that is listed."""
     facts, (i,), (new,) = unedited.facts, change.indices, change.objects
     others = np.arange(len(facts)) != i

@@ -7,8 +7,6 @@ and radius; its script holds what the model then answers (`edits.edit_fact`). Th
 global, not JSON: a page opened from a file may load scripts but not fetch data.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -67,8 +65,7 @@ def make(
     base = [SCHEMA, model.fingerprint(format=1), facts.fingerprint(), TRAINING, list(deltas), versions()]
     keys = {}
     for choice in choices:
-        digest = hashlib.sha256(json.dumps([*base, *choice]).encode())
-        keys[script_name(*choice[:2])] = digest.hexdigest()[:16]
+        keys[script_name(*choice[:2])] = hashlib.sha256(json.dumps([*base, *choice]).encode()).hexdigest()[:16]
     made = {"by": "python -m kmod play", "method": "FTM", "constraint": "Linf", **TRAINING, "model": preset}
     made |= {"model_fingerprint": model.fingerprint()[:16], "facts": facts.name}
     made |= {"facts_fingerprint": facts.fingerprint()[:16], "versions": versions()}
