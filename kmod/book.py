@@ -1,7 +1,5 @@
 """What the chapters share: where the records are, which sizes this machine runs, and verdicts to be read on a page."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from IPython.display import Markdown
 
 from . import charts
 from .charts.compare import grids
@@ -25,18 +23,12 @@ from .experiments.statistics import Mean, mean
 from .experiments.suites import SUITES, Profile
 from .html import Html, escape, scrolling, table
 
-if TYPE_CHECKING:
-    from IPython.display import Markdown
-
 MARKS = {"reproduced": "✓", "not reproduced": "✗", "mixed": "±", "undecided": "?", "not yet run": "–"}
 OTHER_TRAINING = "From starting states that were trained anew"
 
 
 def results() -> Path:
-    """$KMOD_RESULTS, or the folder `results` of the checkout that the chapter lies in.
-
-    Raises FileNotFoundError that says what to do.
-    """
+    """$KMOD_RESULTS, or the folder `results` of the checkout that the chapter lies in. Raises FileNotFoundError."""
     if os.environ.get("KMOD_RESULTS"):
         return Path(os.environ["KMOD_RESULTS"])
     for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).parents[1]):
@@ -62,10 +54,7 @@ def profile() -> Profile:
 
 def cells(suite: str, facts: str | None = None) -> dict[Setting, list[dict]]:
     """Setting → its finished records, one a seed; every cell of the suite has a key (its setting with seed 0).
-
-    Args:
-        facts: fact base, if another than the profile's.
-    """
+    `facts` is the fact base, if another than the profile's."""
     sizes = profile()
     return report.cells(suite, replace(sizes, facts=facts) if facts else sizes, results())
 
@@ -73,9 +62,8 @@ def cells(suite: str, facts: str | None = None) -> dict[Setting, list[dict]]:
 def at_best(cells: Mapping[Setting, list[dict]], *by: str) -> dict[object, tuple[Setting, list[dict]]]:
     """The cell with the best Ā, on the seeds shown, of each group of cells: group → (setting, records).
 
-    Args:
-        by: names of settings that tell groups apart, such as "start"; by default all but the radius. A group is known
-            by the value, of several settings by a tuple, by default by `Setting.group`.
+    `by` names the settings that tell groups apart, such as "start"; by default all but the radius. A group is known by
+    the value, of several settings by a tuple, by default by `Setting.group`.
     """
     group, options = attrgetter(*(by or ("group",))), {}
     for cell, runs in cells.items():
@@ -86,21 +74,12 @@ def at_best(cells: Mapping[Setting, list[dict]], *by: str) -> dict[object, tuple
 
 
 def rows(suite: str, by: str | Sequence[str], **settings) -> list[dict]:
-    """Rows of a suite for `kmod.charts`, labelled by the settings `by`.
-
-    Args:
-        settings: which runs, by setting: a value, or a tuple of values.
-
-    Raises ValueError if there are none.
-    """
+    """Rows of a suite for `kmod.charts`, labelled by the settings `by`; of the runs with these `settings`, each a value
+    or a tuple of values. Raises ValueError if there are none."""
     wanted = {name: value if isinstance(value, tuple) else (value,) for name, value in settings.items()}
-    runs = [
-        record
-        for cell, runs in cells(suite).items()
-        if all(getattr(cell, name) in values for name, values in wanted.items())
-        for record in runs
-    ]
-    return charts.rows(runs, by)
+    runs = cells(suite)
+    chosen = [cell for cell in runs if all(getattr(cell, name) in values for name, values in wanted.items())]
+    return charts.rows((record for cell in chosen for record in runs[cell]), by)
 
 
 def percent(runs: Iterable[Mapping], metric: str) -> Mean:
@@ -117,28 +96,20 @@ def _verdicts(folder: Path, sizes: Profile) -> dict[str, Verdict]:
 
 
 def verdicts(training: int = 0) -> dict[str, Verdict]:
-    """The ledger, from the records: claim → verdict.
-
-    Args:
-        training: the seed that the starting states were trained from.
-    """
+    """The ledger: claim → verdict. `training` is the seed that the starting states were trained from."""
     return _verdicts(results(), replace(profile(), training=training or None))
 
 
 def other_trainings() -> dict[str, str]:
     """Claim → its verdicts, in words, on runs from starting states of other trainings; "" without such runs."""
-    facts = profile().facts
-    settings = [record["settings"] for record in records.read(results())]
+    settings, facts = [record["settings"] for record in records.read(results())], profile().facts
     trainings = {run.get("training") for run in settings if run["facts"] == facts} - {None}
-    ledgers = [verdicts(training) for training in sorted(trainings)]
-    return {
-        name: ", ".join(
-            f"{MARKS[verdict.verdict]} {verdict.verdict} ({verdict.seeds} seeds)"
-            for verdict in (ledger[name] for ledger in ledgers)
-            if verdict.verdict != NOT_RUN
-        )
-        for name in CLAIMS
-    }
+    words: dict[str, list[str]] = {name: [] for name in CLAIMS}
+    for training in sorted(trainings):
+        for name, verdict in verdicts(training).items():
+            if verdict.verdict != NOT_RUN:
+                words[name].append(f"{MARKS[verdict.verdict]} {verdict.verdict} ({verdict.seeds} seeds)")
+    return {name: ", ".join(parts) for name, parts in words.items()}
 
 
 def paired_parts(training: int = 1) -> list[tuple[str, Part, Part]]:
@@ -169,12 +140,9 @@ def verdict(*claims: str) -> Rendered:
     """The verdicts on claims, each with its parts, as a box. Raises ValueError for an unknown claim."""
     if unknown := [name for name in claims if name not in CLAIMS]:
         raise ValueError(f"unknown claim {unknown[0]!r}; known: {', '.join(CLAIMS)}")
-    other, texts, boxes = other_trainings(), [], []
-    for found in (verdicts()[name] for name in claims):
-        words = other[found.claim]
-        texts.append(f"{found}" + f"\n  {OTHER_TRAINING}: {words}" * bool(words))
-        boxes.append(_box(found, words))
-    return Rendered("\n\n".join(texts), "".join(boxes))
+    other, chosen = other_trainings(), [verdicts()[name] for name in claims]
+    texts = [f"{v}" + f"\n  {OTHER_TRAINING}: {other[v.claim]}" * bool(other[v.claim]) for v in chosen]
+    return Rendered("\n\n".join(texts), "".join(_box(v, other[v.claim]) for v in chosen))
 
 
 def _box(verdict: Verdict, other: str) -> str:
@@ -195,18 +163,13 @@ def ledger_table() -> Rendered:
     def quiet(text: str) -> str:
         return f'<div class="kmod-quiet">{escape(text)}</div>' if text else ""
 
-    lines = [
-        (
-            Html(escape(name) + quiet(verdict.question)),
-            verdict.text,
-            Html(f"{MARKS[verdict.verdict]} {escape(verdict.verdict)}{quiet(other[name] and f'anew: {other[name]}')}"),
-            Html(
-                "<br>".join(escape(line) for line in (*map(_short, verdict.parts), verdict.missing) if line)
-                + quiet(f"from {_rests_on(verdict, settings)}")
-            ),
-        )
-        for name, verdict in ledger.items()
-    ]
+    lines = []
+    for name, verdict in ledger.items():
+        anew = quiet(f"anew: {other[name]}" * bool(other[name]))
+        effects = "<br>".join(escape(line) for line in (*map(_short, verdict.parts), verdict.missing) if line)
+        name = Html(escape(name) + quiet(verdict.question))
+        mark = Html(f"{MARKS[verdict.verdict]} {escape(verdict.verdict)}{anew}")
+        lines.append((name, verdict.text, mark, Html(effects + quiet(f"from {_rests_on(verdict, settings)}"))))
     caption = "The claims of the paper, and what our runs say of them"
     markup = table(lines, ("claim", "in words", "verdict", "effect"), caption)
     return Rendered("\n\n".join(map(str, ledger.values())), scrolling(markup, caption, "kmod-ledger"))
@@ -230,17 +193,13 @@ def takeaway(text: str) -> Markdown:
 
 
 def _admonition(title: str, kind: str, text: str) -> Markdown:
-    from IPython.display import Markdown
-
     return Markdown(f":::{{admonition}} {title}\n:class: {kind}\n{text}\n:::")
 
 
 def run_time(chapter: str, *, memorises: bool = False, suite: str | None = None) -> Markdown:
     """How long a chapter takes to run, as a box: the last record of each device (`book/_ext/store_outputs.py --times`).
 
-    Args:
-        memorises: whether the chapter memorises the atlas, if that is not on disk.
-        suite: the suite that its records come from.
+    `memorises`: the chapter memorises the atlas, if that is not on disk. `suite`: where its records come from.
     """
     seconds = _last_seconds("chapters", "chapter", chapter)
     words = f"{_each_device(seconds)} (measured)" if seconds else "Not measured yet"
@@ -255,8 +214,8 @@ def run_time(chapter: str, *, memorises: bool = False, suite: str | None = None)
 
 def _last_seconds(benchmark: str, key: str, value: str) -> dict[str, float]:
     """Device → seconds, of the last of its records in results/benchmarks whose `key` is `value`."""
-    found = json_lines(f"benchmarks/{benchmark}.jsonl")
-    return {device(record["device"]): record["seconds"] for record in found if record[key] == value}
+    times = json_lines(f"benchmarks/{benchmark}.jsonl")
+    return {device(record["device"]): record["seconds"] for record in times if record[key] == value}
 
 
 def _each_device(seconds: Mapping[str, float]) -> str:
@@ -269,17 +228,14 @@ def device(name: str) -> str:
 
 
 def provenance(suite: str) -> str:
-    """One line: how many runs, of which models, on what machine, by which code ("+": with changes that were not
-    committed)."""
+    """One line: how many runs, of which models, on what machine, by which code ("+": with uncommitted changes)."""
     runs = [record for cell in cells(suite).values() for record in cell]
     if not runs:
         return f"{suite}: no records yet"
-    models = sorted({record["settings"]["model"] for record in runs})
-    devices = sorted({device(record["hardware"]["device"]) for record in runs})
-    return (
-        f"{suite}, profile {profile().name}: {len(runs)} runs on {profile().facts}, of {', '.join(models)}; on "
-        f"{', '.join(devices)}; commit {', '.join(records.commits(runs))}"
-    )
+    models = ", ".join(sorted({record["settings"]["model"] for record in runs}))
+    devices = ", ".join(sorted({device(record["hardware"]["device"]) for record in runs}))
+    where = f"{suite}, profile {profile().name}: {len(runs)} runs on {profile().facts}, of {models}; on {devices}"
+    return f"{where}; commit {', '.join(records.commits(runs))}"
 
 
 def paper_rows(*groups: str) -> list[dict]:
@@ -290,11 +246,8 @@ def paper_rows(*groups: str) -> list[dict]:
 def beside_paper(suite: str, ours: dict, figures: Sequence[paper.Figure], metrics=("A_M", "A_FS")) -> list[dict]:
     """Rows for `charts.paper_and_ours`: the paper's figures beside our runs at the radius with the best Ā.
 
-    Args:
-        ours: place in `figures` → settings of our runs, as for `rows`.
-        metrics: of these, "A_mean" is Ā; one that the paper gives no figure for is left out.
-
-    Raises ValueError if settings leave more than one method and block.
+    `ours` is place in `figures` → settings of our runs, as for `rows`. Of the `metrics`, "A_mean" is Ā; one that the
+    paper gives no figure for is left out. Raises ValueError if settings leave more than one method and block.
     """
     compared = []
     for place, settings in ours.items():
@@ -303,9 +256,9 @@ def beside_paper(suite: str, ours: dict, figures: Sequence[paper.Figure], metric
             raise ValueError(f"the settings {settings} leave several edits: {sorted(edits)}")
         (grid,) = edits.values()
         best = grid[Selection(grid).best()].values()
-        for metric in metrics:
-            if (value := getattr(figure, metric)) is not None:
-                what = f"{RATES[metric]}: {figure.model} {figure.start}, {figure.method}, {figure.where}"
-                row = {"what": what, "paper": value, "tag": "recalled"}
-                compared.append(row | {"ours": [run[metric] for run in best]})
+        known = [metric for metric in metrics if getattr(figure, metric) is not None]
+        for metric in known:
+            what = f"{RATES[metric]}: {figure.model} {figure.start}, {figure.method}, {figure.where}"
+            row = {"what": what, "paper": getattr(figure, metric), "tag": "recalled"}
+            compared.append(row | {"ours": [run[metric] for run in best]})
     return compared

@@ -1,7 +1,5 @@
 """HTML for notebooks and pages: escaped text, and tables that a screen reader can follow."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Iterable, Sequence
 
@@ -27,12 +25,9 @@ def table(rows: Iterable[Sequence], heads: Sequence[str], caption: str) -> str:
     Cells are escaped unless they are `Html`; numbers get the class "number".
     """
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    body = "".join(
-        f'<tr><th scope="row">{_text(first)}</th>{"".join(map(_cell, rest))}</tr>\n' for first, *rest in rows
-    )
-    return (
-        f"<table><caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
-    )
+    body = [f'<tr><th scope="row">{_text(first)}</th>{"".join(map(_cell, rest))}</tr>\n' for first, *rest in rows]
+    start = f"<table><caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>"
+    return f"{start}\n<tbody>\n{''.join(body)}</tbody></table>"
 
 
 def scrolling(markup: str, label: str, kind: str = "") -> str:

@@ -1,7 +1,5 @@
 """Progress bars, observers of a training, and signals that let work in hand finish."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

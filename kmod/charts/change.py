@@ -1,14 +1,15 @@
 """How far an edit moved the parameters, by block and component."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from statistics import fmean
 
 import altair as alt
 
-from .compare import by_delta, lead
+from .compare import grids, lead
 from .page import titled
-from .runs import around, cells, subtitle
-from .theme import PADDING, PALETTE, SHAPES, SPREAD, key, menu, scale, tips
+from .runs import around, spread, subtitle
+from .theme import PADDING, color_and_shape, key, menu, picker, shown, tips
 from .words import at, capital, from_to, pct
 
 NORMS = {"l2": "ℓ2, length of the change", "linf": "ℓ∞, largest change of a parameter"}
@@ -23,35 +24,26 @@ def change_by_part(rows: Iterable[Mapping], finding: str | None = None) -> alt.L
     rows = [row for row in rows if row.get("norms")]
     if not rows:
         raise ValueError("no rows with norms to draw; a datastore or a symbolic edit changes no parameters")
-    grids = by_delta(cells(rows, ("label", "delta"), ("norms",)))
-    edits = {f"{label} {at(delta)}": cell for label, grid in grids.items() for delta, cell in grid.items()}
+    by_label = grids(rows, ("norms",))
+    edits = {f"{label} {at(delta)}": cell for label, grid in by_label.items() for delta, cell in grid.items()}
     drawn = [point for edit, cell in edits.items() for point in _points(edit, cell)]
-    places = sorted({p["place"] for p in drawn}, key=_order)
-    parts = sorted({p["part"] for p in drawn})
+    places, parts = sorted({p["place"] for p in drawn}, key=_order), sorted({p["part"] for p in drawn})
     start = next(iter(edits))
-    base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.edit == edit && datum.norm == norm")
-    legend = alt.selection_point(name="legend", fields=["part"], bind="legend")
-    front = alt.when(legend).then(alt.value(1)).otherwise(alt.value(0.15))
-    color = alt.Color("part:N", title=None, scale=scale(parts, PALETTE), legend=key(parts))
-    shape = alt.Shape("part:N", title=None, scale=scale(parts, SHAPES), legend=key(parts))
-    y = alt.Y(
-        "place:N", title=None, sort=places, scale=alt.Scale(domain=places), axis=alt.Axis(grid=False, labelLimit=120)
-    )
+    legend = picker("part")
+    color, shape = color_and_shape("part", parts, key(parts))
+    upright = alt.Scale(domain=places)
+    y = alt.Y("place:N", title=None, sort=places, scale=upright, axis=alt.Axis(grid=False, labelLimit=120))
     offset = alt.YOffset("part:N", sort=parts, scale=alt.Scale(domain=parts, paddingOuter=0.4))
-    x = alt.X(
-        "mean:Q", title="norm of the change of the parameters", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5)
-    )
-    low = alt.X("low:Q", title="norm of the change of the parameters")
-    tooltip = tips({"place": "where", "part": "component", "norm": "norm"}, SPREAD, ".3~g")
-    layers = [
-        base.mark_rule(strokeWidth=1, opacity=0.35).encode(x=x, x2=alt.datum(0), y=y, yOffset=offset, color=color),
-        base.mark_rule(strokeWidth=3).encode(x=low, x2="high:Q", y=y, yOffset=offset, color=color, opacity=front),
-        base.mark_point(filled=True, size=80)
-        .encode(x=x, y=y, yOffset=offset, color=color, shape=shape, tooltip=tooltip, opacity=front)
-        .add_params(legend),
-    ]  # fmt: skip
+    title = "norm of the change of the parameters"
+    x = alt.X("mean:Q", title=title, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5))
+    tooltip = tips({"place": "where", "part": "component", "norm": "norm"}, form=".3~g")
+    base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.edit == edit && datum.norm == norm")
+    base = base.encode(y=y, yOffset=offset, color=color)
+    dots = base.mark_point(filled=True, size=80).encode(x=x, shape=shape, tooltip=tooltip, opacity=shown(legend))
+    interval = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", title=title), x2="high:Q", opacity=shown(legend))
+    stem = base.mark_rule(strokeWidth=1, opacity=0.35).encode(x=x, x2=alt.datum(0))
     menus = menu("edit", "Edit", list(edits), start), menu("norm", "Norm", list(NORMS.values()), NORMS["l2"])
-    chart = alt.layer(*layers).add_params(*menus)
+    chart = alt.layer(stem, interval, dots.add_params(legend)).add_params(*menus)
     chart = chart.properties(width="container", height=len(places) * (16 * len(parts) + 8), padding=PADDING)
     sub = subtitle({start: edits[start]}) + ". A larger part has a larger ℓ2 at the same ℓ∞"
     return titled(chart, finding or _finding(start, edits[start]), sub, _description(start, drawn), _numbers(drawn))
@@ -74,9 +66,8 @@ def _points(edit: str, cell: dict) -> list[dict]:
         place, part = _split(name)
         for norm, title in NORMS.items():
             average = around((row["norms"][name][norm] for row in cell.values() if name in row["norms"]), rate=False)
-            low, mean, high = (float(f"{v:.4g}") for v in (max(0, average.low), average.value, average.high))
-            drawn.append({"edit": edit, "place": place, "part": part, "norm": title, "mean": mean, "low": low,
-                          "high": high, "n": average.n})  # fmt: skip
+            point = {"edit": edit, "place": place, "part": part, "norm": title}
+            drawn.append(point | spread(replace(average, low=max(0, average.low)), 4))
     return drawn
 
 
@@ -97,13 +88,9 @@ def _finding(edit: str, cell: dict) -> str:
         top = lead(_shares(cell, which))
         if top.second is None:
             continue
-        if top.decided:
-            leaders.append(f"{top.first} {pct(top.value)}")
-        else:
-            why = "one seed cannot tell" if top.why_not.startswith("one") else "too close to call"
-            leaders.append(
-                f"which {noun} moves most is undecided ({top.first} {pct(top.value)}, {top.second} next; {why})"
-            )
+        why = "one seed cannot tell" if top.why_not.startswith("one") else "too close to call"
+        undecided = f"which {noun} moves most is undecided ({top.first} {pct(top.value)}, {top.second} next; {why})"
+        leaders.append(f"{top.first} {pct(top.value)}" if top.decided else undecided)
     if not leaders:
         total = fmean(sum(n["l2"] ** 2 for n in row["norms"].values()) ** 0.5 for row in cell.values())
         return f"{capital(edit)}: all of the change, {total:.3g} long, is in {next(iter(_shares(cell, 0)))}"
@@ -111,10 +98,11 @@ def _finding(edit: str, cell: dict) -> str:
 
 
 def _description(edit: str, drawn: list[dict]) -> str:
-    sentences = [
-        f"{p['place']}, {p['part']}: {p['mean']:.3g}." for p in drawn if p["edit"] == edit and p["norm"] == NORMS["l2"]
-    ]
-    return f"How far the parameters moved, by block and component. {capital(edit)}, ℓ2: {' '.join(sentences)}"
+    text = f"How far the parameters moved, by block and component. {capital(edit)}, ℓ2:"
+    for p in drawn:
+        if p["edit"] == edit and p["norm"] == NORMS["l2"]:
+            text += f" {p['place']}, {p['part']}: {p['mean']:.3g}."
+    return text
 
 
 def _numbers(drawn: list[dict]) -> list[dict]:

@@ -9,6 +9,9 @@ from ..experiments.statistics import Mean, difference
 from .runs import RATES, Cell, around, ascending, cells, values
 from .words import delta_text, percent_columns
 
+Grid = dict[float | None, Cell]  # δ → seed → row, δ ascending and no limit last
+Grids = dict[str, Grid]  # by label or method
+
 
 @dataclass(frozen=True)
 class Lead:
@@ -30,48 +33,42 @@ class Lead:
     @property
     def why_not(self) -> str:
         """Why it is undecided, for a title."""
-        if self.by is None or self.by.n < 2:
-            return "one seed cannot tell"
-        return "within the interval"
+        return "one seed cannot tell" if self.by is None or self.by.n < 2 else "within the interval"
 
 
 def lead(options: Mapping[object, Mapping[int, float]]) -> Lead:
     """Compare the two of `options` (name → seed → value) that have the highest means."""
-    order = sorted(options, key=lambda name: -fmean(options[name].values()))
-    first, value = order[0], fmean(options[order[0]].values())
-    if len(order) == 1:
-        return Lead(first, value)
-    a, b = options[first], options[order[1]]
-    return Lead(first, value, order[1], difference(a, b) if a.keys() & b.keys() else None)
+    means = {name: fmean(option.values()) for name, option in options.items()}
+    first, *others = sorted(means, key=means.get, reverse=True)
+    if not others:
+        return Lead(first, means[first])
+    a, b = options[first], options[others[0]]
+    return Lead(first, means[first], others[0], difference(a, b) if a.keys() & b.keys() else None)
 
 
-def by_delta(groups: Mapping[tuple, Cell]) -> dict[object, dict[float | None, Cell]]:
-    """Cells keyed by (group, δ) as {group: {δ: cell}}, δ ascending and no limit last."""
-    grids: dict[object, dict[float | None, Cell]] = {group: {} for group, _ in groups}
+def by_delta(groups: Mapping[tuple, Cell]) -> dict[object, Grid]:
+    """Cells keyed by (group, δ) as {group: grid}."""
+    grids: dict[object, Grid] = {group: {} for group, _ in groups}
     for group, delta in sorted(groups, key=lambda key: ascending(key[1])):
         grids[group][delta] = groups[group, delta]
     return grids
 
 
-def grids(rows: Iterable[Mapping], need: Sequence[str]) -> dict[str, dict[float | None, Cell]]:
+def grids(rows: Iterable[Mapping], need: Sequence[str]) -> Grids:
     """Rows as {label: {δ: {seed: row}}}. Raises ValueError as `runs.cells` does."""
     return by_delta(cells(rows, ("label", "delta"), need))
 
 
-def rate_table(grids: Mapping[str, Mapping[float | None, Cell]], kind: str) -> list[dict]:
-    """The numbers of {label: {δ: cell}}: a row a label and δ, with the mean and interval of each rate. `kind` heads the
-    labels."""
-    return [
-        {kind: label, "δ": delta_text(delta)}
-        | {
-            column: text
-            for name, title in RATES.items()
-            for column, text in percent_columns(around(values(cell, name).values()), title).items()
-        }
-        | {"seeds": len(cell)}
-        for label, grid in grids.items()
-        for delta, cell in grid.items()
-    ]
+def rate_table(grids: Grids, kind: str) -> list[dict]:
+    """The mean and interval of each rate, a row a label and δ. `kind` heads the labels."""
+    table = []
+    for label, grid in grids.items():
+        for delta, cell in grid.items():
+            row = {kind: label, "δ": delta_text(delta)}
+            for name, title in RATES.items():
+                row |= percent_columns(around(values(cell, name).values()), title)
+            table.append(row | {"seeds": len(cell)})
+    return table
 
 
 def at_best(rows: Iterable[Mapping]) -> list[Mapping]:

@@ -1,13 +1,14 @@
 """A heat map of block × δ: where the trade-off is best."""
 
 from collections.abc import Iterable, Mapping
+from statistics import fmean
 
 import altair as alt
 
 from .compare import by_delta, lead, rate_table
 from .page import titled
-from .runs import RATE_MENU, RATES, around, ascending, cells, left_alone, spread, subtitle, values
-from .theme import PADDING, SPREAD, menu, tips
+from .runs import RATE_MENU, RATES, around, cells, left_alone, radii, spread, subtitle, values
+from .theme import PADDING, menu, tips
 from .words import at, capital, delta_text, pct, points
 
 
@@ -18,41 +19,32 @@ def heat_map(rows: Iterable[Mapping], kind: str = "block", finding: str | None =
     """
     groups = cells(rows, ("label", "delta"), tuple(RATES))
     grids = by_delta(groups)
-    deltas = sorted({d for grid in grids.values() for d in grid}, key=ascending)
-    names, labels = [delta_text(delta) for delta in deltas], list(grids)
+    names, labels = [delta_text(delta) for delta in radii(grids.values())], list(grids)
     drawn = [cell for name in RATES for cell in _cells(grids, name)]
     slanted = {"labelAngle": "-60 : 0", "labelAlign": "'right' : 'center'", "labelBaseline": "'middle' : 'top'"}
-    axis = {name: alt.expr(f"width < 480 ? {either}") for name, either in slanted.items()}  # on a phone
-    x = alt.X(
-        "delta:N",
-        sort=names,
-        scale=alt.Scale(domain=names, padding=0.06),
-        title="δ, radius of the constraint",
-        axis=alt.Axis(labelOverlap=False, grid=False, **axis),
-    )
-    y = alt.Y("label:N", sort=labels, scale=alt.Scale(domain=labels, padding=0.06), title=None,
-              axis=alt.Axis(labelLimit=130, grid=False))  # fmt: skip
+    slanted = {name: alt.expr(f"width < 480 ? {either}") for name, either in slanted.items()}  # on a phone
+    axis = alt.Axis(labelOverlap=False, grid=False, **slanted)
+    across, up = (alt.Scale(domain=domain, padding=0.06) for domain in (names, labels))
+    x = alt.X("delta:N", sort=names, scale=across, title="δ, radius of the constraint", axis=axis)
+    y = alt.Y("label:N", sort=labels, scale=up, title=None, axis=alt.Axis(labelLimit=130, grid=False))
     pick = menu("metric", "Accuracy", list(RATE_MENU.values()), start=RATE_MENU["A_mean"])
     base = alt.Chart(alt.Data(values=drawn)).transform_filter("datum.metric == metric").encode(x=x, y=y)
-    shade = alt.Scale(scheme="cividis", domain=[0, 1])
-    tooltip = tips({"label": kind, "delta": "δ", "metric": "metric"}, SPREAD)
+    shade = alt.Color("shade:Q", scale=alt.Scale(scheme="cividis", domain=[0, 1]), legend=None)
     text = "(datum.best ? '★' : '') + format(100 * datum.mean, width < 480 ? '.0f' : '.1f')"
+    text = base.transform_calculate(text=text).mark_text(fontSize=alt.expr("width < 480 ? 11 : 13"))
+    ink = alt.when("datum.shade > 0.5").then(alt.value("#000000")).otherwise(alt.value("#ffffff"))
     layers = [
-        base.mark_rect().encode(color=alt.Color("shade:Q", scale=shade, legend=None),
-                                tooltip=tooltip),
+        base.mark_rect().encode(color=shade, tooltip=tips({"label": kind, "delta": "δ", "metric": "metric"})),
         base.transform_filter("datum.best").mark_rect(fill=None, stroke="currentColor", strokeWidth=3),
-        base.transform_calculate(text=text).mark_text(fontSize=alt.expr("width < 480 ? 11 : 13")).encode(
-            text="text:N",
-            color=alt.when("datum.shade > 0.5").then(alt.value("#000000")).otherwise(alt.value("#ffffff")),
-        ),
-    ]  # fmt: skip
+        text.encode(text="text:N", color=ink),
+    ]
     chart = alt.layer(*layers).add_params(pick)
     chart = chart.properties(width="container", height=34 * len(labels) + 10, padding=PADDING)
     alone = left_alone(groups)
     sub = subtitle(groups, "Intervals in the table")
     sub += "" if alone is None else f". Where nothing is learnt and nothing lost, Ā is {pct(alone)}"
     sub += ". Percent; ★ is the highest, the colour runs from the lowest cell to the highest"
-    sub += "; empty cells were not run" * (len(groups) < len(labels) * len(deltas))
+    sub += "; empty cells were not run" * (len(groups) < len(labels) * len(names))
     return titled(chart, finding or _finding(groups, kind), sub, _description(grids), rate_table(grids, kind))
 
 
@@ -72,8 +64,7 @@ def _cells(grids: dict, name: str) -> list[dict]:
 
 def _finding(groups: dict, kind: str) -> str:
     top = lead({key: values(cell, "A_mean") for key, cell in groups.items()})
-    label, delta = top.first
-    reached = f"{label} {at(delta)} reaches the highest Ā, {pct(top.value)}"
+    reached = f"{top.first[0]} {at(top.first[1])} reaches the highest Ā, {pct(top.value)}"
     if top.second is None:
         return capital(reached)
     other = f"{top.second[0]} {at(top.second[1])}"
@@ -84,8 +75,8 @@ def _finding(groups: dict, kind: str) -> str:
 
 
 def _description(grids: dict) -> str:
-    sentences = []
+    text = "A grid of groups by δ with the mean accuracy Ā in each cell."
     for label, grid in grids.items():
-        means = (f"δ {delta_text(d)} {pct(around(values(c, 'A_mean').values()).value)}" for d, c in grid.items())
-        sentences.append(f"{label}: {', '.join(means)}")
-    return f"A grid of groups by δ with the mean accuracy Ā in each cell. {'. '.join(sentences)}."
+        means = (f"δ {delta_text(d)} {pct(fmean(values(cell, 'A_mean').values()))}" for d, cell in grid.items())
+        text += f" {label}: {', '.join(means)}."
+    return text

@@ -19,13 +19,11 @@ VEGA_LITE = ".".join(alt.SCHEMA_VERSION[1:].split(".")[:2])
 STILL_PANEL = 380  # pixels; width of a panel in the still drawing of a chart of several, which stand in one column
 
 
-def titled(
-    chart: alt.TopLevelMixin, finding: str, subtitle: str, description: str, numbers: Iterable[Mapping] | None = None
-):
+def titled(chart, finding: str, subtitle: str, description: str, numbers: Iterable[Mapping] | None = None):
     """Return `chart` with a title (the finding), a subtitle (n, what an interval means) and alt text.
 
-    `numbers` are rows as `table` takes them: in the book they stand folded under the chart, elsewhere `charts.numbers`
-    shows them. Raises ValueError for a blank text.
+    `numbers` are rows as `table` takes them: in the book they stand folded under the chart. Raises ValueError for a
+    blank text.
     """
     for name, text in (("finding", finding), ("subtitle", subtitle), ("description", description)):
         if not text.strip():
@@ -33,17 +31,20 @@ def titled(
     title = alt.Title(_wrapped(finding, 78), subtitle=_wrapped(subtitle, 100))
     chart = chart.properties(title=title, description=description)
     if numbers is not None:
-        meta = chart.usermeta if isinstance(getattr(chart, "usermeta", None), dict) else {}
-        chart = chart.properties(usermeta=meta | {"numbers": list(map(dict, numbers))})
+        chart = chart.properties(usermeta=_meta(chart) | {"numbers": list(map(dict, numbers))})
     return chart
 
 
 def numbers(chart: alt.TopLevelMixin) -> Table:
     """The table behind a chart of `kmod.charts`: every number it draws. Raises ValueError if it carries none."""
-    meta = getattr(chart, "usermeta", None)
-    if not isinstance(meta, dict) or "numbers" not in meta:
+    meta = _meta(chart)
+    if "numbers" not in meta:
         raise ValueError("this chart carries no numbers; give them to `charts.titled`")
     return table(meta["numbers"], caption=_line(chart.title.text))
+
+
+def _meta(chart) -> dict:
+    return chart.usermeta if isinstance(getattr(chart, "usermeta", None), dict) else {}
 
 
 def use_book_renderer() -> None:
@@ -64,8 +65,8 @@ def use_book_renderer() -> None:
 def to_bundle(spec: dict, **_) -> dict[str, str]:
     """Return the MIME bundle of a chart: HTML with its title, a still drawing, the specification and its numbers.
 
-    `book/_static/charts.js` turns it into a live chart; without JavaScript the drawing stays. The same
-    chart gives the same bytes.
+    `book/_static/charts.js` turns it into a live chart; without JavaScript the drawing stays. The same chart gives the
+    same bytes.
     """
     spec = dict(spec)
     title = spec.pop("title", "")
@@ -80,9 +81,9 @@ def to_bundle(spec: dict, **_) -> dict[str, str]:
         still = spec | {"columns": 1, "concat": panels}
     else:
         still = spec | {"width": STATIC_WIDTH} if spec.get("width") == "container" else spec
-    spec |= {"usermeta": meta} if meta else {}
+    spec |= {"usermeta": meta}
     if not meta:
-        spec.pop("usermeta", None)
+        del spec["usermeta"]
     data = json.dumps(spec, ensure_ascii=False)
     for character in "<>&":
         data = data.replace(character, f"\\u{ord(character):04x}")
@@ -91,10 +92,8 @@ def to_bundle(spec: dict, **_) -> dict[str, str]:
     name = "c" + hashlib.sha256(data.encode()).hexdigest()[:8]
     clips = list(dict.fromkeys(re.findall(r"\bclip\d+", svg)))  # numbered through all drawings of a process
     svg = re.sub(r"\bclip\d+", lambda m: f"{name}-{clips.index(m[0])}", svg)  # ids are shared by the whole page
-    folded = ""
-    if behind:
-        inside = table(behind, caption=text or "The numbers of the chart")._repr_html_()
-        folded = f'<details class="kmod-numbers"><summary>The numbers</summary>{inside}</details>'
+    inside = table(behind, caption=text or "The numbers of the chart")._repr_html_() if behind else ""
+    folded = f'<details class="kmod-numbers"><summary>The numbers</summary>{inside}</details>' if behind else ""
     markup = (
         f'<figure class="kmod-chart"><figcaption><strong>{escape(text)}</strong> '
         f"<span>{escape(subtitle)}</span></figcaption>"
@@ -119,10 +118,8 @@ def _fitting(spec: dict) -> list[dict]:
     for i, signal in enumerate(vega["signals"]):
         if signal["name"] == "childWidth" or re.fullmatch(r"concat_\d+_width", signal["name"]):
             fitted = {"name": signal["name"], "init": panel, "on": [{"update": panel, "events": resized}]}
-            changes += [
-                {"op": "test", "path": f"/signals/{i}/name", "value": signal["name"]},
-                {"op": "replace", "path": f"/signals/{i}", "value": fitted},
-            ]
+            changes.append({"op": "test", "path": f"/signals/{i}/name", "value": signal["name"]})
+            changes.append({"op": "replace", "path": f"/signals/{i}", "value": fitted})
     for i, group in enumerate(vega["marks"]):
         for j, signal in enumerate(group.get("signals", [])):
             for k, on in enumerate(signal.get("on", [])):

@@ -1,15 +1,14 @@
 """The paper's numbers beside ours."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
 import altair as alt
 
 from .page import titled
 from .runs import Mean, around
-from .theme import PADDING, PALETTE, percent
-from .words import from_to, pct
-
-TAGS = ("sure", "recalled")
+from .theme import PADDING, PALETTE, below, color_and_shape, percent, tips
+from .words import capital, from_to, pct, to
 
 
 def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None = None) -> alt.LayerChart:
@@ -25,39 +24,37 @@ def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None 
     Raises ValueError for no rows, a row that lacks a key, a fraction out of range, or an unknown tag.
     """
     rows = _checked(rows)
-    drawn = []
+    names, drawn = [row["what"] for row in rows], []
     for row in rows:
         ours = around(row["ours"])
         point = {"what": row["what"], "ours": ours.value, "low": ours.low, "high": ours.high, "n": ours.n}
         if row["paper"] is not None:
             mark = " (recalled)" if row["tag"] == "recalled" else ""
-            point |= {"paper": row["paper"], "paper_text": f"{100 * row['paper']:.1f} %{mark}"}
+            point |= {"paper": row["paper"], "paper_text": f"{pct(row['paper'])}{mark}"}
         drawn.append(point)
-    names = [row["what"] for row in rows]
     base = alt.Chart(alt.Data(values=drawn))
     both = base.transform_filter("isValid(datum.paper)")
     y = alt.Y("what:N", sort=names, title=None, scale=alt.Scale(domain=names), axis=None)
     ours, low, paper = (percent(alt.X, name, "accuracy") for name in ("ours", "low", "paper"))
-    kinds = ["ours, mean and interval", "the paper's number"]
-    legend = alt.Legend(orient="bottom", columns=alt.expr("width < 420 ? 1 : 2"), labelLimit=0, symbolOpacity=1)
-    color = alt.Color("kind:N", title=None, scale=alt.Scale(domain=kinds, range=list(PALETTE[:2])), legend=legend)
-    shape = alt.Shape("kind:N", title=None, scale=alt.Scale(domain=kinds, range=["circle", "diamond"]), legend=legend)
-    tips = [alt.Tooltip("what:N", title="what"), alt.Tooltip("ours:Q", title="ours", format=".1%")]
-    tips += [alt.Tooltip("n:Q", title="seeds"), alt.Tooltip("paper_text:N", title="paper")]
-    middle = "datum.paper < 0.12 ? 'left' : datum.paper > 0.88 ? 'right' : 'center'"
+    kinds = {"ours, mean and interval": "circle", "the paper's number": "diamond"}
+    legend = below(alt.expr("width < 420 ? 1 : 2"))
+    color, shape = color_and_shape("kind", list(kinds), legend, shapes=list(kinds.values()))
+    tooltip = [*tips({"what": "what"}, {"ours": "ours"}), alt.Tooltip("paper_text:N", title="paper")]
+    middle = alt.expr("datum.paper < 0.12 ? 'left' : datum.paper > 0.88 ? 'right' : 'center'")
+    first, second = ("'" + kind.replace("'", r"\'") + "'" for kind in kinds)
+    dots = base.transform_calculate(kind=first).mark_point(filled=True, size=90, opacity=1)
+    diamonds = both.transform_calculate(kind=second).mark_point(filled=True, size=110, opacity=1)
     layers = [
         both.mark_rule(opacity=0.4, strokeDash=[2, 3]).encode(x=ours, x2="paper:Q", y=y),
         base.mark_rule(strokeWidth=4, opacity=0.45, color=PALETTE[0]).encode(x=low, x2="high:Q", y=y),
-        base.transform_calculate(kind=f"'{kinds[0]}'").mark_point(filled=True, size=90, opacity=1)
-        .encode(x=ours, y=y, color=color, shape=shape, tooltip=tips),
-    ]  # fmt: skip
-    layers += [base.mark_text(align="left", dy=-18, fontWeight=600).encode(x=alt.value(0), y=y, text="what:N")]
+        dots.encode(x=ours, y=y, color=color, shape=shape, tooltip=tooltip),
+        base.mark_text(align="left", dy=-18, fontWeight=600).encode(x=alt.value(0), y=y, text="what:N"),
+    ]
     if any("paper" in row for row in drawn):
         layers += [
-            both.transform_calculate(kind=f"'{kinds[1].replace(chr(39), chr(92) + chr(39))}'")
-            .mark_point(filled=True, size=110, opacity=1).encode(x=paper, y=y, color=color, shape=shape, tooltip=tips),
-            both.mark_text(dy=18, fontSize=11, align=alt.expr(middle)).encode(x=paper, y=y, text="paper_text:N"),
-        ]  # fmt: skip
+            diamonds.encode(x=paper, y=y, color=color, shape=shape, tooltip=tooltip),
+            both.mark_text(dy=18, fontSize=11, align=middle).encode(x=paper, y=y, text="paper_text:N"),
+        ]
     chart = alt.layer(*layers).properties(width="container", height=62 * len(names), padding=PADDING)
     return titled(chart, finding or _finding(rows), _subtitle(rows, note), _description(rows), _numbers(rows))
 
@@ -70,10 +67,8 @@ def _checked(rows: Iterable[Mapping]) -> list[Mapping]:
         missing = [key for key in ("what", "paper", "tag", "ours") if key not in row]
         if missing:
             raise ValueError(f"row {i} lacks {', '.join(missing)}")
-        if row["paper"] is not None and row["tag"] not in TAGS:
-            raise ValueError(
-                f"row {i}: tag is {row['tag']!r}; known: {', '.join(TAGS)}. A weaker number has paper=None"
-            )
+        if row["paper"] is not None and row["tag"] not in ("sure", "recalled"):
+            raise ValueError(f"row {i}: tag is {row['tag']!r}; known: sure, recalled. A weaker number has paper=None")
         if not row["ours"]:
             raise ValueError(f"row {i} ({row['what']}) has no value of ours; run it first, or leave the row out")
         for value in (*row["ours"], *([] if row["paper"] is None else [row["paper"]])):
@@ -93,49 +88,46 @@ def _side(ours: Mean, paper: float) -> str:
 
 def _finding(rows: Sequence[Mapping]) -> str:
     known = [row for row in rows if row["paper"] is not None]
+    sides = [_side(around(row["ours"]), row["paper"]) for row in known]
     if not known:
         return "No number of the paper is known to compare with"
-    sides = [_side(around(row["ours"]), row["paper"]) for row in known]
     if len(known) == 1:
-        ((row, side),) = zip(known, sides, strict=True)
-        both = f"{row['what']}: ours {pct(around(row['ours']).value)}, the paper's {pct(row['paper'])}"
-        return both + (f"; ours is {side}" if side != "undecided" else "; undecided which is higher")
+        (row,), (side,) = known, sides
+        both = f"{row['what']}: ours {pct(fmean(row['ours']))}, the paper's {pct(row['paper'])}"
+        return f"{both}; undecided which is higher" if side == "undecided" else f"{both}; ours is {side}"
     counts = [f"{sides.count(side)} {side}" for side in ("above", "below", "undecided") if side in sides]
     return f"Of {len(known)} numbers of the paper, ours are: {', '.join(counts)}"
 
 
 def _subtitle(rows: Sequence[Mapping], note: str) -> str:
-    counts = sorted({len(row["ours"]) for row in rows})
+    counts = {len(row["ours"]) for row in rows}
     recalled = sum(row["paper"] is not None and row["tag"] == "recalled" for row in rows)
-    n = f"n = {counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "")
-    runs = (
-        f"Ours: means of {n} seeds; bars are 95 % t-intervals over the seeds"
-        if counts[-1] > 1
-        else "Ours: one seed each, so no intervals"
-    )
-    sentences = [note, runs]
-    sentences += [f"{recalled} of the paper's numbers are recalled, not checked against its text"] if recalled else []
     unknown = sum(row["paper"] is None for row in rows)
-    sentences += [f"of {unknown} the paper's number is not known"] if unknown else []
-    return ". ".join(text[0].upper() + text[1:] for text in sentences if text)
+    runs = f"Ours: means of n = {to(counts)} seeds; bars are 95 % t-intervals over the seeds"
+    sentences = [note, "Ours: one seed each, so no intervals" if counts == {1} else runs]
+    sentences += [f"{recalled} of the paper's numbers are recalled, not checked against its text"] * bool(recalled)
+    sentences += [f"of {unknown} the paper's number is not known"] * bool(unknown)
+    return ". ".join(map(capital, filter(None, sentences)))
 
 
 def _text(row: Mapping) -> str:
     if row["paper"] is None:
         return "not known"
-    return f"{100 * row['paper']:.1f}" + (" (recalled)" if row["tag"] == "recalled" else "")
+    return f"{100 * row['paper']:.1f}" + " (recalled)" * (row["tag"] == "recalled")
 
 
 def _description(rows: Sequence[Mapping]) -> str:
-    sentences = [f"{row['what']}: ours {pct(around(row['ours']).value)}, paper {_text(row)}." for row in rows]
-    return f"Accuracies of the paper beside ours, in percent. {' '.join(sentences)}"
+    text = "Accuracies of the paper beside ours, in percent."
+    for row in rows:
+        text += f" {row['what']}: ours {pct(fmean(row['ours']))}, paper {_text(row)}."
+    return text
 
 
 def _numbers(rows: Sequence[Mapping]) -> list[dict]:
-    out = []
+    table = []
     for row in rows:
         ours = around(row["ours"])
-        side = _side(ours, row["paper"]) if row["paper"] is not None else None
-        out.append({"what": row["what"], "paper, %": _text(row), "ours, %": f"{100 * ours.value:.1f}",
-                    "95 % interval": from_to(vars(ours)), "seeds": ours.n, "ours is": side})  # fmt: skip
-    return out
+        cells = {"what": row["what"], "paper, %": _text(row), "ours, %": f"{100 * ours.value:.1f}"}
+        side = None if row["paper"] is None else _side(ours, row["paper"])
+        table.append(cells | {"95 % interval": from_to(vars(ours)), "seeds": ours.n, "ours is": side})
+    return table

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 import altair as alt
 
 from ..experiments.selection import Selection
-from .compare import Lead, by_delta, lead, rate_table
+from .compare import by_delta, lead, rate_table
 from .page import titled
 from .runs import RATE_TITLES, RATES, around, cells, left_alone, places, subtitle, values
-from .theme import PADDING, by_label, delta_axis, menu, numbered, percent, shown, tips, unique
+from .theme import PADDING, by_label, delta_axis, menu, numbered, percent, picker, shown, tips
 from .words import at, capital, delta_text, pct, points
 
 
@@ -16,82 +16,57 @@ def tradeoff_curves(rows: Iterable[Mapping], kind: str = "block", finding: str |
     """Draw A_M (up) against A_F∖S (right): a point for each δ, a line for each label; beside it Ā over δ.
 
     Both panels show the same runs. Drag over one of them to see the same runs in the other, or pick a δ from a menu
-    (which needs no mouse); the legend and another menu bring one label forward.
-
-    Args:
-        rows: as `charts.rows` makes them.
-        kind: what the labels are, for the title: block, constraint, start, model.
-        finding: title; by default what the rows show.
-
-    Raises ValueError as `runs.cells` does.
+    (which needs no mouse); the legend and another menu bring one label forward. `kind` names what the labels are:
+    block, constraint, start, model. `finding` replaces the title, which otherwise states what the rows show. Raises
+    ValueError as `runs.cells` does.
     """
     groups = cells(rows, ("label", "delta"), tuple(RATES))
     grids = by_delta(groups)
-    drawn = _points(grids)
-    labels = unique(drawn, "label")
+    drawn, labels = _points(grids), list(grids)
     style, marks = by_label(labels, panels=True)
     area = alt.selection_interval(name="area", mark=alt.BrushConfig(fill="gray", fillOpacity=0.15, stroke="gray"))
     span = alt.selection_interval(name="span", encodings=["x"], mark=alt.BrushConfig(fill="gray", fillOpacity=0.15))
-    legend = alt.selection_point(name="legend", fields=["label"], bind="legend")
-    highlight = menu("highlight", capital(kind), ["all", *labels], start="all")
+    legend = picker("label")
     named = "highlight == 'all' || highlight == datum.label"
-    group = legend & named
-    radii = unique(sorted(drawn, key=lambda point: point["radius"]), "delta")
-    picked = menu("picked", "δ", ["all", *radii], start="all")
+    radii = dict.fromkeys(point["delta"] for point in sorted(drawn, key=lambda point: point["radius"]))
+    menus = menu("highlight", capital(kind), ["all", *labels], "all"), menu("picked", "δ", ["all", *radii], "all")
     chosen = area & span & (legend & f"({named}) && (picked == 'all' || picked == datum.delta)")
     base = alt.Chart(alt.Data(values=drawn))
+    inner = base.transform_filter("!datum.unconstrained").transform_calculate(line=numbered(labels))
+    line = inner.mark_line(strokeWidth=2).encode(order="at:Q", opacity=shown(legend & named, 0.75, 0.1), **style)
+    whisker = base.mark_rule(strokeWidth=1.5).encode(color=marks["color"], opacity=shown(chosen, 0.6, 0.08))
     tooltip = tips({"label": kind, "delta": "δ"}, RATES)
+    dots = base.mark_point(filled=True, size=70).encode(**marks, tooltip=tooltip, opacity=shown(chosen))
 
     def panel(x, y, whiskers, *selections, below=()):
-        inner = (
-            base.transform_filter("!datum.unconstrained")
-            .transform_calculate(line=numbered(labels))
-            .mark_line(strokeWidth=2)
-        )
-        dots = base.mark_point(filled=True, size=70).encode(x=x, y=y, **marks, tooltip=tooltip, opacity=shown(chosen))
-        return alt.layer(
-            *below,
-            inner.encode(x=x, y=y, order="at:Q", opacity=shown(group, 0.75, 0.1), **style),
-            *(base.mark_rule(strokeWidth=1.5).encode(color=marks["color"], opacity=shown(chosen, 0.6, 0.08), **whisker)
-              for whisker in whiskers),
-            dots.properties(name=f"{selections[0].name}_points").add_params(*selections),
-        ).properties(width=300, height=280)  # fmt: skip
+        points = dots.encode(x=x, y=y).properties(name=f"{selections[0].name}_points").add_params(*selections)
+        layers = [*below, line.encode(x=x, y=y), *(whisker.encode(**ends) for ends in whiskers), points]
+        return alt.layer(*layers).properties(width=300, height=280)
 
-    kept, learned = (percent(c, f, RATE_TITLES[f], None) for c, f in ((alt.X, "A_FS"), (alt.Y, "A_M")))
-    mean_y = percent(alt.Y, "A_mean", RATE_TITLES["A_mean"], None)
+    kept, kept_low = (percent(alt.X, field, RATE_TITLES["A_FS"], None) for field in ("A_FS", "A_FS_low"))
+    learned, learned_low = (percent(alt.Y, field, RATE_TITLES["A_M"], None) for field in ("A_M", "A_M_low"))
+    mean, mean_low = (percent(alt.Y, field, RATE_TITLES["A_mean"], None) for field in ("A_mean", "A_mean_low"))
     radius = delta_axis(drawn, "radius")
-    plane = panel(kept, learned, [
-        {"x": percent(alt.X, "A_FS_low", RATE_TITLES["A_FS"], None), "x2": "A_FS_high:Q", "y": learned},
-        {"y": percent(alt.Y, "A_M_low", RATE_TITLES["A_M"], None), "y2": "A_M_high:Q", "x": kept},
-    ], area, legend)  # fmt: skip
-    over = panel(radius, mean_y, [
-        {"y": percent(alt.Y, "A_mean_low", RATE_TITLES["A_mean"], None), "y2": "A_mean_high:Q", "x": radius}
-    ], span, below=untouched(groups, RATE_TITLES["A_mean"]))  # fmt: skip
-    chart = (
-        alt.concat(plane, over, columns=2, spacing=24)
-        .add_params(highlight, picked)
-        .properties(padding=PADDING, autosize=alt.AutoSizeParams(type="pad", resize=True))
-    )
-    sub = (
-        subtitle(groups)
-        + untouched_words(groups)
-        + ". Drag over points in one panel, or pick a δ, to find them in the other"
-    )
+    cross = {"x": kept_low, "x2": "A_FS_high:Q", "y": learned}, {"y": learned_low, "y2": "A_M_high:Q", "x": kept}
+    plane = panel(kept, learned, cross, area, legend)
+    dotted, explained = untouched(groups, RATE_TITLES["A_mean"])
+    upright = [{"y": mean_low, "y2": "A_mean_high:Q", "x": radius}]
+    over = panel(radius, mean, upright, span, below=dotted)
+    chart = alt.concat(plane, over, columns=2, spacing=24).add_params(*menus)
+    chart = chart.properties(padding=PADDING, autosize=alt.AutoSizeParams(type="pad", resize=True))
+    sub = subtitle(groups) + explained
+    sub += ". Drag over points in one panel, or pick a δ, to find them in the other"
     return titled(chart, finding or _finding(grids, kind), sub, _description(drawn), rate_table(grids, kind))
 
 
-def untouched(groups: dict, title: str) -> list[alt.Chart]:
-    """A dotted line at the Ā of an edit that changes no answer, on an axis with this title."""
+def untouched(groups: dict, title: str) -> tuple[list[alt.Chart], str]:
+    """A dotted line at the Ā of an edit that changes no answer, on an axis with this title, and its explanation."""
     alone = left_alone(groups)
     if alone is None:
-        return []
+        return [], ""
     line = alt.Chart(alt.Data(values=[{"mean": alone}])).mark_rule(strokeDash=[2, 4], color="currentColor")
-    return [line.encode(y=percent(alt.Y, "mean", title, None))]
-
-
-def untouched_words(groups: dict) -> str:
-    alone = left_alone(groups)
-    return "" if alone is None else f". Dotted: Ā where nothing is learnt and nothing lost, {pct(alone)}"
+    words = f". Dotted: Ā where nothing is learnt and nothing lost, {pct(alone)}"
+    return [line.encode(y=percent(alt.Y, "mean", title, None))], words
 
 
 def _points(grids: dict) -> list[dict]:
@@ -111,26 +86,23 @@ def _points(grids: dict) -> list[dict]:
 def _finding(grids: dict, kind: str) -> str:
     if len(grids) == 1:
         ((label, grid),) = grids.items()
-        return f"{capital(label)}: " + _peak(grid)
+        return f"{capital(label)}: {_peak(grid)}"
     peaks = {label: Selection(grid).best() for label, grid in grids.items()}
-    top = {label: values(grids[label][delta], "A_mean") for label, delta in peaks.items()}
-    first = lead(top)
-    fair = lead({label: Selection(grids[label]).held_out() for label in (first.first, first.second)})
-    decided = first.decided and fair.decided and fair.first == first.first
-    reached = f"Ā {pct(first.value)}"
-    if "no limit" not in str(first.first):  # else its name says so
-        reached += f" {at(peaks[first.first])}"
-    by = f" by {points(first.by.value)}" if first.by else ""
-    if decided:
-        return f"{capital(first.first)} trades off best: {reached}, ahead of {first.second}{by}"
-    why = first.why_not if not first.decided else "not once δ is chosen on other seeds"
-    return f"Undecided which {kind} trades off best: {first.first} ({reached}) leads {first.second}{by}; {why}"
+    top = lead({label: values(grids[label][delta], "A_mean") for label, delta in peaks.items()})
+    fair = lead({label: Selection(grids[label]).held_out() for label in (top.first, top.second)})
+    reached = f"Ā {pct(top.value)}"
+    if "no limit" not in str(top.first):  # else its name says so
+        reached += f" {at(peaks[top.first])}"
+    by = f" by {points(top.by.value)}" if top.by else ""
+    if top.decided and fair.decided and fair.first == top.first:
+        return f"{capital(top.first)} trades off best: {reached}, ahead of {top.second}{by}"
+    why = "not once δ is chosen on other seeds" if top.decided else top.why_not
+    return f"Undecided which {kind} trades off best: {top.first} ({reached}) leads {top.second}{by}; {why}"
 
 
 def _peak(grid: dict) -> str:
     """Where Ā is highest over δ, and whether that is at an end of the grid."""
-    tops = {delta: values(cell, "A_mean") for delta, cell in grid.items()}
-    top: Lead = lead(tops)
+    top = lead({delta: values(cell, "A_mean") for delta, cell in grid.items()})
     finite = [delta for delta in grid if delta is not None]
     reached = f"Ā is highest, {pct(top.value)}, {at(top.first)}"
     if top.first is None or len(grid) == 1:
@@ -142,9 +114,8 @@ def _peak(grid: dict) -> str:
 
 
 def _description(drawn: list[dict]) -> str:
-    sentences = [
-        f"{p['label']}, δ {p['delta']}: A_M {pct(p['A_M'])}, A_F∖S {pct(p['A_FS'])}, Ā {pct(p['A_mean'])}."
-        for p in drawn
-    ]
-    head = "Two panels: new facts learned (A_M) against unmodified facts right (A_F∖S), and their mean Ā over δ."
-    return f"{head} {' '.join(sentences)}"
+    text = "Two panels: new facts learned (A_M) against unmodified facts right (A_F∖S), and their mean Ā over δ."
+    for p in drawn:
+        rates = f"A_M {pct(p['A_M'])}, A_F∖S {pct(p['A_FS'])}, Ā {pct(p['A_mean'])}"
+        text += f" {p['label']}, δ {p['delta']}: {rates}."
+    return text

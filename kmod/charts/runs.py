@@ -1,8 +1,8 @@
 """Rows of runs, which the charts draw: how they are made from records, grouped and averaged.
 
-A row is a dict of one run: `kmod.experiments.records.flat` of its record (settings, metrics as fractions, seconds),
-with "curve", "norms", "peak_bytes" and "device" of the record, and a "label": runs of one label are drawn together.
-Rows made by hand need only what the chart draws: for most charts label, seed, delta, A_M, A_FS and A_mean.
+A row is a dict of one run: `records.flat` of its record, with "curve", "norms", "peak_bytes", "device" and a "label":
+runs of one label are drawn together. Rows made by hand need only what the chart draws, mostly label, seed, delta, A_M,
+A_FS and A_mean.
 """
 
 import math
@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from ..experiments import records as _records
 from ..experiments.settings import Setting
 from ..experiments.statistics import Mean, mean
-from .words import delta_text
+from .words import capital, delta_text, to
 
 NORMS = {"Linf": "ℓ∞", "L2": "ℓ2", "Fisher": "Fisher", None: "no limit"}
 SETTINGS = [field.name for field in fields(Setting)]
@@ -36,15 +36,14 @@ def rows(records: Iterable[Mapping], by: str | Sequence[str] = "block") -> list[
     for name in by:
         if name not in SETTINGS:
             raise ValueError(f"unknown setting {name!r} in `by`; known: {', '.join(SETTINGS)}")
-    out = []
-    for record in records:
-        if record["status"] == "done":
-            row = _records.flat(record)
-            extra = {name: record.get(name) for name in ("curve", "norms", "peak_bytes")}
-            device = record.get("hardware", {}).get("device")
-            out.append(row | extra | {"device": device, "label": label(row, by)})
-    if not out:
+    done = [record for record in records if record["status"] == "done"]
+    if not done:
         raise ValueError("no finished records to draw; run the suite first: python -m kmod run <suite>")
+    out = []
+    for record in done:
+        row, device = _records.flat(record), record.get("hardware", {}).get("device")
+        row |= {name: record.get(name) for name in ("curve", "norms", "peak_bytes")}
+        out.append(row | {"device": device, "label": label(row, by)})
     return out
 
 
@@ -75,35 +74,34 @@ def cells(rows: Iterable[Mapping], keys: Sequence[str], need: Sequence[str]) -> 
     for i, row in enumerate(rows):
         missing = [name for name in ("seed", *keys, *need) if name not in row or (name in need and row[name] is None)]
         if missing:
-            raise ValueError(
-                f"row {i} ({row.get('label', 'no label')}) lacks {', '.join(missing)}; leave such rows out"
-            )
+            label = row.get("label", "no label")
+            raise ValueError(f"row {i} ({label}) lacks {', '.join(missing)}; leave such rows out")
         for name in need:
             if name.startswith("A_") and not 0 <= row[name] <= 1:  # also catches nan
                 raise ValueError(f"row {i}: {name} is {row[name]!r}, not a fraction between 0 and 1")
         if "delta" in keys and row["delta"] is not None and not 0 < row["delta"] < math.inf:
             raise ValueError(f"row {i}: delta is {row['delta']!r}; give a positive number, or None for no limit")
         cell = groups.setdefault(tuple(row[key] for key in keys), {})
-        for other in list(cell.values())[:1]:
-            differ = [name for name in SETTINGS if name != "seed" and row.get(name) != other.get(name)]
-            if differ or row["seed"] in cell:
-                fault = (
-                    f"differ in {', '.join(differ)}: choose one, or name it in `by`" if differ else "are one run twice"
-                )
-                raise ValueError(f"row {i}: rows of {_key(keys, row)} {fault}")
+        other = next(iter(cell.values()), row)
+        differ = [name for name in SETTINGS if name != "seed" and row.get(name) != other.get(name)]
+        if differ or row["seed"] in cell:
+            fault = f"differ in {', '.join(differ)}: choose one, or name it in `by`" if differ else "are one run twice"
+            group = ", ".join(f"{key} {row[key]}" for key in (*keys, "seed"))
+            raise ValueError(f"row {i}: rows of {group} {fault}")
         cell[row["seed"]] = row
     if not groups:
         raise ValueError("no rows to draw")
     return groups
 
 
-def _key(keys: Sequence[str], row: Mapping) -> str:
-    return ", ".join(f"{key} {row[key]}" for key in keys) + f", seed {row['seed']}"
-
-
 def ascending(delta: float | None) -> float:
     """The key that sorts radii; no limit comes last."""
     return math.inf if delta is None else delta
+
+
+def radii(grids: Iterable[Iterable[float | None]]) -> list[float | None]:
+    """The radii of several grids, ascending."""
+    return sorted({delta for grid in grids for delta in grid}, key=ascending)
 
 
 def values(cell: Cell, name: str) -> dict[int, float]:
@@ -127,9 +125,10 @@ def around(numbers: Iterable[float], log: bool = False, rate: bool = True) -> Me
     return replace(average, low=max(0.0, average.low), high=min(1.0, average.high)) if rate else average
 
 
-def spread(average: Mean) -> dict:
-    """A mean and its interval as fields of a drawn point."""
-    return {"mean": average.value, "low": average.low, "high": average.high, "n": average.n}
+def spread(average: Mean, digits: int | None = None) -> dict:
+    """A mean and its interval as fields of a drawn point, with so many significant digits."""
+    ends = {"mean": average.value, "low": average.low, "high": average.high}
+    return {name: float(f"{v:.{digits}g}") if digits else v for name, v in ends.items()} | {"n": average.n}
 
 
 def places(deltas: Iterable[float | None]) -> dict[float | None, float]:
@@ -139,33 +138,27 @@ def places(deltas: Iterable[float | None]) -> dict[float | None, float]:
     return {delta: delta for delta in finite} | {None: finite[-1] * math.exp(max(0.22 * span, 0.7)) if finite else 1.0}
 
 
-def left_alone(groups: Mapping[tuple, Cell]) -> float | None:
+def left_alone(groups: Mapping[object, Cell]) -> float | None:
     """Ā of an edit that changes no answer: half of A_F∖S before the edit.
 
     None if a row lacks that accuracy, or if the rows differ by more than 2 points.
     """
     before = [row.get("A_FS_before") for cell in groups.values() for row in cell.values()]
-    if None in before or max(before) - min(before) > 0.02:
-        return None
-    return sum(before) / len(before) / 2
+    return None if None in before or max(before) - min(before) > 0.02 else sum(before) / len(before) / 2
 
 
-def subtitle(groups: Mapping[tuple, Cell], marks: str = "Whiskers") -> str:
+def subtitle(groups: Mapping[object, Cell], marks: str = "Whiskers") -> str:
     """What was run, on how many facts and seeds, and what the intervals (drawn as `marks`) are, from the rows."""
     all_rows = [row for cell in groups.values() for row in cell.values()]
     names = [_several(row[name] for row in all_rows if row.get(name)) for name in ("model", "facts")]
     where = " on ".join(filter(None, names))
-    sizes = sorted({row["n"] for row in all_rows if row.get("n")})
-    counts = sorted({len(cell) for cell in groups.values()})
-    many = f"|M| = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") if sizes else ""
-    if counts[-1] == 1:
-        runs = "one seed each, so no intervals"
-    else:
-        n = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
-        runs = f"means of n = {n} seeds. {marks} are 95 % t-intervals over the seeds"
-        runs += "; one seed has none" if counts[0] == 1 else ""
+    sizes, counts = {row["n"] for row in all_rows if row.get("n")}, set(map(len, groups.values()))
+    many = f"|M| = {to(sizes)}" if sizes else ""
+    runs = f"means of n = {to(counts)} seeds. {marks} are 95 % t-intervals over the seeds"
+    runs += "; one seed has none" * (min(counts) == 1)
+    runs = "one seed each, so no intervals" if counts == {1} else runs
     text = ", ".join(filter(None, (where, many, runs)))
-    return text if where else text[0].upper() + text[1:]
+    return text if where else capital(text)
 
 
 def _several(names: Iterable[str]) -> str:

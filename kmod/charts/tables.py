@@ -1,22 +1,23 @@
 """Tables for notebooks and the book."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from .. import html
 
 
+@dataclass(frozen=True)
 class Table:
     """A small table: HTML on a page, aligned columns as plain text."""
 
-    def __init__(self, rows: list[dict], caption: str):
-        self.rows, self.caption = rows, caption
-        self.columns = list(rows[0])
+    rows: list[dict]
+    caption: str
 
     def _repr_html_(self) -> str:
-        return html.scrolling(html.table(map(dict.values, self.rows), self.columns, self.caption), self.caption)
+        return html.scrolling(html.table(map(dict.values, self.rows), list(self.rows[0]), self.caption), self.caption)
 
     def __repr__(self) -> str:
-        lines = [self.columns, *([html.plain(row[column]) for column in self.columns] for row in self.rows)]
+        lines = [list(self.rows[0]), *(list(map(html.plain, row.values())) for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
         return "\n".join([self.caption, lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

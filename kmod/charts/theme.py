@@ -17,33 +17,14 @@ PADDING = {"top": 8, "left": 4, "right": 4, "bottom": 4}
 
 def theme() -> alt.theme.ThemeConfig:
     """The look of every chart: no background, the colour of the text around it, thin lines."""
-    ink = {
-        "labelColor": "currentColor",
-        "titleColor": "currentColor",
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-    }
+    ink = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
     grid = {"gridColor": "currentColor", "gridOpacity": 0.12, "domain": False, "ticks": False}
     quiet = {"labelPadding": 6, "labelOpacity": 0.85, "titleFontWeight": 400, "titlePadding": 10}
-    title = {"color": "currentColor", "subtitleColor": "currentColor", "anchor": "start", "fontSize": 15}
-    return {
-        "config": {
-            "background": None,
-            "font": FONT,
-            "view": {"stroke": None},
-            "axis": ink | grid | quiet,
-            "legend": ink | {"symbolSize": 90, "padding": 4, "columnPadding": 26},
-            "title": title,
-            "text": {"color": "currentColor", "fontSize": 12},
-            "rule": {"color": "currentColor"},
-            "range": {"category": list(PALETTE)},
-        }
-    }
-
-
-def unique(rows: Iterable[dict], key: str) -> list:
-    """The values of `key`, each once, in their order."""
-    return list(dict.fromkeys(row[key] for row in rows))
+    config = {"background": None, "font": FONT, "view": {"stroke": None}, "axis": ink | grid | quiet}
+    config["legend"] = ink | {"symbolSize": 90, "padding": 4, "columnPadding": 26}
+    config["title"] = {"color": "currentColor", "subtitleColor": "currentColor", "anchor": "start", "fontSize": 15}
+    config |= {"text": {"color": "currentColor", "fontSize": 12}, "rule": {"color": "currentColor"}}
+    return {"config": config | {"range": {"category": list(PALETTE)}}}
 
 
 def scale(domain: Iterable, values: Sequence) -> alt.Scale:
@@ -61,8 +42,17 @@ def key(names: Sequence[str], panels: bool = False, **how) -> alt.Legend | None:
         return None
     wide = 7 * max(map(len, names)) + 44
     phone, desk = max(1, 330 // wide), max(1, 620 // wide)
-    columns = phone if panels else alt.expr(f"width < 480 ? {phone} : {desk}")
+    return below(phone if panels else alt.expr(f"width < 480 ? {phone} : {desk}"), **how)
+
+
+def below(columns, **how) -> alt.Legend:
     return alt.Legend(orient="bottom", columns=columns, labelLimit=0, symbolOpacity=1, **how)
+
+
+def color_and_shape(field: str, names: Sequence[str], legend: alt.Legend | None, shapes: Sequence[str] = SHAPES):
+    """Colour and shape by `field`, in one legend."""
+    color = alt.Color(f"{field}:N", title=None, scale=scale(names, PALETTE), legend=legend)
+    return color, alt.Shape(f"{field}:N", title=None, scale=scale(names, shapes), legend=legend)
 
 
 def by_label(labels: Sequence[str], panels: bool = False) -> tuple[dict, dict]:
@@ -70,9 +60,7 @@ def by_label(labels: Sequence[str], panels: bool = False) -> tuple[dict, dict]:
 
     The dash goes by `line`, the number of the label (see `numbered`): by `label`, the legend would draw dashed symbols.
     """
-    legend = key(labels, panels)
-    color = alt.Color("label:N", title=None, scale=scale(labels, PALETTE), legend=legend)
-    shape = alt.Shape("label:N", title=None, scale=scale(labels, SHAPES), legend=legend)
+    color, shape = color_and_shape("label", labels, key(labels, panels))
     dash = alt.StrokeDash("line:O", scale=scale(range(len(labels)), DASHES), legend=None)
     return {"color": color, "strokeDash": dash}, {"color": color, "shape": shape}
 
@@ -92,37 +80,39 @@ def percent(channel: type, field: str, title: str, domain: Sequence[float] | Non
     return channel(f"{field}:Q", title=title, axis=axis, scale=fitted)
 
 
-def named_ticks(places: Sequence[float], names: Sequence[str]) -> alt.Axis:
-    """An axis with these names at these places; names that would overlap are left out."""
-    expression = f"{json.dumps(list(names))}[indexof({json.dumps(list(places))}, datum.value)]"
-    return alt.Axis(values=list(places), labelExpr=expression, labelOverlap="greedy", labelSeparation=7, grid=False)
+def named_places(field: str, title: str, names: Mapping[float, str], room: float) -> alt.X:
+    """A log axis with a name at each place, as far as they have room; the scale goes beyond both ends by the factor
+    `room`."""
+    places = list(names)
+    label = f"{json.dumps(list(names.values()))}[indexof({json.dumps(places)}, datum.value)]"
+    axis = alt.Axis(values=places, labelExpr=label, labelOverlap="greedy", labelSeparation=7, grid=False)
+    log = alt.Scale(type="log", domain=[places[0] / room, places[-1] * room], nice=False)
+    return alt.X(f"{field}:Q", title=title, axis=axis, scale=log)
 
 
 def delta_axis(rows: Sequence[dict], field: str = "x") -> alt.X:
     """The radii of `rows` (`field` on the axis, `delta` as text) on a log scale, with a tick at each."""
-    ticks = sorted({(row[field], row["delta"]) for row in rows})
-    places, names = [x for x, _ in ticks], [name for _, name in ticks]
-    room = max(1.1, (places[-1] / places[0]) ** 0.09)  # for the labels at both ends
-    log = alt.Scale(type="log", domain=[places[0] / room, places[-1] * room], nice=False)
-    title = "δ, the radius of the constraint (log scale)"
-    return alt.X(f"{field}:Q", title=title, axis=named_ticks(places, names), scale=log)
+    names = dict(sorted({(row[field], row["delta"]) for row in rows}))
+    room = max(1.1, (max(names) / min(names)) ** 0.09)
+    return named_places(field, "δ, the radius of the constraint (log scale)", names, room)
 
 
-def log_axis(**how) -> alt.Axis:
+def log_axis() -> alt.Axis:
     """An axis of a log scale with ticks at 1, 2 and 5 of each power of ten, as far as they have room."""
-    ticks = [m * 10.0**e for e in range(-8, 9) for m in (1, 2, 5)]
-    return alt.Axis(
-        values=ticks, labelExpr="format(datum.value, ',.6~g')", labelOverlap="greedy", labelSeparation=7, **how
-    )
+    ticks, form = [m * 10.0**e for e in range(-8, 9) for m in (1, 2, 5)], "format(datum.value, ',.6~g')"
+    return alt.Axis(values=ticks, labelExpr=form, labelOverlap="greedy", labelSeparation=7)
 
 
-def tips(
-    texts: Mapping[str, str], numbers: Mapping[str, str] | None = None, form: str = ".1%", count: str = "seeds"
-) -> list[alt.Tooltip]:
+def tips(texts: Mapping[str, str], numbers: Mapping[str, str] = SPREAD, form: str = ".1%", count: str = "seeds"):
     """Tooltips: fields → titles of texts and of numbers in the format `form`; the field `n` last, titled `count`."""
     out = [alt.Tooltip(field if ":" in field else f"{field}:N", title=title) for field, title in texts.items()]
-    out += [alt.Tooltip(f"{field}:Q", title=title, format=form) for field, title in (numbers or {}).items()]
+    out += [alt.Tooltip(f"{field}:Q", title=title, format=form) for field, title in numbers.items()]
     return [*out, alt.Tooltip("n:Q", title=count)]
+
+
+def picker(field: str) -> alt.Parameter:
+    """The selection of names in the legend of `field`, by click."""
+    return alt.selection_point(name="legend", fields=[field], bind="legend")
 
 
 def menu(name: str, label: str, options: list[str], start: str) -> alt.Parameter:

@@ -1,6 +1,6 @@
 """Numbers in words, for titles, descriptions and tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from ..experiments.statistics import Mean
 
@@ -29,6 +29,11 @@ def at(delta: float | None) -> str:
 
 def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def to(numbers: Collection[int]) -> str:
+    """The range of some numbers, such as "8 to 32"; of equal ones, the number."""
+    return " to ".join(map(str, sorted({min(numbers), max(numbers)})))
 
 
 def percent_columns(rate: Mean, name: str) -> dict:

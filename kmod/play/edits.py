@@ -79,10 +79,8 @@ def single_change(model: MaskedLM, facts: FactBase, subject: str, relation: str,
     old = change.originals[0].object
     pieces = [len(model.tokenizer(name, add_special_tokens=False)["input_ids"]) for name in (old, new)]
     if pieces[0] != pieces[1]:
-        raise ValueError(
-            f"{old!r} has {pieces[0]} word pieces and {new!r} {pieces[1]}: choose an object with as many, so that "
-            "the same statement can be asked before and after"
-        )
+        fault = f"{old!r} has {pieces[0]} word pieces and {new!r} {pieces[1]}: choose an object with as many"
+        raise ValueError(f"{fault}, so that the same statement can be asked before and after")
     return change
 
 
@@ -96,9 +94,7 @@ def _neighbours(facts: FactBase, i: int, new: str) -> list[tuple[int, str]]:
     return [(j, why) for why, indices in near.items() for j in indices[:NEAR]]
 
 
-def edit_fact(
-    unedited: Unedited, subject: str, relation: str, objects: Iterable[str], deltas, after_each: Callable
-) -> dict:
+def edit_fact(unedited: Unedited, subject: str, relation: str, objects: Iterable[str], deltas, after_each: Callable):
     """All edits of one fact, as its script holds them: to each of `objects`, by each choice of blocks and radius.
     `after_each` is called after each edit."""
     facts = unedited.facts
@@ -120,27 +116,18 @@ def edit_fact(
                 edit = finetune(unedited.model, change, block=block, constraint=ball, **TRAINING)
                 edits[blocks].append(_outcome(unedited, change, edit, blocks, statements, near, rows))
                 after_each()
-        neighbours = [
-            [rows.setdefault(j, len(rows)), why, answer] for (j, why), answer in zip(near, near_before, strict=True)
-        ]
+        pairs = zip(near, near_before, strict=True)
+        neighbours = [[rows.setdefault(j, len(rows)), why, answer] for (j, why), answer in pairs]
         changes.append({"object": new, "before": before, "near": neighbours, "edits": edits})
-    return {
-        "subject": fact.subject,
-        "label": facts.relations[relation].label,
-        "object": fact.object,
-        "tests": len(facts.tests(fact)),
-        "statements": statements,
-        "asked": int(asked.sum()),
-        "right": int(unedited.right[asked].sum()),
-        "intact": dict(Counter(unedited.label(j) for j in intact.tolist())),
-        "facts": [[facts[j].subject, unedited.label(j), facts[j].object] for j in rows],
-        "changes": changes,
-    }
+    script = {"subject": fact.subject, "label": unedited.label(i), "object": fact.object}
+    script |= {"tests": len(facts.tests(fact)), "statements": statements}
+    script |= {"asked": int(asked.sum()), "right": int(unedited.right[asked].sum())}
+    script["intact"] = dict(Counter(unedited.label(j) for j in intact.tolist()))
+    listed = [[facts[j].subject, unedited.label(j), facts[j].object] for j in rows]
+    return script | {"facts": listed, "changes": changes}
 
 
-def _outcome(
-    unedited: Unedited, change: Modification, edit: Edit, blocks: str, statements: list[str], near, rows: dict[int, int]
-) -> dict:
+def _outcome(unedited: Unedited, change: Modification, edit: Edit, blocks: str, statements: list, near, rows: dict):
     """What the edited model answers; `rows` gets a row for each fact that is listed."""
     facts, (i,), (new,) = unedited.facts, change.indices, change.objects
     others = np.arange(len(facts)) != i
@@ -155,19 +142,12 @@ def _outcome(
         near_now = unedited.best([facts[j] for j, _ in near])
     name, tests = unedited.names.get(unedited.model.written(new), new), len(facts.tests(facts[i]))
     learnt = [answers[0][0] == name for answers in top]
-    return {
-        "top": top,
-        "learnt": [sum(learnt[:tests]), sum(learnt[tests:])],
-        "kept": int(right[others[unedited.tests.owner]].sum()),
-        "near": near_now,
-        "broken": len(broken),
-        "repaired": int((intact & ~unedited.known & others).sum()),
-        "by": [[label, n] for label, n in Counter(unedited.label(j) for j in broken.tolist()).most_common()],
-        "list": [
-            [rows.setdefault(j, len(rows)), test, answer]
-            for j, test, answer in zip(listed, first_wrong, wrong, strict=True)
-        ],
-    }
+    by = Counter(unedited.label(j) for j in broken.tolist()).most_common()
+    outcome = {"top": top, "learnt": [sum(learnt[:tests]), sum(learnt[tests:])]}
+    outcome |= {"kept": int(right[others[unedited.tests.owner]].sum()), "near": near_now, "broken": len(broken)}
+    outcome |= {"repaired": int((intact & ~unedited.known & others).sum()), "by": list(map(list, by))}
+    shown = zip(listed, first_wrong, wrong, strict=True)
+    return outcome | {"list": [[rows.setdefault(j, len(rows)), test, answer] for j, test, answer in shown]}
 
 
 def _spread(facts: FactBase, broken: np.ndarray, relation: str) -> list[int]:

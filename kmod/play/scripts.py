@@ -2,13 +2,10 @@
 
     python -m kmod play --out book/_static/play        # the edits, as small scripts that book/_static/play.js reads
 
-Each of `CHOICES` is a fact and the new objects that a reader may give it. Each is edited by plain fine-tuning (FTM) on
-its own evidences, for every choice of blocks and radius. A script holds what the model then answers: about the fact
-itself, about its neighbours, and about the known facts of the base that broke. The files are scripts that assign to a
+Each fact of `CHOICES` is edited by plain fine-tuning (FTM) on its own evidences, for every new object, choice of blocks
+and radius; its script holds what the model then answers (`edits.edit_fact`). The files are scripts that assign to a
 global, not JSON: a page opened from a file may load scripts but not fetch data.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -50,15 +47,9 @@ DELTAS = (5e-4, 2e-3, 5e-3, None)
 
 
 def make(
-    out: str | Path,
-    model: MaskedLM,
-    facts: FactBase,
-    choices: Sequence[tuple[str, str, tuple[str, ...]]] = CHOICES,
-    deltas: Sequence[float | None] = DELTAS,
-    *,
-    preset: str = "nano",
-    progress: bool = True,
-) -> dict:
+    out: str | Path, model: MaskedLM, facts: FactBase, choices: Sequence[tuple] = CHOICES,
+    deltas: Sequence[float | None] = DELTAS, *, preset: str = "nano", progress: bool = True
+) -> dict:  # fmt: skip
     """Make every edit of `choices` on `model`, which has memorised `facts`; write a script for each fact and index.js.
 
     A fact is left alone if its script is there already, made by the same model, facts, settings and versions.
@@ -72,30 +63,14 @@ def make(
             single_change(model, facts, subject, relation, new)
     # Format 1, so that the keys of the scripts that are there stay what they were.
     base = [SCHEMA, model.fingerprint(format=1), facts.fingerprint(), TRAINING, list(deltas), versions()]
-    keys = {
-        script_name(subject, relation): hashlib.sha256(
-            json.dumps([*base, subject, relation, objects]).encode()
-        ).hexdigest()[:16]
-        for subject, relation, objects in choices
-    }
-    index = {
-        "schema": SCHEMA,
-        "facts": [],
-        "blocks": list(BLOCKS),
-        "deltas": list(deltas),
-        "depth": len(blocks_of(model.net)),
-        "made": {
-            "by": "python -m kmod play",
-            "method": "FTM",
-            "constraint": "Linf",
-            **TRAINING,
-            "model": preset,
-            "model_fingerprint": model.fingerprint()[:16],
-            "facts": facts.name,
-            "facts_fingerprint": facts.fingerprint()[:16],
-            "versions": versions(),
-        },
-    }
+    keys = {}
+    for choice in choices:
+        keys[script_name(*choice[:2])] = hashlib.sha256(json.dumps([*base, *choice]).encode()).hexdigest()[:16]
+    made = {"by": "python -m kmod play", "method": "FTM", "constraint": "Linf", **TRAINING, "model": preset}
+    made |= {"model_fingerprint": model.fingerprint()[:16], "facts": facts.name}
+    made |= {"facts_fingerprint": facts.fingerprint()[:16], "versions": versions()}
+    index = {"schema": SCHEMA, "facts": [], "blocks": list(BLOCKS), "deltas": list(deltas)}
+    index |= {"depth": len(blocks_of(model.net)), "made": made}
     done = {id: script for id, key in keys.items() if (script := _made_before(out / f"{id}.js", key))}
 
     def write_index() -> dict:
@@ -108,9 +83,8 @@ def make(
     if todo:
         code = commit()  # of the code that is loaded; the checkout may change meanwhile
         unedited = Unedited.of(model, facts)
-        print(
-            f"{edits} edits of {len(todo)} facts: about {text(1.2 * edits * unedited.seconds)}; {len(done)} facts done"
-        )
+        duration = text(1.2 * edits * unedited.seconds)
+        print(f"{edits} edits of {len(todo)} facts: about {duration}; {len(done)} facts done")
         with tqdm(total=edits, desc="edits", disable=silent(progress)) as bar:
             for subject, relation, objects in todo:
                 id, started = script_name(subject, relation), time.perf_counter()

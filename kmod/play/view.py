@@ -10,7 +10,6 @@ this one edit stays, and says where to find the rest.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +27,9 @@ def read(path: str | Path) -> dict:
 
 
 def widget(
-    fact: str = "France",
-    object: str | None = None,
-    blocks: str = "all",
-    delta: float | None = 5e-3,
-    *,
-    folder: str | Path | None = None,
-) -> Widget:
+    fact: str = "France", object: str | None = None, blocks: str = "all", delta: float | None = 5e-3, *,
+    folder: str | Path | None = None
+) -> Widget:  # fmt: skip
     """A widget that begins with one of the edits made beforehand, for the last line of a cell.
 
     Args:
@@ -54,15 +49,11 @@ def widget(
     if entry is None:
         raise ValueError(f"no edits of {fact!r}; known: {', '.join(e['subject'] for e in index['facts'])}")
     object = object or entry["objects"][0]
-    for name, value, known in (
-        ("object", object, entry["objects"]),
-        ("blocks", blocks, index["blocks"]),
-        ("delta", delta, index["deltas"]),
-    ):
-        if value not in known:
-            raise ValueError(
-                f"no edits of {entry['subject']} with {name} {value!r}; known: {', '.join(map(str, known))}"
-            )
+    known = {"object": entry["objects"], "blocks": index["blocks"], "delta": index["deltas"]}
+    for (name, values), value in zip(known.items(), (object, blocks, delta), strict=True):
+        if value not in values:
+            wrong = f"no edits of {entry['subject']} with {name} {value!r}"
+            raise ValueError(f"{wrong}; known: {', '.join(map(str, values))}")
     script = read(folder / f"{entry['id']}.js")
     change = next(change for change in script["changes"] if change["object"] == object)
     limit = "none" if delta is None else f"{delta!r}"
@@ -72,15 +63,13 @@ def widget(
 
 def _folder() -> Path | None:
     """The edits of the checkout that is worked in, or that this file is part of."""
-    here = Path(os.getcwd())
-    roots = (here, *here.parents, Path(__file__).parents[2])
+    roots = (Path.cwd(), *Path.cwd().parents, Path(__file__).parents[2])
     return next((root / FOLDER for root in roots if (root / FOLDER / "index.js").is_file()), None)
 
 
 @dataclass(frozen=True, eq=False)
 class Widget:
-    """What a notebook shows: the chosen edit as data attributes and as a table. Without edits at hand `script`,
-    `change` and `edit` are None."""
+    """The chosen edit as data attributes and as a table. Without edits at hand `script` is None."""
 
     chosen: dict[str, str]
     script: dict | None
@@ -98,17 +87,15 @@ class Widget:
     def outcome(self) -> str:
         """What the edit did, in words."""
         script, edit = self.script, self.edit
-        evidences = len(script["statements"]) - script["tests"]
+        learnt, evidences = edit["learnt"], len(script["statements"]) - script["tests"]
         kept = " to ".join(f"{100 * n / script['asked']:.1f} %" for n in (script["right"], edit["kept"]))
+        broken = [(*script["facts"][i], answer) for i, _, answer in edit["list"][:BROKEN]]
+        broken = [f"{subject}, {label}: {object}, now “{answer}”" for subject, label, object, answer in broken]
         return (
-            f"“{self.change['object']}” is the answer to {edit['learnt'][0]} of {script['tests']} unseen phrasings and "
-            f"to {edit['learnt'][1]} of the {evidences} trained on. A_F∖S goes from {kept}; {edit['broken']:,} other "
-            "facts broke" + (f", such as {'; '.join(self._broken())}." if edit["broken"] else ".")
+            f"“{self.change['object']}” is the answer to {learnt[0]} of {script['tests']} unseen phrasings and to "
+            f"{learnt[1]} of the {evidences} trained on. A_F∖S goes from {kept}; {edit['broken']:,} other facts broke"
+            + (f", such as {'; '.join(broken)}." if edit["broken"] else ".")
         )
-
-    def _broken(self) -> list[str]:
-        facts = [(self.script["facts"][i], answer) for i, _, answer in self.edit["list"][:BROKEN]]
-        return [f"{subject}, {label}: {object}, now “{answer}”" for (subject, label, object), answer in facts]
 
     def _repr_html_(self) -> str:
         if self.script is None:
@@ -118,10 +105,8 @@ class Widget:
             return Html("<br>".join(escape(f"{name} {100 * p:.1f} %") for name, p in answers))
 
         tests = self.script["statements"][: self.script["tests"]]
-        rows = [
-            (statement, cell(before), cell(after))
-            for statement, before, after in zip(tests, self.change["before"], self.edit["top"], strict=False)
-        ]
+        answered = zip(tests, self.change["before"], self.edit["top"], strict=False)
+        rows = [(statement, cell(before), cell(after)) for statement, before, after in answered]
         answers = table(rows, ("statement", "answers before", "answers after"), self.title)
         attributes = "".join(f' data-{name}="{escape(value)}"' for name, value in self.chosen.items())
         return (
