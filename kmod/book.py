@@ -196,16 +196,13 @@ def _admonition(title: str, kind: str, text: str) -> Markdown:
     return Markdown(f":::{{admonition}} {title}\n:class: {kind}\n{text}\n:::")
 
 
-def run_time(chapter: str, *, memorises: bool = False, suite: str | None = None) -> Markdown:
+def run_time(chapter: str, suite: str | None = None) -> Markdown:
     """How long a chapter takes to run, as a box: the last record of each device (`book/_ext/store_outputs.py --times`).
 
-    `memorises`: the chapter memorises the atlas, if that is not on disk. `suite`: where its records come from.
+    `suite`: where its records come from.
     """
     seconds = _last_seconds("chapters", "chapter", chapter)
     words = f"{_each_device(seconds)} (measured)" if seconds else "Not measured yet"
-    if memorises:
-        first = _each_device(_last_seconds("starts", "start", "random weights")) or "not measured yet"
-        words += f", once the atlas is memorised and kept on disk; the first time, that takes {first}"
     words += "." if any("T4" in device for device in seconds) else ". On a Colab T4 it was not measured."
     words += " No GPU and no network are needed."
     words += f" The suite itself: `python -m kmod run {suite}`." if suite else ""

@@ -157,15 +157,8 @@ def test_run_times_are_those_measured(own):
     took = [("rq1", 99.0, "CPU"), ("rq1", 40.0, "CPU"), ("rq2", 7.0, "CPU"), ("rq2", 3.0, "Tesla T4")]
     rows = [{"chapter": chapter, "seconds": seconds, "device": device} for chapter, seconds, device in took]
     (folder / "chapters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "starts.jsonl").write_text(
-        json.dumps({"start": "random weights", "seconds": 200, "device": "CPU"}) + "\n"
-    )
-    told = book.run_time("rq1", memorises=True, suite="cost").data
-    assert (
-        "40 s on CPU (measured), once" in told
-        and "99 s" not in told
-        and "the first time, that takes 3 min on CPU" in told
-    )
+    told = book.run_time("rq1", suite="cost").data
+    assert "40 s on CPU (measured)." in told and "99 s" not in told
     assert "python -m kmod run cost" in told and "On a Colab T4 it was not measured" in told
     assert "7 s on CPU, 3 s on Tesla T4 (measured). No GPU" in book.run_time("rq2").data
 

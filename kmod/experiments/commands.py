@@ -149,11 +149,8 @@ def _play(args) -> None:
     from ..models import load_model
     from ..play import make
     from ..sources import load_facts, writable
-    from ..training.memorise import memorise
 
-    facts = load_facts("atlas")
-    model = load_model("nano", facts)
-    memorise(model, facts)
+    facts, model = load_facts("atlas"), load_model("nano-atlas")
     index = make(args.out, model, writable(facts, model.tokenizer))
     size = sum(path.stat().st_size for path in args.out.glob("*.js"))
     print(f"{len(index['facts'])} facts in {args.out}, {size / 1e6:.2f} MB")
