@@ -63,12 +63,8 @@ def rome(
     Raises ValueError, before any work, for wrong settings, a family whose blocks have no MLP of two matrices or share
     them over depths, and an evidence that does not contain its subject.
     """
-    check_positive(
-        keep=(keep, numbers.Real),
-        steps=(steps, numbers.Integral),
-        lr=(lr, numbers.Real),
-        evidences=(evidences, numbers.Integral),
-    )  # fmt: skip
+    check_positive(keep=(keep, numbers.Real), lr=(lr, numbers.Real))
+    check_positive(steps=(steps, numbers.Integral), evidences=(evidences, numbers.Integral))
     name, lowest = second_matrix(model, block)
     if position not in POSITIONS:
         raise ValueError(f"position must be one of {', '.join(POSITIONS)}, got {position!r}")
@@ -148,12 +144,8 @@ def _last_token(model: MaskedLM, subject: str, ids: list[int]) -> int:
 def entering(forward: Forward, layer: nn.Module, chosen: np.ndarray) -> tuple[Tensor, Batch]:
     """The inputs (B, T, in) of `layer` for the statements `chosen`, and their batch."""
     states: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
-    try:
-        with torch.no_grad():
-            _, batch = forward(chosen)
-    finally:
-        handle.remove()
+    with layer.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0])), torch.no_grad():
+        _, batch = forward(chosen)
     return states[0], batch
 
 
@@ -199,11 +191,8 @@ def residuals(
             def add(_, __, output, rows=rows, tokens=tokens, wanted=wanted):
                 return output.index_put((rows, tokens), (x * scale)[wanted].to(output), accumulate=True)
 
-            handle = layer.register_forward_hook(add)
-            try:
+            with layer.register_forward_hook(add):
                 logits, batch = forward(chosen)
-            finally:
-                handle.remove()
             part = cross_entropy(logits.float(), batch.targets, reduction="sum") / total
             gradient = gradient + torch.autograd.grad(part, x)[0]
             loss += part.item()

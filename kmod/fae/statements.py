@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..facts import MASK
-from ..models.statements import Batch, Examples
+from ..models.statements import Batch, Examples, on_device
 
 
 class Mentions(NamedTuple):
@@ -58,26 +58,6 @@ class MentionExamples(Examples):
     rows: np.ndarray  # (total rows,)
     row_starts: np.ndarray  # (N + 1,)
 
-    def joined(self, other: MentionExamples) -> MentionExamples:
-        def end_to_end(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            return np.concatenate([a, a[-1] + b[1:]])
-
-        return MentionExamples(
-            np.concatenate([self.ids, other.ids]),
-            end_to_end(self.starts, other.starts),
-            np.concatenate([self.targets, other.targets]),
-            end_to_end(self.target_starts, other.target_starts),
-            np.concatenate([self.owner, other.owner]),
-            self.mask_id,
-            self.pad_id,
-            np.concatenate([self.spans, other.spans]),
-            np.concatenate([self.linked, other.linked]),
-            end_to_end(self.span_starts, other.span_starts),
-            np.concatenate([self.asked, other.asked]),
-            np.concatenate([self.rows, other.rows]),
-            end_to_end(self.row_starts, other.row_starts),
-        )
-
     def collate(self, chosen: np.ndarray, device: torch.device | str = "cpu") -> MentionBatch:
         batch = super().collate(chosen, device)
         counts = self.span_starts[chosen + 1] - self.span_starts[chosen]
@@ -86,22 +66,10 @@ class MentionExamples(Examples):
         asks = self.asked[chosen] >= 0
         asked = (np.cumsum(counts) - counts + self.asked[chosen])[asks]
         support = self.row_starts[chosen + 1] - self.row_starts[chosen]
-        pairs = np.column_stack(
-            [np.repeat(np.cumsum(asks) - 1, support), self.rows[_ranges(self.row_starts[chosen], support)]]
-        )
-
-        def tensor(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array.astype(np.int64)).to(device)
-
-        return MentionBatch(
-            batch.input_ids,
-            batch.attention_mask,
-            Mentions(tensor(spans), tensor(asked)),
-            batch.targets,
-            batch.rows,
-            tensor(self.linked[each]),
-            tensor(pairs),
-        )
+        rows = self.rows[_ranges(self.row_starts[chosen], support)]
+        pairs = np.column_stack([np.repeat(np.cumsum(asks) - 1, support), rows])
+        spans, asked, linked, pairs = (on_device(array, device) for array in (spans, asked, self.linked[each], pairs))
+        return MentionBatch(**vars(batch) | {"slots": Mentions(spans, asked)}, linked=linked, support=pairs)
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

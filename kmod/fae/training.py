@@ -6,7 +6,7 @@ print(train_fae(model, facts))
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -135,15 +135,13 @@ def fit_fae(
     sample: int | None = None,
     warmup: int = 100,
     seed: int = 0,
-    stop: Callable[[History], str | None] | None = None,
-    checkpoint: Checkpoint | None = None,
-    progress: str | None = None,
+    **settings,
 ) -> History:
     """Train the model's own parameters by `steps` steps on the six losses of `asked` statements and `whole` sentences.
 
     The history has a curve of each loss (before its weight) and of each share right in the batch ("right_answer", …).
-    Everything random comes from `seed`; the global random state is neither used nor changed. `stop`, `checkpoint` and
-    `progress` are those of `descend`.
+    Everything random comes from `seed`; the global random state is neither used nor changed. `settings` are stop,
+    checkpoint and progress of `descend`.
 
     Raises FloatingPointError if a loss, or a weight after the last step, is not finite.
     """
@@ -168,7 +166,7 @@ def fit_fae(
     with evaluating(model):
         return descend(
             params, gradients, batches, steps=steps, lr=lr, optimizers=optimizers, warmup=warmup, decay=True, clip=1.0,
-            stop=stop, checkpoint=checkpoint, progress=progress,
+            **settings,
         )  # fmt: skip
 
 
