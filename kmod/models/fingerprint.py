@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -107,15 +108,13 @@ def checksum(tensor: Tensor) -> Tensor:
     if odd or data.storage_offset() % 8:  # no view as int64
         data = pad(data, (0, odd))
     words = data.view(torch.int64)
-    rows = len(words) // COLUMNS
-    table, rest = words[: rows * COLUMNS].view(rows, COLUMNS), words[rows * COLUMNS :]
-    folded = words.new_zeros(min(len(words), COLUMNS))
-    if words.is_cpu:
-        for row in table.unbind():  # twice as fast as a sum
-            folded.bitwise_xor_(row)
-    elif rows:
-        folded += table.sum(0)
-    folded[: len(rest)].bitwise_xor_(rest)
+    rest = len(words) % COLUMNS
+    if rest < len(words):
+        table = words[: len(words) - rest].view(-1, COLUMNS)
+        folded = torch.from_numpy(np.bitwise_xor.reduce(table.numpy())) if words.is_cpu else table.sum(0)
+        folded[:rest].bitwise_xor_(words[len(words) - rest :])
+    else:
+        folded = words.clone()
     return folded.bitwise_xor_(folded >> 29).mul_(_weights(words.device)[: len(folded)]).sum()
 
 
