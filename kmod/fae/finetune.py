@@ -42,12 +42,7 @@ def proportional(block: int, depth: int) -> int:
 
 
 def finetune_fae(
-    model: FaE,
-    change: Modification,
-    *,
-    where: str | int = "AWT",
-    symbolic: bool = True,
-    **settings,
+    model: FaE, change: Modification, *, where: str | int = "AWT", symbolic: bool = True, **settings
 ) -> Edit:
     """Fine-tune part of a FaE on the modified facts and return the edit; `model` is not changed.
 
