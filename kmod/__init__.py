@@ -50,7 +50,7 @@ _LATER = {  # name → its module, imported when first asked for: transformers a
     "pretrain": "pretraining",
     "train_fae": "fae.training",
     "update_facts": "fae.symbolic",
-    "widgets": "",
+    "widgets": "widgets",
 }
 
 
@@ -59,9 +59,8 @@ def __getattr__(name: str):
 
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if not _LATER[name]:
-        return import_module(f".{name}", __name__)
-    return getattr(import_module(f".{_LATER[name]}", __name__), name)
+    module = import_module(f".{_LATER[name]}", __name__)
+    return getattr(module, name, module)
 
 
 __all__ = [

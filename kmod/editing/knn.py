@@ -89,11 +89,8 @@ def knn(model: MaskedLM, change: Modification, *, epsilon: float, most: int = 10
     epsilon = check_delta(epsilon)
     check_positive(most=(most, numbers.Integral))
     base = change.base
-    kept = FactBase(
-        [Fact(f.subject, f.relation, f.object, base.evidences(f)[:most], base.tests(f)) for f in change.modified],
-        base.relations,
-    )
-    examples = model.examples(kept, "evidences")
+    facts = [Fact(f.subject, f.relation, f.object, base.evidences(f)[:most], base.tests(f)) for f in change.modified]
+    examples = model.examples(FactBase(facts, base.relations), "evidences")
     keys, values = [], []
     with torch.no_grad(), evaluating(model):
         for chosen in examples.by_length(256):

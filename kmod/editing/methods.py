@@ -117,11 +117,8 @@ METHODS: dict[str, Method] = {
     ),
     "ROME": Method(
         rome, TUNING - {"constraint", "batch_size"}, cost=1.2, places=(),
-        options={
-            "position": Option("subject", choices=POSITIONS),
-            "keep": Option(1000.0, low=1e-6),
-            "evidences": Option(1000, 1, whole=True),
-        },
+        options={"position": Option("subject", choices=POSITIONS), "keep": Option(1000.0, low=1e-6),
+                 "evidences": Option(1000, 1, whole=True)},
     ),
     "kNN": Method(
         knn, dial="epsilon", options={"epsilon": Option(4.0), "most": Option(10, 1, whole=True)}, gives_edit=False,

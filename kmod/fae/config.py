@@ -56,11 +56,9 @@ class FaEConfig(BertConfig):
             self.relation_size = self.entity_size
         for name in SIZES:
             setattr(self, name, check_whole(name, getattr(self, name)))
-        if self.memory_after >= self.num_hidden_layers:
-            raise ValueError(
-                f"memory_after must leave a block on either side: 1 to {self.num_hidden_layers - 1}, "
-                f"got {self.memory_after}"
-            )
+        if self.memory_after >= (depth := self.num_hidden_layers):
+            sides = f"memory_after must leave a block on either side: 1 to {depth - 1}"
+            raise ValueError(f"{sides}, got {self.memory_after}")
         self.entity_norm = float(self.entity_norm)
         if not self.entity_norm > 0:
             raise ValueError(f"entity_norm must be above 0, got {self.entity_norm}")

@@ -27,8 +27,9 @@ def add_facts(model: FaE, facts: Iterable[Fact | tuple[str, str, str]]) -> Edit:
     """
     rows, added = _rows(model), []
     for fact in facts:
-        subject, relation, object = _triple(fact)
-        rows.add(subject, relation, object)
+        triple = (fact.subject, fact.relation, fact.object) if isinstance(fact, Fact) else fact
+        subject, relation, object = triple
+        rows.add(*triple)
         added.append([subject, relation, None, object])
     return _edit(model, rows, "ADD", added)
 
@@ -50,10 +51,6 @@ def _rows(model: FaE) -> Rows:
     if not isinstance(model, FaE):
         raise TypeError(f"only a FaE has a fact memory to edit, not a {type(model).__name__}")
     return Rows.of(model.names, model.net.fact_memory)
-
-
-def _triple(fact: Fact | tuple[str, str, str]) -> tuple[str, str, str]:
-    return (fact.subject, fact.relation, fact.object) if isinstance(fact, Fact) else tuple(fact)
 
 
 def _edit(model: FaE, rows: Rows, method: str, facts: list) -> Edit:

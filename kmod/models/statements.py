@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Self
 
 import numpy as np
@@ -103,9 +104,8 @@ def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: 
         ids = tokenizer(name, add_special_tokens=False)["input_ids"]
         if not ids or tokenizer.unk_token_id in ids:
             raise ValueError(
-                f"the object {name.strip()!r} cannot be written in this model's vocabulary "
-                f"({len(tokenizer):,} word pieces); "
-                "choose another object, or a tokeniser built from facts that hold it"
+                f"the object {name.strip()!r} cannot be written in this model's vocabulary ({len(tokenizer):,} word "
+                "pieces); choose another object, or a tokeniser built from facts that hold it"
             )
         pieces[name] = ids
     texts = [
@@ -118,11 +118,13 @@ def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: 
             raise ValueError(f"{len(ids)} tokens are more than this model's {limit}: {statement!r}")
         if ids.count(tokenizer.mask_token_id) != len(pieces[key]):
             raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {statement!r}")
-    targets = [pieces[key] for key in keys]
-    ids, target_ids = (np.fromiter((t for ids in part for t in ids), np.int32) for part in (encoded, targets))
-    id_starts, target_starts = (np.cumsum([0, *map(len, part)], dtype=np.int64) for part in (encoded, targets))
-    owner = np.asarray(owner, dtype=np.int64)
-    return Examples(ids, id_starts, target_ids, target_starts, owner, tokenizer.mask_token_id, tokenizer.pad_token_id)
+    arrays = *end_to_end(encoded), *end_to_end([pieces[key] for key in keys]), np.asarray(owner, dtype=np.int64)
+    return Examples(*arrays, tokenizer.mask_token_id, tokenizer.pad_token_id)
+
+
+def end_to_end(parts: Sequence[Sequence[int]], dtype: type = np.int32) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of all parts in one array, and where each part starts; the last entry is the end of all."""
+    return np.fromiter(chain.from_iterable(parts), dtype), np.cumsum([0, *map(len, parts)], dtype=np.int64)
 
 
 def statements_of(
