@@ -2,9 +2,9 @@
 
     ΔW = R Kᵀ (λ C + K Kᵀ)⁻¹        minimises  Σ ‖ΔW kᵢ − rᵢ‖²  +  λ · E ‖ΔW k‖²
 
-The columns of K are the inputs of W where the facts are read, one per evidence. The columns of R are what W's output
-there lacks to give the new object: one vector per fact, found by gradient descent on the loss of its evidences with all
-weights fixed. C = E[k kᵀ] over the tokens of unmodified evidences keeps W's outputs for them.
+K holds the inputs of W where the facts are read, one per evidence. R holds what W's output there lacks to give the new
+object: one vector per fact, found by gradient descent with all weights fixed. C = E[k kᵀ] over the tokens of unmodified
+evidences keeps W's outputs for them.
 
 Sources: Meng et al. 2022, "Locating and editing factual associations in GPT" (ROME, arXiv 2202.05262), section 3.1;
 Meng et al. 2023, "Mass-editing memory in a Transformer" (MEMIT, arXiv 2210.07229), equation 14, for the batch. Their

@@ -60,11 +60,9 @@ class FaE(MaskedLM):
         facts = list(base if facts is None else facts)
         rows = Rows.of(self.names, self.net.fact_memory)
         find, entity = self.names.find, self.names.entity
-        answers = [(find(fact.subject), entity(fact.object), self.supporting(fact, rows)) for fact in facts]
+        about = [(find(fact.subject), entity(fact.object), self.supporting(fact, rows)) for fact in facts]
         texts, _, owner = statements_of(base, facts, kind, only)
-        statements = [
-            masked_statement(text, facts[i].subject, *answers[i]) for text, i in zip(texts, owner, strict=True)
-        ]
+        statements = [masked_statement(text, facts[i].subject, *about[i]) for text, i in zip(texts, owner, strict=True)]
         return encode_mentions(self.tokenizer, statements, owner, self.limit)
 
     def supporting(self, fact: Fact, rows: Rows | None = None) -> list[int]:
@@ -83,9 +81,7 @@ class FaE(MaskedLM):
         facts = list(base)
         texts, objects, owner = statements_of(base, facts, "evidences")
         statements = [
-            whole_statement(
-                text, facts[i].subject, self.names.find(facts[i].subject), name, self.names.entity(facts[i].object)
-            )
+            whole_statement(text, facts[i].subject, self.names.find(facts[i].subject), name, self.names.entity(name))
             for text, name, i in zip(texts, objects, owner, strict=True)
         ]
         return encode_mentions(self.tokenizer, statements, owner, self.limit)

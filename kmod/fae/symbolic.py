@@ -27,9 +27,8 @@ def add_facts(model: FaE, facts: Iterable[Fact | tuple[str, str, str]]) -> Edit:
     """
     rows, added = _rows(model), []
     for fact in facts:
-        triple = (fact.subject, fact.relation, fact.object) if isinstance(fact, Fact) else fact
-        subject, relation, object = triple
-        rows.add(*triple)
+        subject, relation, object = (fact.subject, fact.relation, fact.object) if isinstance(fact, Fact) else fact
+        rows.add(subject, relation, object)
         added.append([subject, relation, None, object])
     return _edit(model, rows, "ADD", added)
 

@@ -1,8 +1,4 @@
-"""Train a FaE on the evidences of facts: six losses at once (`fae.losses`), each in the history; kept on disk.
-
-model = build_fae("nano", facts)
-print(train_fae(model, facts))
-"""
+"""Train a FaE on the evidences of facts: six losses at once (`fae.losses`), each in the history; kept on disk."""
 
 from __future__ import annotations
 
@@ -122,8 +118,7 @@ def train_fae(
 
 
 _Drawn = tuple[MentionBatch, tuple[Tensor, Tensor], Tensor, Sample | None]
-"""What a step needs: the batch after masking; the masked tokens and the original ids; the statements whose rows are
-hidden; the part of the memories to train on."""
+"""A batch after masking, and the `masked`, `hidden_rows` and `sample` of `step_losses`."""
 
 
 def fit_fae(
