@@ -114,7 +114,8 @@ def checksum(tensor: Tensor) -> Tensor:
         folded[:rest].bitwise_xor_(words[len(words) - rest :])
     else:
         folded = words.clone()
-    return folded.bitwise_xor_(folded >> 29).mul_(_weights(words.device)[: len(folded)]).sum()
+    shifted = (folded >> 29).bitwise_and_(2**35 - 1)  # without the sign's copies, or -1 would become 0
+    return folded.bitwise_xor_(shifted).mul_(_weights(words.device)[: len(folded)]).sum()
 
 
 @lru_cache
