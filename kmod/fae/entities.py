@@ -96,7 +96,7 @@ class Rows:
         row, tail = self.find(subject, relation), self.names.entity(object)
         if row < 0:
             if self.used == len(self.subjects):
-                raise ValueError(f"no room for {fact}: the fact memory has no free row (fact_capacity {self.used:,})")
+                raise ValueError(f"no room for {fact}: all {self.used:,} rows of the memory (fact_capacity) are used")
             row, self.used = self.used, self.used + 1
             self.subjects[row], self.relations[row] = self.names.entity(subject), self.names.relation(relation)
             self.at[int(self.subjects[row]), int(self.relations[row])] = row
