@@ -3,8 +3,8 @@
     python benchmarks/fingerprints.py --preset base --out results/benchmarks/fingerprints.jsonl
 
 The run is that of a suite: load, score, edit the last block (32 facts of 8 evidences, 60 steps of 64 statements),
-evaluate with the edit applied and undone, measure its size, record which model it was. Weights are random and the
-vocabulary is padded to the 30,522 entries of BERT: time does not depend on what a model knows.
+evaluate with the edit applied and undone, measure its size. Weights are random and the vocabulary is padded to the
+30,522 entries of BERT: time does not depend on what a model knows.
 """
 
 import argparse
@@ -62,8 +62,7 @@ def main():
         edit = kmod.finetune(model, change, block=-1, constraint=kmod.Linf(1e-3), steps=args.steps, batch_size=64)
         editing = now(model) - started
         kmod.evaluate(model, facts, change, edit=edit, before=before, answers=False)
-        edit.difference(model)
-        model.fingerprint()
+        edit.difference(model, applied=False)  # as for a record, which names the model by `edit.before`
     seconds, cpu_seconds = np.array(spent).T.tolist()
     record = {
         "benchmark": "fingerprints",

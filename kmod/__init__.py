@@ -50,7 +50,7 @@ _LATER = {  # name → its module, imported when first asked for: transformers a
     "pretrain": "pretraining",
     "train_fae": "fae.training",
     "update_facts": "fae.symbolic",
-    "widgets": "",
+    "widgets": "widgets",
 }
 
 
@@ -59,56 +59,14 @@ def __getattr__(name: str):
 
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if not _LATER[name]:
-        return import_module(f".{name}", __name__)
-    return getattr(import_module(f".{_LATER[name]}", __name__), name)
+    module = import_module(f".{_LATER[name]}", __name__)
+    return getattr(module, name, module)
 
 
 __all__ = [
-    "L2",
-    "Datastore",
-    "Edit",
-    "Evaluation",
-    "FaE",
-    "Fact",
-    "FactBase",
-    "Fisher",
-    "L2PerTensor",
-    "Linf",
-    "MaskedLM",
-    "Modification",
-    "Rate",
-    "Relation",
-    "Stop",
-    "WrongModelError",
-    "add_facts",
-    "build_fae",
-    "choose",
-    "evaluate",
-    "ewc",
-    "explain",
-    "finetune",
-    "finetune_fae",
-    "fisher_diagonal",
-    "kl",
-    "knn",
-    "known",
-    "layernorm_tuning",
-    "load_edits",
-    "load_facts",
-    "load_model",
-    "lora",
-    "loss_constrained",
-    "memorise",
-    "modification_set",
-    "plan",
-    "pretrain",
-    "retrain",
-    "rome",
-    "score",
-    "single_token",
-    "sweep",
-    "train_fae",
-    "update_facts",
-    "writable",
-]
+    "L2", "Datastore", "Edit", "Evaluation", "FaE", "Fact", "FactBase", "Fisher", "L2PerTensor", "Linf", "MaskedLM",
+    "Modification", "Rate", "Relation", "Stop", "WrongModelError", "add_facts", "build_fae", "choose", "evaluate",
+    "ewc", "explain", "finetune", "finetune_fae", "fisher_diagonal", "kl", "knn", "known", "layernorm_tuning",
+    "load_edits", "load_facts", "load_model", "lora", "loss_constrained", "memorise", "modification_set", "plan",
+    "pretrain", "retrain", "rome", "score", "single_token", "sweep", "train_fae", "update_facts", "writable",
+]  # fmt: skip

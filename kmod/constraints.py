@@ -1,12 +1,4 @@
-r"""Balls around θ₀ that an edit must stay in: validate, project, measure; nothing else.
-
-        ·───────────·           After every optimiser step θ is put back on the nearest point of the ball.
-        │   ╭───╮ θ │
-        │  ╱     ╲  │           □  Linf    |θᵢ − θ₀ᵢ| ≤ δ for every parameter: clamp each
-        │ │  θ₀   │ │           ○  L2      ‖θ − θ₀‖₂ ≤ δ: pull θ straight back towards θ₀
-        │  ╲     ╱  │              Fisher  √Σᵢ Fᵢ (θᵢ − θ₀ᵢ)² ≤ δ: the same pull, with a weight for each parameter
-        │   ╰───╯   │
-        ·───────────·
+"""Balls around θ₀ that an edit must stay in: after every optimiser step θ is put back on a point of the ball.
 
 Source: Zhu et al. 2020 (arXiv 2012.00363). The ball stands in for a bound on the loss of the unmodified facts; for
 small steps that bound is the Fisher form. Parameters and their origin are dictionaries from full name to tensor.
@@ -17,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -27,34 +18,30 @@ from .checks import check_delta
 Tensors = Mapping[str, Tensor]
 
 
-class Constraint(Protocol):
-    """What an edit needs of a constraint."""
-
-    delta: float
-
-    def check(self, origin: Tensors) -> None:
-        """Raise ValueError if the constraint does not fit these parameters; called before any training."""
-
-    def project_(self, params: Tensors, origin: Tensors) -> None:
-        """Move `params` in place to the ball around `origin`."""
-
-    def norm(self, params: Tensors, origin: Tensors) -> float:
-        """The size of `params − origin` in the constraint's own norm: at most `delta` inside the ball."""
-
-
 @dataclass(frozen=True)
-class _Ball:
+class Constraint:
+    """What an edit needs of a constraint; a subclass gives at least the norm."""
+
     delta: float
 
     def __post_init__(self):
         object.__setattr__(self, "delta", check_delta(self.delta))
 
     def check(self, origin: Tensors) -> None:
-        return None
+        """Raise ValueError if the constraint does not fit these parameters; called before any training."""
+
+    @torch.no_grad()
+    def project_(self, params: Tensors, origin: Tensors) -> None:
+        """Move `params` in place to the ball around `origin`: straight towards it, unless a subclass says otherwise."""
+        _pull_back(params, origin, self.delta, self.norm)
+
+    def norm(self, params: Tensors, origin: Tensors) -> float:
+        """The size of `params − origin` in the constraint's own norm: at most `delta` inside the ball."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Linf(_Ball):
+class Linf(Constraint):
     """|θᵢ − θ₀ᵢ| ≤ delta for every touched parameter. delta = 0 changes nothing; delta = ∞ is no constraint.
 
     The bounds θ₀ ± δ are rounded once to the parameters' precision, so that the difference is at most δ up to half a
@@ -83,12 +70,8 @@ class Linf(_Ball):
 
 
 @dataclass(frozen=True)
-class L2(_Ball):
+class L2(Constraint):
     """‖θ − θ₀‖₂ ≤ delta over all touched parameters together."""
-
-    @torch.no_grad()
-    def project_(self, params: Tensors, origin: Tensors) -> None:
-        _pull_back(params, origin, self.delta, self.norm)
 
     @torch.no_grad()
     def norm(self, params: Tensors, origin: Tensors) -> float:
@@ -97,7 +80,7 @@ class L2(_Ball):
 
 
 @dataclass(frozen=True)
-class L2PerTensor(_Ball):
+class L2PerTensor(Constraint):
     """‖θ_t − θ₀_t‖₂ ≤ delta·√numel(t) for each touched tensor t: delta bounds the root mean square of its change, and
     so compares with the delta of `Linf`. The form of a later public implementation of the paper's method."""
 
@@ -113,7 +96,7 @@ class L2PerTensor(_Ball):
 
 
 @dataclass(frozen=True)
-class Fisher(_Ball):
+class Fisher(Constraint):
     """√Σᵢ Fᵢ (θᵢ − θ₀ᵢ)² ≤ delta, with F the diagonal of the Fisher information of the unmodified evidences
     (`kmod.fisher_diagonal`), a tensor for each touched parameter.
 
@@ -131,10 +114,6 @@ class Fisher(_Ball):
                 raise ValueError(f"the Fisher diagonal of {name} has shape {tuple(self.diagonal[name].shape)}")
             if not (self.diagonal[name] >= 0).all() or not self.diagonal[name].isfinite().all():
                 raise ValueError(f"the Fisher diagonal of {name} must be finite and zero or more")
-
-    @torch.no_grad()
-    def project_(self, params: Tensors, origin: Tensors) -> None:
-        _pull_back(params, origin, self.delta, self.norm)
 
     @torch.no_grad()
     def norm(self, params: Tensors, origin: Tensors) -> float:
@@ -174,6 +153,6 @@ def _difference(theta: Tensor, origin: Tensor) -> Tensor:
     return theta.float() - origin.float() if _is_coarse(theta) else theta - origin
 
 
-CONSTRAINTS: dict[str, type[_Ball]] = {"Linf": Linf, "L2": L2, "L2PerTensor": L2PerTensor, "Fisher": Fisher}
+CONSTRAINTS: dict[str, type[Constraint]] = {"Linf": Linf, "L2": L2, "L2PerTensor": L2PerTensor, "Fisher": Fisher}
 """The registry of constraints: suites, lab and command line take what there is from here. To add one, write its class
 above and its entry here; if it needs statistics of the model, its function in `editing.balls`."""

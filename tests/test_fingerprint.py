@@ -89,11 +89,20 @@ def test_a_checksum_sees_a_changed_a_negated_and_a_moved_element(dtype, n, seed)
         assert checksum(-values) != before
 
 
-def test_only_what_may_have_changed_is_hashed(tiny, hashed):
+def test_a_checksum_tells_free_rows_from_rows_of_number_0():
+    free = torch.full((40,), -1)
+    one_used = free.index_fill(0, torch.tensor(3), 0)
+    assert len({int(checksum(values)) for values in (free, one_used, torch.zeros_like(free))}) == 3
+
+
+def test_only_what_may_have_changed_is_hashed(tiny, hashed, monkeypatch):
     every = len(tiny.tensors())
     new = {NORM + name: torch.full((16,), 2.0) for name in ("weight", "bias")}
     edit = Edit.between(tiny, new, {})
     assert hashed == [every, 2]  # all tensors once, then the new ones alone
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskedLM, "fingerprint", None)  # a caller that knows the state needs no check
+        assert edit.difference(tiny, applied=False).keys() == new.keys()
     hashed.clear()
     for _ in range(2):
         edit.apply(tiny)

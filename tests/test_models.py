@@ -37,9 +37,9 @@ def slow_logits(model, examples):
 
 def fast_logits(model, examples, batch_size):
     parts = {}
-    for positions, logits, rows in model.logits(examples, batch_size):
+    for positions, logits, batch in model.logits(examples, batch_size):
         for row, position in enumerate(positions.tolist()):
-            parts[position] = logits[rows == row]
+            parts[position] = logits[batch.rows == row]
     return torch.cat([parts[i] for i in range(len(examples))])
 
 

@@ -18,18 +18,6 @@ from .rome import rome
 from .sweep import sweep
 
 __all__ = [
-    "Datastore",
-    "Edit",
-    "WrongModelError",
-    "choose",
-    "ewc",
-    "finetune",
-    "kl",
-    "knn",
-    "layernorm_tuning",
-    "lora",
-    "loss_constrained",
-    "retrain",
-    "rome",
-    "sweep",
-]
+    "Datastore", "Edit", "WrongModelError", "choose", "ewc", "finetune", "kl", "knn", "layernorm_tuning", "lora",
+    "loss_constrained", "retrain", "rome", "sweep",
+]  # fmt: skip

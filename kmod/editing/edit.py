@@ -1,8 +1,7 @@
 """An edit is a value: the difference it makes to a model's tensors, how it was made, and for which model.
 
-The difference is kept as the XOR of the bit patterns before and after. Floating-point addition would not do: θ₀ + (θ
-− θ₀) is not always θ, and subtracting the difference again not always θ₀. XOR is its own inverse, so that applying and
-undoing are exact to the bit, in any process, at the size of one copy of the touched tensors.
+The difference is the XOR of the bit patterns before and after. XOR is its own inverse, so that applying and undoing
+are exact to the bit; in floating-point arithmetic θ₀ + (θ − θ₀) is not always θ.
 """
 
 from __future__ import annotations
@@ -106,18 +105,15 @@ class Edit:
         """The fingerprint of `model`, `before` or `after`. Raises WrongModelError if it is neither."""
         now = model.fingerprint(format=format_of(self.before))
         if now not in (self.before, self.after):
-            raise WrongModelError(
-                f"cannot {verb}: the edit was made for another model "
-                f"(fingerprint {self.before[:12]}, this model has {now[:12]})"
-            )
+            prints = f"fingerprint {self.before[:12]}, this model has {now[:12]}"
+            raise WrongModelError(f"cannot {verb}: the edit was made for another model ({prints})")
         return now
 
     def _require(self, model: MaskedLM, state: str, verb: str) -> None:
         """Raise WrongModelError unless `model` is in the state `before` or `after` that is given."""
         if (now := self._state(model, verb)) != state:
-            raise WrongModelError(
-                f"cannot {verb}: the edit is {'not ' if now == self.before else 'already '}applied to this model"
-            )
+            how = "not" if now == self.before else "already"
+            raise WrongModelError(f"cannot {verb}: the edit is {how} applied to this model")
         current = model.tensors()
         for name, xor in self.xor.items():  # right fingerprints beside wrong tensors: a damaged file
             theta = current.get(name)
@@ -149,9 +145,10 @@ class Edit:
             self.undo(model)
 
     @torch.no_grad()
-    def difference(self, model: MaskedLM) -> dict[str, Tensor]:
-        """θ − θ₀ of each touched parameter, as floats. `model` may be with or without the edit."""
-        sign = -1 if self.applied(model) else 1
+    def difference(self, model: MaskedLM, applied: bool | None = None) -> dict[str, Tensor]:
+        """θ − θ₀ of each touched parameter, as floats. `model` may be with or without the edit; a caller that knows
+        which says so by `applied`, which saves the check."""
+        sign = -1 if (self.applied(model) if applied is None else applied) else 1
         current = model.tensors()
         return {name: sign * (other - current[name].detach()) for name, other in self._toggled(model).items()}
 

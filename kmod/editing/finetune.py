@@ -18,16 +18,7 @@ from ..models.masked_lm import MaskedLM
 from ..parts import Block, plan
 from ..training.history import Stop
 from ..training.loop import fit
-from .common import (
-    Penalty,
-    Tuning,
-    check_constraint,
-    check_training,
-    constraint_record,
-    modified,
-    record,
-    unmodified,
-)
+from .common import Penalty, Tuning, check_constraint, check_training, constraint_record, modified, record, unmodified
 from .edit import Edit
 
 

@@ -43,10 +43,8 @@ class Datastore:
     def nearest(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """For (K, width) hidden states: the distance to the nearest key (K,), and its value (K,)."""
         # By differences: |a|² − 2ab + |b|² would lose the small distances, which matter here.
-        distances = torch.cdist(
-            hidden.float(), self.keys.to(hidden.device), compute_mode="donot_use_mm_for_euclid_dist"
-        )
-        least, which = distances.min(dim=1)
+        keys = self.keys.to(hidden.device)
+        least, which = torch.cdist(hidden.float(), keys, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1)
         return least, self.values.to(hidden.device)[which]
 
     @contextmanager
@@ -91,11 +89,8 @@ def knn(model: MaskedLM, change: Modification, *, epsilon: float, most: int = 10
     epsilon = check_delta(epsilon)
     check_positive(most=(most, numbers.Integral))
     base = change.base
-    kept = FactBase(
-        [Fact(f.subject, f.relation, f.object, base.evidences(f)[:most], base.tests(f)) for f in change.modified],
-        base.relations,
-    )
-    examples = model.examples(kept, "evidences")
+    facts = [Fact(f.subject, f.relation, f.object, base.evidences(f)[:most], base.tests(f)) for f in change.modified]
+    examples = model.examples(FactBase(facts, base.relations), "evidences")
     keys, values = [], []
     with torch.no_grad(), evaluating(model):
         for chosen in examples.by_length(256):
@@ -117,8 +112,5 @@ def _entering_decoder(model: MaskedLM) -> Iterator[list[Tensor]]:
         raise ValueError(f"{type(model.net).__name__}: the modules of its decoder are not known, so it has no keys")
     states: list[Tensor] = []
     head = getattr(model.net, model.head[0])
-    handle = head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
-    try:
+    with head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0])):
         yield states
-    finally:
-        handle.remove()

@@ -23,9 +23,6 @@ from .loss_constrained import loss_constrained
 from .retrain import retrain
 from .rome import POSITIONS, rome
 
-COMMON = ("block", "where", "constraint", "steps", "batch_size", "lr", "seed")
-"""Settings that several methods take. `where` is a block or part of a FaE."""
-
 
 @dataclass(frozen=True)
 class Option:
@@ -49,18 +46,14 @@ class Option:
             raise ValueError(f"{name} must be a {what} from {self.low:g} to {self.high:g}, got {value!r}")
 
 
-def whole_blocks(place: int | str) -> dict:
-    """The default of `Method.parts`: the place is a block, or "all" of them."""
-    return {"block": place}
-
-
 @dataclass(frozen=True)
 class Method:
     """One way to edit.
 
     Args:
         function: of (model, modification, **settings), gives an `Edit` (or, for kNN, a `Datastore`).
-        takes: which of `COMMON` the function takes.
+        takes: which of the common settings the function takes: block, constraint, steps, batch_size, lr, seed, and
+            `where`, a block or part of a FaE.
         options: settings of its own.
         dial: the setting that a suite varies as the radius: "constraint" for δ of a ball, or the name of an option;
             None if it has none.
@@ -74,7 +67,7 @@ class Method:
     """
 
     function: Callable
-    takes: frozenset[str]
+    takes: frozenset[str] = frozenset()
     options: Mapping[str, Option] = field(default_factory=dict)
     dial: str | None = None
     fixed: Mapping[str, object] = field(default_factory=dict)
@@ -83,7 +76,7 @@ class Method:
     from_start: bool = False
     gives_edit: bool = True
     places: tuple[str, ...] = ("all",)
-    parts: Callable[[int | str], dict] = whole_blocks
+    parts: Callable[[int | str], dict] = lambda place: {"block": place}
 
     @property
     def available(self) -> bool:
@@ -104,41 +97,33 @@ class Method:
             self.options[name].check(name, value)
 
 
-def method(function: Callable, takes: str, **others) -> Method:
-    """A `Method`, with `takes` as words."""
-    return Method(function, frozenset(takes.split()), **others)
-
-
-TUNING = "block constraint steps batch_size lr seed"
+TUNING = frozenset({"block", "constraint", "steps", "batch_size", "lr", "seed"})
 METHODS: dict[str, Method] = {
-    "FTM": method(finetune, TUNING, dial="constraint"),
-    "FTA": method(finetune, TUNING, dial="constraint", fixed={"mix": True}, cost=1.3),
-    "loss-constrained": method(
+    "FTM": Method(finetune, TUNING, dial="constraint"),
+    "FTA": Method(finetune, TUNING, dial="constraint", fixed={"mix": True}, cost=1.3),
+    "loss-constrained": Method(
         loss_constrained, TUNING, dial="delta",
         options={"delta": Option(0.01), "multiplier_rate": Option(1.0, low=1e-6)}, cost=3,
     ),
-    "KL": method(kl, TUNING, dial="constraint", options={"weight": Option(1.0)}, cost=3),
-    "EWC": method(
+    "KL": Method(kl, TUNING, dial="constraint", options={"weight": Option(1.0)}, cost=3),
+    "EWC": Method(
         ewc, TUNING, dial="constraint", options={"weight": Option(1e7), "evidences": Option(1000, 1, whole=True)},
         cost=1.2,
     ),
-    "LayerNorm tuning": method(layernorm_tuning, TUNING, dial="constraint"),
-    "LoRA": method(
-        lora, "block steps batch_size lr seed", package="peft", cost=1.5,
+    "LayerNorm tuning": Method(layernorm_tuning, TUNING, dial="constraint"),
+    "LoRA": Method(
+        lora, TUNING - {"constraint"}, package="peft", cost=1.5,
         options={"rank": Option(8, 1, whole=True), "alpha": Option(None, low=1e-6)},
     ),
-    "ROME": method(
-        rome, "block steps lr seed", cost=1.2, places=(),
-        options={
-            "position": Option("subject", choices=POSITIONS),
-            "keep": Option(1000.0, low=1e-6),
-            "evidences": Option(1000, 1, whole=True),
-        },
+    "ROME": Method(
+        rome, TUNING - {"constraint", "batch_size"}, cost=1.2, places=(),
+        options={"position": Option("subject", choices=POSITIONS), "keep": Option(1000.0, low=1e-6),
+                 "evidences": Option(1000, 1, whole=True)},
     ),
-    "kNN": method(
-        knn, "", dial="epsilon", options={"epsilon": Option(4.0), "most": Option(10, 1, whole=True)}, gives_edit=False,
+    "kNN": Method(
+        knn, dial="epsilon", options={"epsilon": Option(4.0), "most": Option(10, 1, whole=True)}, gives_edit=False,
     ),
-    "retrain": method(retrain, "", from_start=True),
+    "retrain": Method(retrain, from_start=True),
 }  # fmt: skip
 """Name → method, for a plain masked LM."""
 

@@ -2,9 +2,9 @@
 
     ΔW = R Kᵀ (λ C + K Kᵀ)⁻¹        minimises  Σ ‖ΔW kᵢ − rᵢ‖²  +  λ · E ‖ΔW k‖²
 
-The columns of K are the inputs of W where the facts are read, one per evidence. The columns of R are what W's output
-there lacks to give the new object: one vector per fact, found by gradient descent on the loss of its evidences with all
-weights fixed. C = E[k kᵀ] over the tokens of unmodified evidences keeps W's outputs for them.
+K holds the inputs of W where the facts are read, one per evidence. R holds what W's output there lacks to give the new
+object: one vector per fact, found by gradient descent with all weights fixed. C = E[k kᵀ] over the tokens of unmodified
+evidences keeps W's outputs for them.
 
 Sources: Meng et al. 2022, "Locating and editing factual associations in GPT" (ROME, arXiv 2202.05262), section 3.1;
 Meng et al. 2023, "Mass-editing memory in a Transformer" (MEMIT, arXiv 2210.07229), equation 14, for the batch. Their
@@ -63,12 +63,8 @@ def rome(
     Raises ValueError, before any work, for wrong settings, a family whose blocks have no MLP of two matrices or share
     them over depths, and an evidence that does not contain its subject.
     """
-    check_positive(
-        keep=(keep, numbers.Real),
-        steps=(steps, numbers.Integral),
-        lr=(lr, numbers.Real),
-        evidences=(evidences, numbers.Integral),
-    )  # fmt: skip
+    check_positive(keep=(keep, numbers.Real), lr=(lr, numbers.Real))
+    check_positive(steps=(steps, numbers.Integral), evidences=(evidences, numbers.Integral))
     name, lowest = second_matrix(model, block)
     if position not in POSITIONS:
         raise ValueError(f"position must be one of {', '.join(POSITIONS)}, got {position!r}")
@@ -148,12 +144,8 @@ def _last_token(model: MaskedLM, subject: str, ids: list[int]) -> int:
 def entering(forward: Forward, layer: nn.Module, chosen: np.ndarray) -> tuple[Tensor, Batch]:
     """The inputs (B, T, in) of `layer` for the statements `chosen`, and their batch."""
     states: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
-    try:
-        with torch.no_grad():
-            _, batch = forward(chosen)
-    finally:
-        handle.remove()
+    with layer.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0])), torch.no_grad():
+        _, batch = forward(chosen)
     return states[0], batch
 
 
@@ -199,11 +191,8 @@ def residuals(
             def add(_, __, output, rows=rows, tokens=tokens, wanted=wanted):
                 return output.index_put((rows, tokens), (x * scale)[wanted].to(output), accumulate=True)
 
-            handle = layer.register_forward_hook(add)
-            try:
+            with layer.register_forward_hook(add):
                 logits, batch = forward(chosen)
-            finally:
-                handle.remove()
             part = cross_entropy(logits.float(), batch.targets, reduction="sum") / total
             gradient = gradient + torch.autograd.grad(part, x)[0]
             loss += part.item()

@@ -115,7 +115,8 @@ def edit_and_judge(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
     run = runs[0]
     reset_peak(prepared.model.device)
     if run.registered is None:
-        return [{"metrics": rates(prepared.model, prepared.held, prepared.facts)} | _origin(prepared)]
+        metrics = rates(prepared.model, prepared.held, prepared.facts)
+        return [{"metrics": metrics, "model": prepared.model.fingerprint()[:16]} | _origin(prepared)]
     change = prepared.facts.modify(run.n, run.seed, prepared.known.flags)
     started = time.perf_counter()
     made = edits(prepared, change, runs)
@@ -135,6 +136,7 @@ def edit_and_judge(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
                 "delta_used": edit.made.get("norm"),
                 "norms": norms(prepared.model, edit),
                 "change": checksums(change)["M"][:16],
+                "model": edit.before[:16],  # the evaluation has checked it
                 "reference": prepared.known.model,
                 "seconds": seconds,
             }
@@ -145,10 +147,9 @@ def edit_and_judge(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
 
 
 def _origin(prepared: Prepared) -> dict:
-    """What was edited, and the peak of memory so far."""
+    """Which facts it was about, and the peak of memory so far."""
     return {
         "facts": prepared.facts.fingerprint()[:16],
-        "model": prepared.model.fingerprint()[:16],
         "peak_bytes": peak(prepared.model.device),
     }
 
@@ -160,11 +161,12 @@ def thinned(curve: Sequence[float], most: int = 20) -> list[list[float]]:
 
 
 def norms(model: MaskedLM, edit) -> dict[str, dict[str, float]]:
-    """How far the edit moved the parameters: {"block 0, attention": {"linf", "l2"}, ...}; nothing for a datastore."""
+    """How far the edit moves the parameters of `model`, now without it: {"block 0, attention": {"linf", "l2"}, ...};
+    nothing for a datastore."""
     if not getattr(edit, "xor", None):
         return {}
     where, parts = layout(model.net), {}
-    for name, moved in edit.difference(model).items():
+    for name, moved in edit.difference(model, applied=False).items():
         if not moved.is_floating_point() or name not in where:
             continue
         block, component = where[name]

@@ -11,24 +11,9 @@ from .methods import METHODS
 from .model import FaEForMaskedLM, FaEOutput
 
 __all__ = [
-    "METHODS",
-    "Explanation",
-    "FaE",
-    "FaEConfig",
-    "FaEForMaskedLM",
-    "FaEOutput",
-    "Names",
-    "Rows",
-    "build",
-    "build_fae",
-    "explain",
-    "load",
-]
+    "METHODS", "Explanation", "FaE", "FaEConfig", "FaEForMaskedLM", "FaEOutput", "Names", "Rows", "build", "build_fae",
+    "explain", "load",
+]  # fmt: skip
 
 
-def build(preset: str, facts, seed: int, vocab_size: int) -> FaE:
-    """What `kmod.load_model("fae-nano", facts)` gives."""
-    return build_fae(preset, facts, seed=seed, vocab_size=vocab_size)
-
-
-load = FaE.load
+build, load = build_fae, FaE.load  # what `kmod.load_model` calls

@@ -20,17 +20,16 @@ class FaEConfig(BertConfig):
     Args:
         entities: N, rows of the entity memory.
         entity_size: width of an entity and of a key; 256 in the original, with a BERT-Base.
-        memory_after: how many blocks stand below the entity memory (l₀); None is a third of them, as 4 of BERT-Base's
-            12.
+        memory_after: how many blocks stand below the entity memory (l₀); None is a third of them.
         entity_top: how many entities a mention attends to at inference; all of them in training.
         relations: rows of the relation table.
         relation_size: width of a relation; None is that of an entity.
         fact_capacity: rows of the fact memory, used or free: a fact can be added as long as one is free.
         tail_width: how many tail entities a row can hold.
         fact_top: how many rows a query retrieves at inference; all of them in training.
-        entity_norm: the norm at which entities and relations start. It decides how loud the memories are: with e·e = 25
-            a retrieved entity can outweigh the context, even among a million; entities that start in BERT's range of
-            0.02 stay so short that what is retrieved hardly counts beside what the context says.
+        entity_norm: the norm at which entities and relations start. With e·e = 25 a retrieved entity can outweigh the
+            context, even among a million; entities that start in BERT's range of 0.02 stay so short that they hardly
+            count.
 
     Raises ValueError for sizes that make no model.
     """
@@ -56,11 +55,9 @@ class FaEConfig(BertConfig):
             self.relation_size = self.entity_size
         for name in SIZES:
             setattr(self, name, check_whole(name, getattr(self, name)))
-        if self.memory_after >= self.num_hidden_layers:
-            raise ValueError(
-                f"memory_after must leave a block on either side: 1 to {self.num_hidden_layers - 1}, "
-                f"got {self.memory_after}"
-            )
+        if self.memory_after >= (depth := self.num_hidden_layers):
+            sides = f"memory_after must leave a block on either side: 1 to {depth - 1}"
+            raise ValueError(f"{sides}, got {self.memory_after}")
         self.entity_norm = float(self.entity_norm)
         if not self.entity_norm > 0:
             raise ValueError(f"entity_norm must be above 0, got {self.entity_norm}")

@@ -22,12 +22,9 @@ class Names:
     _relation: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self):
-        object.__setattr__(self, "_entity", {normal(name): i for i, name in enumerate(self.entities)})
-        object.__setattr__(self, "_relation", {name: i for i, name in enumerate(self.relations)})
-        for kind, names, index in (
-            ("entity", self.entities, self._entity),
-            ("relation", self.relations, self._relation),
-        ):
+        for kind, names, key in (("entity", self.entities, normal), ("relation", self.relations, str)):
+            index = {key(name): i for i, name in enumerate(names)}
+            object.__setattr__(self, f"_{kind}", index)
             if len(index) != len(names):
                 raise ValueError(f"{len(names) - len(index)} {kind} names repeat; each may stand once")
 
@@ -99,9 +96,7 @@ class Rows:
         row, tail = self.find(subject, relation), self.names.entity(object)
         if row < 0:
             if self.used == len(self.subjects):
-                raise ValueError(
-                    f"no room for {fact}: all {self.used:,} rows of the fact memory (fact_capacity) are used"
-                )
+                raise ValueError(f"no room for {fact}: all {self.used:,} rows of the memory (fact_capacity) are used")
             row, self.used = self.used, self.used + 1
             self.subjects[row], self.relations[row] = self.names.entity(subject), self.names.relation(relation)
             self.at[int(self.subjects[row]), int(self.relations[row])] = row

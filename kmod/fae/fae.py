@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -59,11 +60,9 @@ class FaE(MaskedLM):
         facts = list(base if facts is None else facts)
         rows = Rows.of(self.names, self.net.fact_memory)
         find, entity = self.names.find, self.names.entity
-        answers = [(find(fact.subject), entity(fact.object), self.supporting(fact, rows)) for fact in facts]
+        about = [(find(fact.subject), entity(fact.object), self.supporting(fact, rows)) for fact in facts]
         texts, _, owner = statements_of(base, facts, kind, only)
-        statements = [
-            masked_statement(text, facts[i].subject, *answers[i]) for text, i in zip(texts, owner, strict=True)
-        ]
+        statements = [masked_statement(text, facts[i].subject, *about[i]) for text, i in zip(texts, owner, strict=True)]
         return encode_mentions(self.tokenizer, statements, owner, self.limit)
 
     def supporting(self, fact: Fact, rows: Rows | None = None) -> list[int]:
@@ -82,9 +81,7 @@ class FaE(MaskedLM):
         facts = list(base)
         texts, objects, owner = statements_of(base, facts, "evidences")
         statements = [
-            whole_statement(
-                text, facts[i].subject, self.names.find(facts[i].subject), name, self.names.entity(facts[i].object)
-            )
+            whole_statement(text, facts[i].subject, self.names.find(facts[i].subject), name, self.names.entity(name))
             for text, name, i in zip(texts, objects, owner, strict=True)
         ]
         return encode_mentions(self.tokenizer, statements, owner, self.limit)
@@ -226,21 +223,18 @@ def build_fae(
 
     Raises ValueError for an unknown preset or an entity of `facts` that `names` lacks.
     """
-    if isinstance(start, str) and start not in ENTITY_SIZE:
-        raise ValueError(f"no preset {start!r} of FaE; known: {', '.join(ENTITY_SIZE)}")
     if isinstance(start, str):
+        if start not in ENTITY_SIZE:
+            raise ValueError(f"no preset {start!r} of FaE; known: {', '.join(ENTITY_SIZE)}")
         tokenizer = build_tokenizer(facts, vocab_size)
-        bert = build_net(start, len(tokenizer), seed)
-        settings = {"entity_size": ENTITY_SIZE[start]} | settings
+        bert, entity_size = build_net(start, len(tokenizer), seed), ENTITY_SIZE[start]
     else:
         tokenizer, bert = start.tokenizer, start.net
-        settings = {"entity_size": max(64, bert.config.hidden_size // 3)} | settings
+        entity_size = max(64, bert.config.hidden_size // 3)
     names = names or Names.of(facts)
-    pairs: dict[tuple[str, str], int] = {}
-    for fact in facts:
-        pair = names.entity(fact.subject), fact.relation
-        pairs[pair] = pairs.get(pair, 0) + 1
+    pairs = Counter((names.entity(fact.subject), fact.relation) for fact in facts)
     settings = {
+        "entity_size": entity_size,
         "entities": len(names.entities),
         "relations": len(names.relations),
         "fact_capacity": len(pairs) + max(64, round(spare * len(pairs))),

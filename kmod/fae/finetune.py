@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-from ..constraints import Constraint
-from ..editing.common import check_constraint, check_training, constraint_record, record
 from ..editing.edit import Edit
+from ..editing.finetune import finetune
 from ..facts import Modification
 from ..parts import INSIDE, OUTSIDE, blocks, select
-from ..training.loop import fit
 from .fae import FaE
 from .symbolic import update_facts
 
@@ -44,40 +42,20 @@ def proportional(block: int, depth: int) -> int:
 
 
 def finetune_fae(
-    model: FaE,
-    change: Modification,
-    *,
-    where: str | int = "AWT",
-    symbolic: bool = True,
-    constraint: Constraint | None = None,
-    steps: int = 60,
-    batch_size: int = 64,
-    lr: float = 1e-3,
-    seed: int = 0,
-    progress: bool = False,
+    model: FaE, change: Modification, *, where: str | int = "AWT", symbolic: bool = True, **settings
 ) -> Edit:
     """Fine-tune part of a FaE on the modified facts and return the edit; `model` is not changed.
 
     Args:
         where: the part, as for `fae_parts`.
         symbolic: first write the new objects to the fact memory (`update_facts`); the edit holds both changes.
-        constraint, steps, batch_size, lr, seed: as for `kmod.finetune`.
+        settings: those of `kmod.finetune`, without block and component.
 
     Raises ValueError for a wrong part or number, or an object that is not an entity of the memory, before any training.
     """
-    check_training(steps, batch_size, lr)
-    origin = {name: model.net.get_parameter(name).detach() for name in fae_parts(model, where)}
-    check_constraint(constraint, origin)
+    names = fae_parts(model, where)
     update = update_facts(model, change) if symbolic else None
-    params = {name: theta.clone().requires_grad_() for name, theta in origin.items()}
+    made = {"method": "UPDATE + FTM" if symbolic else "FTM", "where": where}
     with update(model) if update else nullcontext():
-        history = fit(
-            model, model.examples(change.base, "evidences", change.modified), params, steps=steps,
-            batch_size=batch_size, lr=lr, seed=seed,
-            project=(lambda: constraint.project_(params, origin)) if constraint is not None else None,
-            progress=f"editing {len(change)} facts" if progress else None,
-        )  # fmt: skip
-        buffers = {name: model.net.get_buffer(name).clone() for name in update.xor} if update else {}
-    method = "UPDATE + FTM" if symbolic else "FTM"
-    made = record(method, change, history, where=where, batch_size=batch_size, lr=lr, seed=seed)
-    return Edit.between(model, params | buffers, made | constraint_record(constraint, params, origin))
+        edit = finetune(model, change, component=names, made=made, **settings)
+    return Edit(update.xor | edit.xor, update.before, edit.after, edit.made) if update else edit

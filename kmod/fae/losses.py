@@ -9,8 +9,7 @@ A batch holds asked statements, which are evidences with the object masked, and 
     detection    which tokens begin, continue or are outside a mention                          both
     tokens       masked tokens: 15 % of a sentence, and a fifth of its mentions whole           sentences
 
-Sources: sections on training of EaE and FaE (arXiv 2004.07202, 2007.00849). The weights of the losses, and that rows
-are hidden at times, are our choices.
+Sources: EaE and FaE (arXiv 2004.07202, 2007.00849). The weights of the losses and the hidden rows are our choices.
 """
 
 from __future__ import annotations

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from ..editing.methods import Method, method, register
+from ..editing.methods import TUNING, Method, register
 from .fae import FaE
 from .finetune import finetune_fae, parts_of
 from .symbolic import update_facts
 
-TUNING = "where constraint steps batch_size lr seed"
-PLACES = {"places": ("AWT", "all"), "parts": parts_of}
+PLACED = {"takes": TUNING - {"block"} | {"where"}, "dial": "constraint", "places": ("AWT", "all"), "parts": parts_of}
 METHODS: dict[str, Method] = {
-    "UPDATE": method(update_facts, ""),
-    "UPDATE + FTM": method(finetune_fae, TUNING, dial="constraint", **PLACES),
-    "FTM": method(finetune_fae, TUNING, dial="constraint", fixed={"symbolic": False}, **PLACES),
+    "UPDATE": Method(update_facts),
+    "UPDATE + FTM": Method(finetune_fae, **PLACED),
+    "FTM": Method(finetune_fae, fixed={"symbolic": False}, **PLACED),
 }
 
 register(FaE, METHODS)

@@ -127,11 +127,8 @@ class FaEForMaskedLM(BertForMaskedLM):
             return (hidden, *args[1:])
 
         # A hook on the block above the memory: BERT's own code still makes the attention masks, whatever its version.
-        handle = self.bert.encoder.layer[self.config.memory_after].register_forward_pre_hook(enter)
-        try:
+        with self.bert.encoder.layer[self.config.memory_after].register_forward_pre_hook(enter):
             hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask)[0]
-        finally:
-            handle.remove()
         return Encoded(**kept, hidden=hidden)
 
     def answer(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..facts import MASK
-from ..models.statements import Batch, Examples
+from ..models.statements import Batch, Examples, end_to_end, on_device
 
 
 class Mentions(NamedTuple):
@@ -58,26 +58,6 @@ class MentionExamples(Examples):
     rows: np.ndarray  # (total rows,)
     row_starts: np.ndarray  # (N + 1,)
 
-    def joined(self, other: MentionExamples) -> MentionExamples:
-        def end_to_end(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            return np.concatenate([a, a[-1] + b[1:]])
-
-        return MentionExamples(
-            np.concatenate([self.ids, other.ids]),
-            end_to_end(self.starts, other.starts),
-            np.concatenate([self.targets, other.targets]),
-            end_to_end(self.target_starts, other.target_starts),
-            np.concatenate([self.owner, other.owner]),
-            self.mask_id,
-            self.pad_id,
-            np.concatenate([self.spans, other.spans]),
-            np.concatenate([self.linked, other.linked]),
-            end_to_end(self.span_starts, other.span_starts),
-            np.concatenate([self.asked, other.asked]),
-            np.concatenate([self.rows, other.rows]),
-            end_to_end(self.row_starts, other.row_starts),
-        )
-
     def collate(self, chosen: np.ndarray, device: torch.device | str = "cpu") -> MentionBatch:
         batch = super().collate(chosen, device)
         counts = self.span_starts[chosen + 1] - self.span_starts[chosen]
@@ -86,22 +66,10 @@ class MentionExamples(Examples):
         asks = self.asked[chosen] >= 0
         asked = (np.cumsum(counts) - counts + self.asked[chosen])[asks]
         support = self.row_starts[chosen + 1] - self.row_starts[chosen]
-        pairs = np.column_stack(
-            [np.repeat(np.cumsum(asks) - 1, support), self.rows[_ranges(self.row_starts[chosen], support)]]
-        )
-
-        def tensor(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array.astype(np.int64)).to(device)
-
-        return MentionBatch(
-            batch.input_ids,
-            batch.attention_mask,
-            Mentions(tensor(spans), tensor(asked)),
-            batch.targets,
-            batch.rows,
-            tensor(self.linked[each]),
-            tensor(pairs),
-        )
+        rows = self.rows[_ranges(self.row_starts[chosen], support)]
+        pairs = np.column_stack([np.repeat(np.cumsum(asks) - 1, support), rows])
+        spans, asked, linked, pairs = (on_device(array, device) for array in (spans, asked, self.linked[each], pairs))
+        return MentionBatch(**vars(batch) | {"slots": Mentions(spans, asked)}, linked=linked, support=pairs)
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -120,49 +88,31 @@ def encode_mentions(tokenizer, statements: Sequence[Statement], owner: Sequence[
         raise ValueError(f"FaE needs BERT's tokeniser, whose mask is {MASK}; this one's is {tokenizer.mask_token}")
     texts = [statement.text for statement in statements]
     encoded = tokenizer(texts, return_offsets_mapping=True) if texts else {"input_ids": [], "offset_mapping": []}
-    spans, linked, asked = [], [], []
+    spans, asked = [], []
     for statement, ids, offsets in zip(statements, encoded["input_ids"], encoded["offset_mapping"], strict=True):
         if len(ids) > limit:
             raise ValueError(f"{len(ids)} tokens are more than this model's {limit}: {statement.text!r}")
         if ids.count(tokenizer.mask_token_id) != statement.text.count(MASK):
             raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {statement.text!r}")
         wanted, taken = -1, set()
-        for i, (start, stop, entity) in enumerate(statement.mentions):
+        for i, (start, stop, _) in enumerate(statement.mentions):
+            mention = statement.text[start:stop]
             inside = [t for t, (a, b) in enumerate(offsets) if a < stop and b > start and b > a]
             if not inside or not taken.isdisjoint(inside):
-                raise ValueError(
-                    f"the mention {statement.text[start:stop]!r} has no token of its own: {statement.text!r}"
-                )
+                raise ValueError(f"the mention {mention!r} has no token of its own: {statement.text!r}")
             taken.update(inside)
             spans.append((inside[0], inside[-1]))
-            linked.append(entity)
-            if statement.asked >= 0 and statement.text[start:stop] == MASK:
+            if statement.asked >= 0 and mention == MASK:
                 wanted = i
         asked.append(wanted)
-    starts = [
-        np.cumsum([0, *counts], dtype=np.int64)
-        for counts in (
-            map(len, encoded["input_ids"]),
-            (int(a >= 0) for a in asked),
-            (len(s.mentions) for s in statements),
-            (len(s.rows) for s in statements),
-        )
-    ]
+    ids, starts = end_to_end(encoded["input_ids"])
+    answers = [[s.asked] if mention >= 0 else [] for s, mention in zip(statements, asked, strict=True)]
+    linked = [[entity for *_, entity in s.mentions] for s in statements]
     return MentionExamples(
-        np.fromiter((t for ids in encoded["input_ids"] for t in ids), np.int32),
-        starts[0],
-        np.array([s.asked for s, a in zip(statements, asked, strict=True) if a >= 0], np.int64),
-        starts[1],
-        np.asarray(owner, dtype=np.int64),
-        tokenizer.mask_token_id,
-        tokenizer.pad_token_id,
-        np.array(spans, np.int64).reshape(-1, 2),
-        np.array(linked, np.int64),
-        starts[2],
-        np.array(asked, np.int64),
-        np.array([row for s in statements for row in s.rows], np.int64),
-        starts[3],
-    )
+        ids, starts, *end_to_end(answers, np.int64), np.asarray(owner, dtype=np.int64), tokenizer.mask_token_id,
+        tokenizer.pad_token_id, np.array(spans, np.int64).reshape(-1, 2), *end_to_end(linked, np.int64),
+        np.array(asked, np.int64), *end_to_end([s.rows for s in statements], np.int64),
+    )  # fmt: skip
 
 
 def place(text: str, name: str) -> tuple[int, int] | None:

@@ -27,7 +27,7 @@ def add_facts(model: FaE, facts: Iterable[Fact | tuple[str, str, str]]) -> Edit:
     """
     rows, added = _rows(model), []
     for fact in facts:
-        subject, relation, object = _triple(fact)
+        subject, relation, object = (fact.subject, fact.relation, fact.object) if isinstance(fact, Fact) else fact
         rows.add(subject, relation, object)
         added.append([subject, relation, None, object])
     return _edit(model, rows, "ADD", added)
@@ -50,10 +50,6 @@ def _rows(model: FaE) -> Rows:
     if not isinstance(model, FaE):
         raise TypeError(f"only a FaE has a fact memory to edit, not a {type(model).__name__}")
     return Rows.of(model.names, model.net.fact_memory)
-
-
-def _triple(fact: Fact | tuple[str, str, str]) -> tuple[str, str, str]:
-    return (fact.subject, fact.relation, fact.object) if isinstance(fact, Fact) else tuple(fact)
 
 
 def _edit(model: FaE, rows: Rows, method: str, facts: list) -> Edit:

@@ -1,12 +1,8 @@
-"""Train a FaE on the evidences of facts: six losses at once (`fae.losses`), each in the history; kept on disk.
-
-model = build_fae("nano", facts)
-print(train_fae(model, facts))
-"""
+"""Train a FaE on the evidences of facts: six losses at once (`fae.losses`), each in the history; kept on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -121,6 +117,10 @@ def train_fae(
     return FaELearnt(**train_once(model, facts, settings, train, folder="fae", code=code, cache=cache, within=within))
 
 
+_Drawn = tuple[MentionBatch, tuple[Tensor, Tensor], Tensor, Sample | None]
+"""A batch after masking, and the `masked`, `hidden_rows` and `sample` of `step_losses`."""
+
+
 def fit_fae(
     model: FaE,
     asked: MentionExamples,
@@ -135,15 +135,13 @@ def fit_fae(
     sample: int | None = None,
     warmup: int = 100,
     seed: int = 0,
-    stop: Callable[[History], str | None] | None = None,
-    checkpoint: Checkpoint | None = None,
-    progress: str | None = None,
+    **settings,
 ) -> History:
     """Train the model's own parameters by `steps` steps on the six losses of `asked` statements and `whole` sentences.
 
     The history has a curve of each loss (before its weight) and of each share right in the batch ("right_answer", …).
-    Everything random comes from `seed`; the global random state is neither used nor changed. `stop`, `checkpoint` and
-    `progress` are those of `descend`.
+    Everything random comes from `seed`; the global random state is neither used nor changed. `settings` are stop,
+    checkpoint and progress of `descend`.
 
     Raises FloatingPointError if a loss, or a weight after the last step, is not finite.
     """
@@ -164,43 +162,28 @@ def fit_fae(
         values |= {f"right_{name}": float(value.float().mean()) for name, value in right.items()}
         return loss.item(), values, torch.autograd.grad(loss, list(params.values()), allow_unused=True)
 
-    batches = _batches(model, asked, whole, batch_size, round(sentences * batch_size), hide, sample, seed)
+    def batches() -> Iterator[_Drawn]:
+        """Endless batches, with all that a step draws at random."""
+        rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+        tokenizer, both = model.tokenizer, asked.joined(whole)
+        special = set(tokenizer.all_special_ids)
+        extra = round(sentences * batch_size)
+        others = random_batches(whole, None, extra, rng) if extra else None
+        for chosen in random_batches(asked, None, batch_size, rng):
+            if others is not None:
+                chosen = np.concatenate([chosen, len(asked) + next(others)])
+            batch = both.collate(chosen, model.device)
+            ids, masked, old = mask_tokens(batch, rng, tokenizer.mask_token_id, len(tokenizer), special)
+            batch = MentionBatch(**vars(batch) | {"input_ids": ids})
+            hidden_rows = torch.from_numpy(rng.random(len(batch.targets)) < hide).to(model.device)
+            sampled = None
+            if sample is not None:
+                needed = torch.cat([batch.linked[batch.linked >= 0], batch.targets])
+                sampled = sample_memory(model.net, needed, batch.support[:, 1], sample, generator)
+            yield batch, (masked, old), hidden_rows, sampled
+
     with evaluating(model):
         return descend(
-            params, gradients, batches, steps=steps, lr=lr, optimizers=optimizers, warmup=warmup, decay=True, clip=1.0,
-            stop=stop, checkpoint=checkpoint, progress=progress,
+            params, gradients, batches(), steps=steps, lr=lr, optimizers=optimizers, warmup=warmup, decay=True,
+            clip=1.0, **settings,
         )  # fmt: skip
-
-
-_Drawn = tuple[MentionBatch, tuple[Tensor, Tensor], Tensor, Sample | None]
-"""What a step needs: the batch after masking; the masked tokens and the original ids; the statements whose rows are
-hidden; the part of the memories to train on."""
-
-
-def _batches(
-    model: FaE,
-    asked: MentionExamples,
-    whole: MentionExamples,
-    size: int,
-    extra: int,
-    hide: float,
-    sample: int | None,
-    seed: int,
-) -> Iterator[_Drawn]:
-    """Endless batches of `size` statements of `asked` and `extra` of `whole`, with all that a step draws at random."""
-    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    tokenizer, both = model.tokenizer, asked.joined(whole)
-    special = set(tokenizer.all_special_ids)
-    sentences = random_batches(whole, None, extra, rng) if extra else None
-    for chosen in random_batches(asked, None, size, rng):
-        if sentences is not None:
-            chosen = np.concatenate([chosen, len(asked) + next(sentences)])
-        batch = both.collate(chosen, model.device)
-        ids, masked, old = mask_tokens(batch, rng, tokenizer.mask_token_id, len(tokenizer), special)
-        batch = MentionBatch(**vars(batch) | {"input_ids": ids})
-        hidden_rows = torch.from_numpy(rng.random(len(batch.targets)) < hide).to(model.device)
-        sampled = None
-        if sample is not None:
-            needed = torch.cat([batch.linked[batch.linked >= 0], batch.targets])
-            sampled = sample_memory(model.net, needed, batch.support[:, 1], sample, generator)
-        yield batch, (masked, old), hidden_rows, sampled

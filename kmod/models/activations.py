@@ -9,7 +9,7 @@ is that of the whole model.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -90,15 +90,11 @@ class Activations:
 
         modules = [module for _, module in blocks(self.model.net)]
         if self.block:
-            handle = modules[self.block - 1].register_forward_hook(lambda _, __, result: take(result))
+            hook = modules[self.block - 1].register_forward_hook(lambda _, __, result: take(result))
         else:
-            handle = modules[0].register_forward_pre_hook(lambda _, arguments: take(arguments[0]))
-        try:
+            hook = modules[0].register_forward_pre_hook(lambda _, arguments: take(arguments[0]))
+        with hook, suppress(_Caught):
             self.model(batch.input_ids, batch.attention_mask, batch.slots)
-        except _Caught:
-            pass
-        finally:
-            handle.remove()
         return caught[0]
 
     @contextmanager

@@ -2,11 +2,9 @@
 
     "2:" + SHA-256 over the name, type, shape and SHA-256 of every parameter and buffer, and over the vocabulary
 
-The digests of the tensors are kept, and a tensor is hashed again only if it may have changed: if it is another one, if
-its version has moved, or if a checksum of its contents differs, as writing through `.data` moves no version. The
-checksums are made on the tensor's own device, at several times the speed of SHA-256.
-
-Files written before had fingerprints of format 1, one SHA-256 over everything; they are checked by `first_format`.
+The digests of the tensors are kept, and a tensor is hashed again only if it is another one, if its version has moved,
+or if a checksum of its contents differs, as writing through `.data` moves no version. Older files have fingerprints of
+format 1 (`first_format`).
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -43,7 +42,8 @@ class Digests:
 
     def tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
         """SHA-256 of the bytes of each tensor."""
-        states = dict(zip(tensors, _states(list(tensors.values())), strict=True))
+        sums = zip(tensors.items(), _checksums(list(tensors.values())), strict=True)
+        states = {name: (*_identity(tensor), content) for (name, tensor), content in sums}
         known = {name: self._tensors.get(name, {}).get(state) for name, state in states.items()}
         stale = [name for name, digest in known.items() if digest is None]
         known |= zip(stale, digests([tensors[name] for name in stale]), strict=True)
@@ -107,16 +107,15 @@ def checksum(tensor: Tensor) -> Tensor:
     if odd or data.storage_offset() % 8:  # no view as int64
         data = pad(data, (0, odd))
     words = data.view(torch.int64)
-    rows = len(words) // COLUMNS
-    table, rest = words[: rows * COLUMNS].view(rows, COLUMNS), words[rows * COLUMNS :]
-    folded = words.new_zeros(min(len(words), COLUMNS))
-    if words.is_cpu:
-        for row in table.unbind():  # twice as fast as a sum
-            folded.bitwise_xor_(row)
-    elif rows:
-        folded += table.sum(0)
-    folded[: len(rest)].bitwise_xor_(rest)
-    return folded.bitwise_xor_(folded >> 29).mul_(_weights(words.device)[: len(folded)]).sum()
+    rest = len(words) % COLUMNS
+    if rest < len(words):
+        table = words[: len(words) - rest].view(-1, COLUMNS)
+        folded = torch.from_numpy(np.bitwise_xor.reduce(table.numpy())) if words.is_cpu else table.sum(0)
+        folded[:rest].bitwise_xor_(words[len(words) - rest :])
+    else:
+        folded = words.clone()
+    shifted = (folded >> 29).bitwise_and_(2**35 - 1)  # without the sign's copies, or -1 would become 0
+    return folded.bitwise_xor_(shifted).mul_(_weights(words.device)[: len(folded)]).sum()
 
 
 @lru_cache
@@ -126,24 +125,15 @@ def _weights(device: torch.device) -> Tensor:
     return torch.randint(-(2**63), 2**63 - 1, (COLUMNS,), generator=generator).bitwise_or(1).to(device)
 
 
-def _states(tensors: Sequence[Tensor]) -> list[tuple]:
-    """What tells whether a tensor may have changed."""
-    return [(*_identity(tensor), content) for tensor, content in zip(tensors, _checksums(tensors), strict=True)]
-
-
 def _identity(tensor: Tensor) -> tuple:
+    """What tells, with the checksum, whether a tensor may have changed."""
     version = None if tensor.is_inference() else tensor._version
     return tensor.data_ptr(), version, tensor.dtype, tuple(tensor.shape)
 
 
 def _checksums(tensors: Sequence[Tensor]) -> list[int]:
-    """The checksum of each tensor. Those of a device are read with one synchronisation."""
-    sums = _side_by_side(checksum, tensors)
-    read = {}
-    for device in {value.device for value in sums}:
-        of_device = [i for i, value in enumerate(sums) if value.device == device]
-        read |= zip(of_device, torch.stack([sums[i] for i in of_device]).tolist(), strict=True)
-    return [read[i] for i in range(len(sums))]
+    """The checksum of each tensor; all are under way on their device before the first is read."""
+    return [value.item() for value in _side_by_side(checksum, tensors)]
 
 
 def _side_by_side(function: Callable, tensors: Sequence[Tensor]) -> list:

@@ -78,7 +78,7 @@ def load_model(
         if facts is None:
             raise ValueError(f"{name!r} needs facts to build its memory: load_model({name!r}, facts)")
         preset = name.removeprefix(f"{family}-")
-        return import_module(FAMILIES[family]).build(preset, facts, seed, vocab_size).to(device)
+        return import_module(FAMILIES[family]).build(preset, facts, seed=seed, vocab_size=vocab_size).to(device)
     if (family := _model_type(name)) in FAMILIES:
         return import_module(FAMILIES[family]).load(name).to(device)
     return _pretrained(PACKAGED[name]() if name in PACKAGED else name, seed, new_head).to(device)

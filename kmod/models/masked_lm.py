@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..facts import Fact, FactBase
 from .fingerprint import SHORT, Digests, Texts, combined, first_format, format_of
-from .statements import Examples, encode, statements_of
+from .statements import Batch, Examples, encode, statements_of
 
 HEADS = (  # the modules that lead from the last hidden states to the logits, in order; by family
     ("cls",),  # BERT, DeBERTa, MobileBERT, FNet, ...
@@ -81,28 +81,24 @@ class MaskedLM(nn.Module):
         return encode(self.tokenizer, *parts, self.limit)
 
     @torch.no_grad()
-    def logits(self, examples: Examples, batch_size: int = 256) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Score all statements: yields (positions (B,), logits (K, V), row of each slot (K,)) batch by batch."""
-        with evaluating(self):
-            for chosen in examples.by_length(batch_size):
-                batch = examples.collate(chosen, self.device)
-                yield torch.from_numpy(chosen), self(batch.input_ids, batch.attention_mask, batch.slots), batch.rows
-
-    def correct(self, examples: Examples, batch_size: int = 256, kept=None) -> Tensor:
-        """For each statement (N,) bool: is the argmax over the whole vocabulary right at every slot (P@1)?
-
-        With `kept` (`Activations` of these examples), the model runs from the block that they enter.
-        """
-        right = torch.zeros(len(examples), dtype=torch.bool)
+    def logits(self, examples: Examples, batch_size: int = 256, kept=None) -> Iterator[tuple[Tensor, Tensor, Batch]]:
+        """Score all statements: yields (positions (B,), logits (K, V), batch) for each batch. With `kept`
+        (`Activations` of these examples), the model runs from the block that they enter."""
         weights = dict(self.net.named_parameters())
-        with torch.no_grad(), evaluating(self):
+        with evaluating(self):
             for chosen in examples.by_length(batch_size):
                 batch = examples.collate(chosen, self.device)
                 if kept:
                     logits = kept.logits(weights, chosen, batch)
                 else:
                     logits = self(batch.input_ids, batch.attention_mask, batch.slots)
-                right[torch.from_numpy(chosen)] = all_slots_right(logits, batch.targets, batch.rows, len(chosen)).cpu()
+                yield torch.from_numpy(chosen), logits, batch
+
+    def correct(self, examples: Examples, batch_size: int = 256, kept=None) -> Tensor:
+        """For each statement (N,) bool: is the argmax over the whole vocabulary right at every slot (P@1)?"""
+        right = torch.zeros(len(examples), dtype=torch.bool)
+        for positions, logits, batch in self.logits(examples, batch_size, kept):
+            right[positions] = all_slots_right(logits, batch.targets, batch.rows, len(positions)).cpu()
         return right
 
     def answers(self, statements: Sequence[str], objects: Sequence[str], k: int = 5) -> list[list[tuple[str, float]]]:
@@ -113,11 +109,11 @@ class MaskedLM(nn.Module):
         """
         examples = encode(self.tokenizer, statements, objects, range(len(statements)), self.limit)
         answers: list[list[tuple[str, float]]] = [[] for _ in statements]
-        for positions, logits, rows in self.logits(examples):
+        for positions, logits, batch in self.logits(examples):
             top, ids = logits.float().log_softmax(-1).topk(k)  # (K, k)
             for row, position in enumerate(positions.tolist()):
                 beam: list[tuple[float, list[int]]] = [(0.0, [])]
-                for slot in (rows == row).nonzero().flatten().tolist():
+                for slot in (batch.rows == row).nonzero().flatten().tolist():
                     longer = [
                         (score + step, [*piece, token])
                         for score, piece in beam

@@ -27,11 +27,10 @@ SHARED = "albert-"  # before a preset: one set of weights for all blocks, as in 
 def is_preset(name: object, family: str | None = None) -> bool:
     """Whether `name` is a preset, alone or after "albert-"; with a `family` such as "fae": a preset of that family. A
     path is none, whatever it is called."""
-    if not isinstance(name, str):
+    prefix = f"{family}-" if family else ""
+    if not isinstance(name, str) or not name.startswith(prefix):
         return False
-    if family:
-        return name.startswith(f"{family}-") and is_preset(name.removeprefix(f"{family}-"))
-    return name.removeprefix(SHARED) in PRESETS
+    return name.removeprefix(prefix).removeprefix(SHARED) in PRESETS
 
 
 def build_net(preset: str, vocab_size: int, seed: int) -> BertForMaskedLM | AlbertForMaskedLM:

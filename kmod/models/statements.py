@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Self
 
 import numpy as np
 import torch
@@ -45,22 +47,15 @@ class Examples:
     def lengths(self) -> np.ndarray:
         return np.diff(self.starts)
 
-    @staticmethod
-    def join(a: Examples, b: Examples) -> Examples:
-        """The statements of `a`, then those of `b`; the owners are those of each."""
-        return a.joined(b)
+    def joined(self, other: Self) -> Self:
+        """These statements, then those of `other`; the owners are those of each."""
 
-    def joined(self, other: Examples) -> Examples:
-        """`join(self, other)`; a subclass with more arrays overrides it."""
-        return Examples(
-            np.concatenate([self.ids, other.ids]),
-            np.concatenate([self.starts, self.starts[-1] + other.starts[1:]]),
-            np.concatenate([self.targets, other.targets]),
-            np.concatenate([self.target_starts, self.target_starts[-1] + other.target_starts[1:]]),
-            np.concatenate([self.owner, other.owner]),
-            self.mask_id,
-            self.pad_id,
-        )
+        def join(name: str, ours, theirs):
+            if name.endswith("_id"):
+                return ours
+            return np.concatenate([ours, ours[-1] + theirs[1:]] if name.endswith("starts") else [ours, theirs])
+
+        return type(self)(**{name: join(name, ours, getattr(other, name)) for name, ours in vars(self).items()})
 
     def collate(self, chosen: np.ndarray, device: torch.device | str = "cpu") -> Batch:
         """The statements at positions `chosen` as one padded batch on `device`."""
@@ -70,14 +65,8 @@ class Examples:
         input_ids[inside] = np.concatenate([self.ids[self.starts[i] : self.starts[i + 1]] for i in chosen])
         targets = np.concatenate([self.targets[self.target_starts[i] : self.target_starts[i + 1]] for i in chosen])
         rows = np.repeat(np.arange(len(chosen)), self.target_starts[chosen + 1] - self.target_starts[chosen])
-        ids = torch.from_numpy(input_ids).to(device)
-        return Batch(
-            ids,
-            torch.from_numpy(inside.astype(np.int64)).to(device),
-            ids == self.mask_id,
-            torch.from_numpy(targets.astype(np.int64)).to(device),
-            torch.from_numpy(rows).to(device),
-        )
+        ids, inside, targets, rows = (on_device(array, device) for array in (input_ids, inside, targets, rows))
+        return Batch(ids, inside, ids == self.mask_id, targets, rows)
 
     def by_length(self, size: int) -> Iterator[np.ndarray]:
         """All statements once, in batches of similar length: for evaluation."""
@@ -97,6 +86,10 @@ class Examples:
                 yield batches[j]
 
 
+def on_device(array: np.ndarray, device: torch.device | str) -> Tensor:
+    return torch.from_numpy(array.astype(np.int64, copy=False)).to(device)
+
+
 def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: Sequence[int], limit: int) -> Examples:
     """Tokenise masked statements, each with as many mask tokens as its object has word pieces.
 
@@ -111,9 +104,8 @@ def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: 
         ids = tokenizer(name, add_special_tokens=False)["input_ids"]
         if not ids or tokenizer.unk_token_id in ids:
             raise ValueError(
-                f"the object {name.strip()!r} cannot be written in this model's vocabulary "
-                f"({len(tokenizer):,} word pieces); "
-                "choose another object, or a tokeniser built from facts that hold it"
+                f"the object {name.strip()!r} cannot be written in this model's vocabulary ({len(tokenizer):,} word "
+                "pieces); choose another object, or a tokeniser built from facts that hold it"
             )
         pieces[name] = ids
     texts = [
@@ -126,18 +118,13 @@ def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: 
             raise ValueError(f"{len(ids)} tokens are more than this model's {limit}: {statement!r}")
         if ids.count(tokenizer.mask_token_id) != len(pieces[key]):
             raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {statement!r}")
-    targets = [pieces[key] for key in keys]
-    ids, target_ids = (np.fromiter((t for ids in part for t in ids), np.int32) for part in (encoded, targets))
-    id_starts, target_starts = (np.cumsum([0, *map(len, part)], dtype=np.int64) for part in (encoded, targets))
-    return Examples(
-        ids,
-        id_starts,
-        target_ids,
-        target_starts,
-        np.asarray(owner, dtype=np.int64),
-        tokenizer.mask_token_id,
-        tokenizer.pad_token_id,
-    )
+    arrays = *end_to_end(encoded), *end_to_end([pieces[key] for key in keys]), np.asarray(owner, dtype=np.int64)
+    return Examples(*arrays, tokenizer.mask_token_id, tokenizer.pad_token_id)
+
+
+def end_to_end(parts: Sequence[Sequence[int]], dtype: type = np.int32) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of all parts in one array, and where each part starts; the last entry is the end of all."""
+    return np.fromiter(chain.from_iterable(parts), dtype), np.cumsum([0, *map(len, parts)], dtype=np.int64)
 
 
 def statements_of(
@@ -145,13 +132,7 @@ def statements_of(
 ) -> tuple[list[str], list[str], list[int]]:
     """The statements of `facts` (kind: "evidences" or "tests"), the object of each, and the position of its fact; with
     `only`, the statements at these positions among them."""
-    statements, objects, owner = [], [], []
     statements_about = {"evidences": base.evidences, "tests": base.tests}[kind]
-    for i, fact in enumerate(facts):
-        for statement in statements_about(fact):
-            statements.append(statement)
-            objects.append(fact.object)
-            owner.append(i)
-    if only is not None:
-        return [statements[i] for i in only], [objects[i] for i in only], [owner[i] for i in only]
-    return statements, objects, owner
+    rows = [(statement, fact.object, i) for i, fact in enumerate(facts) for statement in statements_about(fact)]
+    rows = rows if only is None else [rows[i] for i in only]
+    return tuple(map(list, zip(*rows, strict=True))) if rows else ([], [], [])

@@ -2,12 +2,6 @@
 
 Unlike the model's own code, they compute only the rows of the masked slots in the last block, beyond keys and values.
 For a statement of 10 tokens, that saves three quarters of the block.
-
-     hidden states that enter block b         (B, T, H), kept
-       │  blocks b … last − 1                 all rows
-       │  last block: keys, values            all rows
-       │  last block: query, attention, MLP   the rows of the slots
-       ▼  head                                the rows of the slots → logits (K, vocabulary)
 """
 
 from __future__ import annotations
@@ -94,9 +88,7 @@ def upper(model, lowest: int) -> Upper | None:
     if type(model).forward is not MaskedLM.forward:  # a FaE is more than its blocks
         return None
     expected = {f"{part}.{kind}" for part in PARTS for kind in ("weight", "bias")}
-    if any(
-        type(block).__name__ not in LIKE_BERT or {name for name, _ in block.named_parameters()} != expected
-        for _, block in blocks(net)
-    ):
-        return None
+    for _, block in blocks(net):
+        if type(block).__name__ not in LIKE_BERT or {name for name, _ in block.named_parameters()} != expected:
+            return None
     return Upper(net, lowest, model.head)

@@ -61,10 +61,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, facts: FactBase | Non
 
     tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = BertNormalizer(lowercase=True), BertPreTokenizer()
-    trainer = WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=SPECIAL, limit_alphabet=200, min_frequency=2, show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+    settings = dict(vocab_size=vocab_size, limit_alphabet=200, min_frequency=2, show_progress=False)
+    tokenizer.train_from_iterator(texts, WordPieceTrainer(special_tokens=SPECIAL, **settings))
     ids = tokenizer.get_vocab()
     pieces = sorted(ids, key=ids.__getitem__)
     if facts is not None:

@@ -64,9 +64,7 @@ class Checkpoint:
         weights = {name: stored.get(f"weight.{name}") for name in params}
         if any(weight is None or weight.shape != params[name].shape for name, weight in weights.items()):
             return False
-        owner = {
-            leaf: optimizer for optimizer in optimizers for group in optimizer.param_groups for leaf in group["params"]
-        }
+        owner = {leaf: o for o in optimizers for group in o.param_groups for leaf in group["params"]}
         with torch.no_grad():
             for name, leaf in params.items():
                 leaf.copy_(weights[name])
@@ -101,15 +99,10 @@ class Checkpoint:
     def step_done(self, steps: int) -> None:
         """Write the file if it is due. Raises TimeoutError if the time is up before the last of `steps` steps."""
         if time.perf_counter() > self.until and self.history.steps < steps:
-            raise TimeoutError(
-                f"the time is up after {self.history.steps:,} of at most {steps:,} steps; run again to go on"
-            )
+            done = f"{self.history.steps:,} of at most {steps:,} steps"
+            raise TimeoutError(f"the time is up after {done}; run again to go on")
         if self.due:
             self.write()
-
-    def drop(self) -> None:
-        """Delete the file: the training is finished."""
-        self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -159,7 +152,7 @@ def train_once(
     try:
         tensors = {name: p.detach().cpu().contiguous() for name, p in model.net.named_parameters()}
         save_whole(path, tensors, {"report": json.dumps(report), "key": key})
-        checkpoint.drop()
+        checkpoint.path.unlink(missing_ok=True)
     except OSError as error:  # a full or read-only disk must not cost the training
         warnings.warn(f"trained, but not kept on disk: {error}", stacklevel=3)
     return report

@@ -177,7 +177,7 @@ def fit(
     """
     if len(examples) == 0 or (mix is not None and len(mix) == 0):
         raise ValueError("nothing to train on: no fact has an evidence")
-    forward = Forward(model, examples if mix is None else shared(Examples.join)(examples, mix), params, lowest)
+    forward = Forward(model, examples if mix is None else shared(Examples.joined)(examples, mix), params, lowest)
 
     def gradients(step: int, chosen: np.ndarray) -> Gradients:
         logits, batch = forward(chosen)

@@ -80,10 +80,8 @@ def memorise(
         params = {name: p for name, p in model.net.named_parameters() if p.requires_grad}
         if progress:
             estimate = steps * seconds_a_step(model, evidences, params, batch_size)
-            print(
-                f"memorising {len(facts):,} facts from {len(evidences):,} evidences: "
-                f"at most {steps:,} steps, about {estimate / 60:.1f} minutes on this machine"
-            )
+            work = f"{len(facts):,} facts from {len(evidences):,} evidences: at most {steps:,} steps"
+            print(f"memorising {work}, about {estimate / 60:.1f} minutes on this machine")
 
         def recalled(history: History) -> str | None:
             return "recalled" if history.steps % epoch == 0 and min(history.recall[-epoch:]) == 1.0 else None
@@ -96,7 +94,6 @@ def memorise(
         rates = (scores.rate(kind) for kind in ("evidences", "tests"))
         return Memorised(*rates, history.steps, round(history.seconds, 1), history.stopped)
 
-    report = train_once(
-        model, facts, settings, train, folder="memorised", code=("training", "models"), cache=cache, within=within
-    )
+    kept = {"folder": "memorised", "code": ("training", "models"), "cache": cache, "within": within}
+    report = train_once(model, facts, settings, train, **kept)
     return Memorised(**report | {kind: Rate(**report[kind]) for kind in ("evidences", "tests")})
