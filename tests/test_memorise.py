@@ -196,3 +196,27 @@ def test_the_digest_of_the_code_is_part_of_the_key(cache, monkeypatch):
     assert train(least_steps=2)[1].cached
     monkeypatch.setattr(checkpoints, "code_digest", lambda *packages: f"another loop in {packages}")
     assert not train(least_steps=2)[1].cached
+
+
+def test_what_another_processor_memorised_is_not_memorised_again(cache, monkeypatch):
+    """Random weights differ in their last bits between processors; a copied cache serves all the same."""
+    from kmod.models import loading
+
+    weights = {}
+    _, report = train()
+    assert not report.cached
+
+    def other_processor(*arguments, build=loading.build_net):
+        net = build(*arguments)
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.mul_(1 + 1e-7)
+        weights[len(weights)] = net
+        return net
+
+    monkeypatch.setattr(loading, "build_net", other_processor)
+    assert train()[1].cached and weights
+    model = kmod.load_model("nano", FACTS)
+    with torch.no_grad():
+        next(model.net.parameters()).mul_(1.5)  # no longer the preset's weights
+    assert loading.start_of(model) == model.fingerprint()

@@ -73,7 +73,9 @@ def load_model(
         if facts is None and tokenizer is None:
             raise ValueError(f"the preset {name!r} needs facts to build its vocabulary: load_model({name!r}, facts)")
         tokenizer = tokenizer or build_tokenizer(facts, vocab_size)
-        return MaskedLM(build_net(name, len(tokenizer), seed), tokenizer).to(device)
+        model = MaskedLM(build_net(name, len(tokenizer), seed), tokenizer)
+        model.preset = name, seed
+        return model.to(device)
     if family:
         if facts is None:
             raise ValueError(f"{name!r} needs facts to build its memory: load_model({name!r}, facts)")
@@ -123,3 +125,14 @@ def packaged_record(name: str) -> dict:
     if name not in PACKAGED or not (file := PACKAGED[name]() / "record.json").is_file():
         raise ValueError(f"{name!r} is no model that comes with kmod and its record")
     return json.loads(file.read_text("utf-8"))
+
+
+def start_of(model: MaskedLM) -> str:
+    """The state that a training of `model` starts from, in a form that other machines share: preset, seed and vocabulary
+    while it has its random weights, whose last bits differ between processors; its fingerprint otherwise."""
+    if model.preset is not None:
+        name, seed = model.preset
+        untrained = MaskedLM(build_net(name, len(model.tokenizer), seed), model.tokenizer)
+        if untrained.fingerprint() == model.fingerprint():
+            return f"{name}, seed {seed}, {sorted(model.tokenizer.get_vocab().items())}"
+    return model.fingerprint()

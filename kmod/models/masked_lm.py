@@ -34,6 +34,8 @@ class MaskedLM(nn.Module):
     `net` is the plain Hugging Face model and can be used as such at any time; its parameters are not wrapped.
     """
 
+    preset: tuple[str, int] | None = None
+    """The preset and the seed that the random weights came from."""
     trained_by = "kmod.memorise"
     """The function of `kmod` that trains such a model on facts."""
 

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from ..facts import FactBase
 from ..files import cache_dir, save_whole
+from ..models.loading import start_of
 from ..models.masked_lm import MaskedLM
 from ..versions import code_digest, versions
 from .history import History
@@ -142,7 +143,7 @@ def train_once(
     if not cache:
         return asdict(train(None))
     frozen = [name for name, p in model.net.named_parameters() if not p.requires_grad]
-    key = [model.fingerprint(), facts.fingerprint(), settings, frozen, versions(), code_digest(*code)]
+    key = [start_of(model), facts.fingerprint(), settings, frozen, versions(), code_digest(*code)]
     key = json.dumps(key, sort_keys=True)
     path = cache_dir() / folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
     if (report := load_trained(model.net, path)) is not None:
