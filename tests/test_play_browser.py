@@ -11,8 +11,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from kmod.play.widget import read, widget
 from test_book import CONTRAST, SHOTS, SIZES, browser  # noqa: F401 (a fixture)
+
+from kmod.play.widget import read, widget
 
 pytestmark = pytest.mark.book
 STATIC = Path(__file__).parents[1] / "book" / "_static"

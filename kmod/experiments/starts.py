@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections import OrderedDict
 from dataclasses import asdict, dataclass, field
@@ -94,7 +95,7 @@ class Bench:
         self.bases: dict[str, FactBase] = {}
         self.given: dict[State, PortableState] = {}
         self.batches: dict[State, int] = {}  # of states for which memory does not allow BATCH
-        self.until: float | None = None  # by when (`time.perf_counter`) memorising is to end, or to be kept for later
+        self.until = math.inf  # by when (`time.perf_counter`) memorising is to end, or to be kept for later
         code()
 
     def prepared(self, state: State) -> Prepared:
@@ -192,7 +193,7 @@ class Bench:
             (train_fae if state.fae else memorise)(
                 model, facts, epochs=state.epochs, least_steps=state.least_steps, seed=state.training,
                 batch_size=batch_size, progress=False,
-                within=None if self.until is None else max(0.0, self.until - time.perf_counter()),
+                within=None if self.until == math.inf else max(0.0, self.until - time.perf_counter()),
             )  # fmt: skip
         seconds = time.perf_counter() - started
         if state.memorised and not given and not shipped:
