@@ -15,10 +15,22 @@ from ..training.flops import device_name
 from ..versions import commit
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Of a GPU, of Python, or of what has no exception of its own: driver, cuBLAS, cuDNN, the allocator of a CPU."""
-    phrases = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in phrases)
+class Memory:
+    """As a context: an error for lack of memory ends the block quietly and sets `full`; other errors pass.
+
+    The traceback keeps tensors alive; after the block it is gone, and memory can be released."""
+
+    full = False
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(self, kind: type | None, error: Exception | None, traceback: object) -> bool:
+        # Driver, cuBLAS, cuDNN and the allocator of a CPU have no exception of their own.
+        phrases = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+        named = isinstance(error, RuntimeError) and any(text in str(error) for text in phrases)
+        self.full = named or isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        return self.full
 
 
 @cache

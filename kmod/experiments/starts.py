@@ -23,9 +23,9 @@ from ..models.presets import is_preset
 from ..parts import blocks, plan
 from ..sources import load_facts, writable
 from ..training.memorise import memorise
-from ..versions import versions
+from ..versions import code_digest, versions
 from .known import Known
-from .machine import code, out_of_memory
+from .machine import Memory, code
 from .settings import FOLDERS, State
 
 BATCH = 128
@@ -42,12 +42,11 @@ class CannotStart(Exception):
 
 @dataclass
 class Prepared:
-    """A starting state: the model, its facts, and how long they took to make."""
+    """A starting state: the model and its facts."""
 
     state: State
     model: MaskedLM
     facts: FactBase
-    seconds: float
     known: Known | None = None  # of its reference: S is drawn from those; None until asked for
     held: FactBase | None = None  # the facts kept out of training
     batch_size: int | None = None  # of the training, where it is not BATCH
@@ -81,11 +80,6 @@ class PortableState:
         weights = {name: p.detach().cpu().numpy() for name, p in prepared.model.net.named_parameters()}
         return cls(prepared.state, weights, prepared.known, batch_size=prepared.batch_size)
 
-    def check(self) -> None:
-        """Raises what kept it from being made, if anything did."""
-        if self.failure:
-            raise OSError(self.failure) if self.passing else CannotStart(self.failure)
-
 
 class Bench:
     """Makes starting states once and keeps the last few of them. `given` are states that were trained elsewhere."""
@@ -117,17 +111,13 @@ class Bench:
 
     def _made(self, state: State) -> Prepared:
         while state not in self.made:
-            batch_size, full = self.batches.get(state, state.batch_size or BATCH), False
-            try:
-                self.made[state] = self._prepare(state, batch_size)
-            except (FloatingPointError, TypeError, ValueError) as error:
-                raise CannotStart(str(error)) from error
-            except (MemoryError, RuntimeError) as error:
-                if not out_of_memory(error):
-                    raise
-                full = True
-            # The traceback keeps tensors alive; memory is released only after the except block.
-            if full and not self._dropped():
+            batch_size = self.batches.get(state, state.batch_size or BATCH)
+            with Memory() as memory:
+                try:
+                    self.made[state] = self._prepare(state, batch_size)
+                except (FloatingPointError, TypeError, ValueError) as error:
+                    raise CannotStart(str(error)) from error
+            if memory.full and not self._dropped():
                 if batch_size == 1:
                     raise CannotStart("out of memory even with one statement a batch")
                 self.batches[state] = batch_size // 2
@@ -146,30 +136,28 @@ class Bench:
         torch.cuda.empty_cache()
         return bool(others)
 
+    def _given(self, state: State) -> PortableState | None:
+        """The state as it was trained elsewhere, if it was. Raises what kept it from being made there."""
+        given = self.given.get(state)
+        if given and given.failure:
+            raise OSError(given.failure) if given.passing else CannotStart(given.failure)
+        return given
+
     def _known(self, reference: State) -> Known:
-        given = self.given.get(reference)
-        if given:
-            given.check()
+        if given := self._given(reference):
             return given.known
         prepared = self._made(reference)
         while prepared.known is None:
-            full = False
-            try:
+            with Memory() as memory:
                 flags = score(prepared.model, prepared.facts, ["tests"]).known
                 prints = prepared.facts.fingerprint()[:16], prepared.model.fingerprint()[:16]
                 prepared.known = Known(reference, *prints, np.asarray(flags, bool))
-            except (MemoryError, RuntimeError) as error:
-                if not out_of_memory(error):
-                    raise
-                full = True
-            if full and not self._dropped(but=reference):
+            if memory.full and not self._dropped(but=reference):
                 raise CannotStart(f"out of memory when {reference} was asked what it knows")
         return prepared.known
 
     def _prepare(self, state: State, batch_size: int) -> Prepared:
-        started, given = time.perf_counter(), self.given.get(state)
-        if given:
-            given.check()
+        given = self._given(state)
         if state.facts not in self.bases:
             self.bases[state.facts] = load_facts(state.facts)
         facts, held = self.bases[state.facts], None
@@ -195,12 +183,10 @@ class Bench:
                 batch_size=batch_size, progress=False,
                 within=None if self.until == math.inf else max(0.0, self.until - time.perf_counter()),
             )  # fmt: skip
-        seconds = time.perf_counter() - started
-        if state.memorised and not given and not shipped:
             _marker(state).parent.mkdir(parents=True, exist_ok=True)
             _marker(state).touch()
         smaller = given.batch_size if given else batch_size if batch_size != BATCH else None
-        return Prepared(state, model, facts, round(seconds, 3), held=held, batch_size=smaller)
+        return Prepared(state, model, facts, held=held, batch_size=smaller)
 
 
 def kept(state: State) -> bool:
@@ -209,7 +195,8 @@ def kept(state: State) -> bool:
 
 
 def _marker(state: State) -> Path:
-    key = json.dumps([asdict(state), versions()], sort_keys=True)
+    trained_by = ("training", "models", "fae") if state.fae else ("training", "models")
+    key = json.dumps([asdict(state), versions(), code_digest(*trained_by)], sort_keys=True)
     return cache_dir() / "states" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
