@@ -6,6 +6,7 @@ The estimate of each method is corrected by past runs on the same device: the me
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,15 +41,13 @@ class Size:
 
 @cache
 def size(facts: str) -> Size:
-    base = load_facts(facts)
-    step = max(1, len(base) // SAMPLE)
-    counts, tokens = {}, {}
-    for kind in ("evidences", "tests"):
-        statements = [getattr(base, kind)(fact) for fact in base]
-        counts[kind] = sum(map(len, statements))
-        words = [len(text.split()) for texts in statements[::step] for text in texts]
-        tokens[kind] = 2 + 1.35 * statistics.fmean(words)  # [CLS] and [SEP]; about 1.35 word pieces a word
-    return Size(len(base), counts["evidences"], counts["tests"], tokens["evidences"], tokens["tests"])
+    base, counts, tokens = load_facts(facts), [], []
+    for kind in (base.evidences, base.tests):
+        statements = [kind(fact) for fact in base]
+        counts.append(sum(map(len, statements)))
+        words = [len(text.split()) for texts in statements[:: max(1, len(base) // SAMPLE)] for text in texts]
+        tokens.append(2 + 1.35 * statistics.fmean(words))  # [CLS] and [SEP]; about 1.35 word pieces a word
+    return Size(len(base), *counts, *tokens)
 
 
 @dataclass(frozen=True)
@@ -92,26 +91,24 @@ class Estimate:
         device = Device(on, "cuda", RATES[on]) if isinstance(on, str) else on or here()
         self.kind, self.name, self.slots = device.kind, device.name, device.slots
         self.flops = EFFICIENCY * device.flops
-        ratios: dict[str, list[float]] = {}
         self.correction: dict[str, float] = {}
+        ratios: dict[str, list[float]] = defaultdict(list)
         for record in records:
-            seconds = record["seconds"]
+            seconds, run = record["seconds"], Setting(**record["settings"])
             if record["hardware"]["device"] == self.name and record["status"] == "done" and "edit" in seconds:
-                run = Setting(**record["settings"])
                 with suppress(ValueError):  # a model that is not here
-                    ratios.setdefault(run.method, []).append((seconds["edit"] + seconds["evaluate"]) / self.run(run))
+                    ratios[run.method] += [(seconds["edit"] + seconds["evaluate"]) / self.run(run)]
         self.correction = {method: statistics.median(values) for method, values in ratios.items() if values}
 
     def _seconds(self, flops: float, steps: float, depth: int) -> float:
         arithmetic, launches = flops / self.flops, steps * 3 * 40 * depth * LAUNCH[self.kind]
         return max(arithmetic, launches) if self.kind == "cuda" else arithmetic + launches  # a GPU does both at once
 
-    def _pass(self, state: State, statements: float, tokens: float, blocks: float | None = None) -> float:
+    def _pass(self, state: State, statements: float, tokens: float, blocks: int | None = None) -> float:
         """FLOPs of a forward pass over so many blocks, and of the decoder for one masked slot a statement."""
         depth, width = shape(state)
-        blocks = depth if blocks is None else blocks
-        vocabulary = 30_000 if state.model not in PRESETS else 4_000
-        return statements * (tokens * blocks * 2 * 12 * width**2 + 2 * width * vocabulary)
+        vocabulary = 4_000 if state.model in PRESETS else 30_000
+        return statements * (tokens * (blocks or depth) * 2 * 12 * width**2 + 2 * width * vocabulary)
 
     def state(self, state: State) -> float:
         """Seconds to memorise, or next to nothing where there is nothing to learn."""

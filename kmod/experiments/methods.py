@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..editing.balls import make_ball
 from ..editing.methods import Method
 from ..facts import Modification
+from ..fae.finetune import fae_parts
 from ..training.sharing import sharing
 from .settings import Setting
 from .starts import BATCH, Prepared, build
@@ -29,7 +30,8 @@ def edits(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -> 
         }  # fmt: skip
     dials, statistics = [{method.dial: each.delta} if each.delta is not None else {} for each in runs], {}
     if method.dial == "constraint":
-        part = {} if run.block is None else method.parts(run.block)
+        part = {"component": fae_parts(model, run.block)} if run.state.fae else {"block": run.block}
+        part = {} if run.block is None else part
         balls = (make_ball(r.constraint, r.delta, model, change, statistics, **part, seed=r.seed) for r in runs)
         dials = [{"constraint": ball} for ball in balls]
     with sharing():
