@@ -132,8 +132,7 @@ def c9(r: Runs) -> Iterable[Part]:
 def c10(r: Runs) -> Iterable[Part]:
     """The task gets harder as the number of modified facts grows, and large |M| wants more trainable parameters."""
     few, many = r.profile.sizes[0], r.profile.sizes[-1]
-    blocks = ("all", r.profile.blocks[0], r.profile.blocks[-1])
-    grids = {n: [r.grid(block, n=n) for block in blocks] for n in (few, many)}
+    grids = {n: [r.grid(block, n=n) for block in r.profile.ends] for n in (few, many)}
     easy, hard = (r.tuned("A_mean", *grids[n]) for n in (few, many))
     yield Part(f"Ā at {few} facts − at {many}", effect(easy - hard))
     small, large = (r.tuned("A_mean", whole) - r.tuned("A_mean", *single) for whole, *single in grids.values())
