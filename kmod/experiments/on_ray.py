@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from .cost import Device, here
@@ -116,15 +117,13 @@ def execute(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[t
             ray.cancel(task)
 
 
-_benches: list[Bench] = []  # one bench a worker process, which Ray uses for many tasks
+_own = cache(Bench)  # one bench a worker process, which Ray uses for many tasks
 
 
 def _bench(folders: dict[str, Path], *given: PortableState) -> Bench:
     FOLDERS.update(folders)
-    if not _benches:
-        _benches.append(Bench())
-    _benches[0].given = {portable.state: portable for portable in given}
-    return _benches[0]
+    _own().given = {portable.state: portable for portable in given}
+    return _own()
 
 
 @tensor_cores()

@@ -15,6 +15,7 @@ import torch
 
 from ..evaluation import Scores, score
 from ..facts import FactBase
+from ..fae import build_fae
 from ..fae.added import hold_out, widest
 from ..fae.training import train_fae
 from ..files import cache_dir
@@ -30,8 +31,6 @@ from .settings import FOLDERS, State
 
 BATCH = 128
 """Statements a batch when a starting state is trained."""
-
-
 SHIPPED = {State(facts="atlas", model="nano", start="RI+FT", epochs=11): "nano-atlas"}
 """Starting states that come with the package: the same bits on every machine."""
 
@@ -75,11 +74,6 @@ class PortableState:
     failure: str = ""
     passing: bool = False  # the failure: of a network or a disk
 
-    @classmethod
-    def of(cls, prepared: Prepared) -> PortableState:
-        weights = {name: p.detach().cpu().numpy() for name, p in prepared.model.net.named_parameters()}
-        return cls(prepared.state, weights, prepared.known, batch_size=prepared.batch_size)
-
 
 class Bench:
     """Makes starting states once and keeps the last few of them. `given` are states that were trained elsewhere."""
@@ -105,9 +99,9 @@ class Bench:
     def portable(self, state: State) -> PortableState:
         """The state for other machines; only a reference comes with what it knows. Raises CannotStart."""
         prepared = self._made(state)
-        if state == state.reference:
-            prepared.known = self._known(state)
-        return PortableState.of(prepared)
+        weights = {name: p.detach().cpu().numpy() for name, p in prepared.model.net.named_parameters()}
+        known = self._known(state) if state == state.reference else None
+        return PortableState(state, weights, known, prepared.batch_size)
 
     def _made(self, state: State) -> Prepared:
         while state not in self.made:
@@ -167,22 +161,19 @@ class Bench:
         model = load_model(shipped) if shipped else build(state, facts)
         facts = writable(facts, model.tokenizer)
         if state.fae:
-            from ..fae import build_fae
-
-            spare = 0.25 + (state.without / len(facts))
             room = {"tail_width": max(4, widest([*facts, *held]))} if held else {}  # for those added later
+            room |= {"spare": 0.25 + (state.without / len(facts))}
             plain = state.plain if state.plain in PRESETS else model
-            model = build_fae(plain, facts, seed=state.training, spare=spare, **room).to(model.device)
+            model = build_fae(plain, facts, seed=state.training, **room).to(model.device)
         if given:
             with torch.no_grad():
                 for name, parameter in model.net.named_parameters():
                     parameter.copy_(torch.from_numpy(np.array(given.weights[name])))  # Ray's memory is read-only
         elif state.memorised and not shipped:
-            (train_fae if state.fae else memorise)(
-                model, facts, epochs=state.epochs, least_steps=state.least_steps, seed=state.training,
-                batch_size=batch_size, progress=False,
-                within=None if self.until == math.inf else max(0.0, self.until - time.perf_counter()),
-            )  # fmt: skip
+            train = train_fae if state.fae else memorise
+            within = None if self.until == math.inf else max(0.0, self.until - time.perf_counter())
+            settings = {"epochs": state.epochs, "least_steps": state.least_steps, "seed": state.training}
+            train(model, facts, **settings, batch_size=batch_size, within=within, progress=False)
             _marker(state).parent.mkdir(parents=True, exist_ok=True)
             _marker(state).touch()
         smaller = given.batch_size if given else batch_size if batch_size != BATCH else None

@@ -53,9 +53,7 @@ class Profile:
         takes = run.registered.takes if run.registered else ()
         return replace(run, **{name: effort[name] for name in effort.keys() - others.keys() if name in takes})
 
-    def sweep(
-        self, method: str, block=None, constraint: str | None = "Linf", radii=None, **others
-    ) -> Iterator[Setting]:
+    def sweep(self, method: str, block=None, constraint="Linf", radii=None, **others) -> Iterator[Setting]:
         """`setting` for each of the radii, by default those of ℓ∞."""
         return (self.setting(method, block, constraint, delta, **others) for delta in radii or self.radii(block))
 
