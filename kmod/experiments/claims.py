@@ -175,12 +175,12 @@ def claim(name: str, profile: Profile, rows: Index | Sequence[dict]) -> Verdict:
     except Missing as error:
         missing = f"it needs {error}"
     verdict = decide(parts)
-    if missing:  # what is not there can still turn it, unless it has both held and failed
-        verdict = verdict if verdict == MIXED else UNDECIDED if parts else NOT_RUN
+    if missing and verdict != MIXED:  # what is not there can still turn it, unless it has both held and failed
+        verdict = UNDECIDED if parts else NOT_RUN
     return Verdict(name, " ".join(test.__doc__.split()), question, verdict, tuple(parts), tuple(runs.used), missing)
 
 
 def ledger(out: str | Path, profile: Profile) -> list[Verdict]:
     """The verdict on every claim, from the records under `out` of the profile's facts and models."""
-    index = Index(records.read(Path(out)))
+    index = Index(records.read(out))
     return [claim(name, profile, index) for name in CLAIMS]

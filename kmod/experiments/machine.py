@@ -54,13 +54,11 @@ def tensor_cores() -> Iterator[None]:
 
 def hardware() -> dict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     return {
-        "device": device_name(device),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": platform.system(),
+        "device": device_name(device), "cores": os.cpu_count(), "memory_gib": memory, "system": platform.system(),
         "matmul": torch.get_float32_matmul_precision(),
-    }
+    }  # fmt: skip
 
 
 def reset_peak(device: torch.device) -> None:

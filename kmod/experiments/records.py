@@ -21,7 +21,7 @@ from ..files import append
 SCHEMA = 1
 
 
-def read(path: Path) -> list[dict]:
+def read(path: str | Path) -> list[dict]:
     """The records of a file, or of all files results/<suite>/*.jsonl under a folder; of each id the first by path and
     line that is done, or else the first.
 

@@ -17,7 +17,7 @@ METRICS = {"A_M": "A_M", "A_FS": "A_F∖S", "delta_A_FS": "ΔA_F∖S", "A_mean":
 def cells(suite: str, profile: Profile, out: str | Path) -> dict[Setting, list[dict]]:
     """The finished records of each cell of a suite, of whatever seeds there are, in the suite's order; the setting that
     stands for a cell has seed 0."""
-    index = Index(records.read(Path(out)))
+    index = Index(records.read(out))
     return {run.cell: list(index.cell(run).values()) for run in settings(suite, profile)}
 
 

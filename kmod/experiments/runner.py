@@ -53,7 +53,7 @@ class Todo:
             return f"nothing is missing: {self.done} runs are done{failed}"
         # One state is trained by one device, however many there are.
         training = max(sum(self.states.values()) / self.slots, *self.states.values(), 0.0)
-        beside = f" on {self.slots} devices" if self.slots > 1 else ""
+        beside = f" on {self.slots} devices" * (self.slots > 1)
         return (
             f"{self.runs} runs missing, {self.done} done{failed}: about "
             f"{text(sum(self.seconds) / self.slots + training)}{beside}, of which {text(training)} to train "
@@ -103,9 +103,8 @@ def run(
     tell: Callable[[str], None] = print,
     progress: bool = True,
 ) -> Todo:
-    """Run what is missing, append it to results/<suite>/<profile>.jsonl under `out`, and return what is still missing.
-
-    What the starting states know, from which the modified facts were drawn, is kept beside them (`known`).
+    """Run what is missing, append it to <suite>/<profile>.jsonl under `out`, and return what is still missing. What the
+    starting states know, from which the modified facts were drawn, is kept there too (`known`).
 
     Args:
         retry: run what failed again, too.
@@ -133,16 +132,16 @@ def run(
     with noted_signals(note) as signals, bar:
 
         def begun() -> Iterator[Group]:
-            for index, group in enumerate(todo.groups):
+            for group in todo.groups:
                 if signals:
                     return
-                if not pace.fits(index) and not (execute is None and pace.can_begin_training(index)):
-                    tell(f"the next group needs about {text(pace.needs(index))}: it does not fit the time left")
+                if not pace.fits(group, training=execute is None):
+                    tell(f"the next group needs about {text(pace.needs(group))}: it does not fit the time left")
                     return
-                pace.begin(index)
+                pace.begin(group)
                 yield group
 
-        executor = execute or partial(local, until=lambda group: pace.until(todo.groups.index(group)))
+        executor = execute or partial(local, until=pace.until)
         for (suite, runs), made in executor(begun(), todo.states):
             for record in made:
                 record |= {"suite": suite, "profile": profile.name}
@@ -175,7 +174,8 @@ class Pace:
     """Whether a group still fits the budget: its estimate times measured over estimated time of the finished groups."""
 
     def __init__(self, todo: Todo, end: float):
-        self.todo, self.end = todo, end
+        self.states, self.end = todo.states, end
+        self.seconds = dict(zip(map(_key, todo.groups), todo.seconds, strict=True))
         self.ready: set[State] = set()
         self.begun: dict[Setting, tuple[float, float]] = {}  # when a group was begun, and its estimate then
         self.took = self.estimated = 0.0  # by the finished groups
@@ -183,42 +183,39 @@ class Pace:
     def _factor(self) -> float:
         return self.took / self.estimated if self.estimated else 1.0
 
-    def _missing(self, index: int) -> set[State]:
+    def _missing(self, group: Group) -> set[State]:
         """The starting states of a group that are not made yet."""
-        return _states(self.todo.groups[index]) & self.todo.states.keys() - self.ready
+        state = group[1][0].state
+        return {state, state.reference} & self.states.keys() - self.ready
 
-    def _estimate(self, index: int) -> float:
-        return self.todo.seconds[index] + sum(self.todo.states[state] for state in self._missing(index))
+    def _estimate(self, group: Group) -> float:
+        return self.seconds[_key(group)] + sum(self.states[state] for state in self._missing(group))
 
-    def needs(self, index: int) -> float:
+    def needs(self, group: Group) -> float:
         """Seconds of a group, and of its starting states that are not made yet."""
-        return self._factor() * self._estimate(index)
+        return self._factor() * self._estimate(group)
 
-    def until(self, index: int) -> float:
+    def until(self, group: Group) -> float:
         """When the starting state of a group must be ready."""
-        return self.end - self._factor() * self.todo.seconds[index]
+        return self.end - self._factor() * self.seconds[_key(group)]
 
-    def fits(self, index: int) -> bool:
-        return time.perf_counter() + self.needs(index) <= self.end
+    def fits(self, group: Group, training: bool) -> bool:
+        """Whether the time is enough; if `training`, half a minute is enough to begin with a missing starting state."""
+        now, begins_training = time.perf_counter(), training and bool(self._missing(group))
+        return now + self.needs(group) <= self.end or (begins_training and self.until(group) - now > 30)
 
-    def can_begin_training(self, index: int) -> bool:
-        """Whether a starting state of the group is missing, and half a minute is left to train it."""
-        return bool(self._missing(index)) and self.until(index) - time.perf_counter() > 30
-
-    def begin(self, index: int) -> None:
-        self.begun[self.todo.groups[index][1][0].group] = time.perf_counter(), self._estimate(index)
+    def begin(self, group: Group) -> None:
+        self.begun[_key(group)] = time.perf_counter(), self._estimate(group)
 
     def done(self, group: Group) -> None:
-        started, estimate = self.begun[group[1][0].group]
+        started, estimate = self.begun[_key(group)]
         self.took += time.perf_counter() - started
         self.estimated += estimate
-        self.ready |= _states(group)
+        self.ready |= self._missing(group)
 
 
-def _states(group: Group) -> set[State]:
-    """The starting states that a group needs."""
-    state = group[1][0].state
-    return {state, state.reference}
+def _key(group: Group) -> Setting:
+    return group[1][0].group
 
 
 def seconds(budget: str) -> float:

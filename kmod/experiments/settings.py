@@ -72,7 +72,6 @@ class State:
 
     @property
     def fae(self) -> bool:
-        """Whether the model is a FaE."""
         return self.model.startswith(FAE)
 
     @property

@@ -1,7 +1,7 @@
 """The suites: one grid of settings a research question, at the sizes of a profile.
 
 A suite is a function of a profile that yields settings; `settings` crosses them with the profile's seeds. Runs that two
-suites share are done once: a record is known by its settings, not by its suite.
+suites share are done once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ class Profile:
     steps: int = 60
     batch_size: int = 64
     lr: float = 1e-3
-    fae: bool = True
     albert: str | None = None  # a model whose blocks share their weights
     training: int | None = None  # the seed that starting states are trained from; None is 0
 
@@ -105,8 +104,6 @@ def rq2_where(p: Profile) -> Iterator[Setting]:
 
 def rq3_fae(p: Profile) -> Iterator[Setting]:
     """FaE's explicit memory against plain Transformers."""
-    if not p.fae:
-        return
     fae = {"model": FAE + p.model, "start": p.start}
     yield p.setting("UPDATE", **fae)
     for part in ("AWT", "block 3 + AWT", "block 7 + AWT", "all"):
