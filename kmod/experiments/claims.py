@@ -2,9 +2,9 @@
 
 A claim is split into parts, each a number with its 95 % interval over seeds (Student's t) and a bound that we set. A
 part holds if the whole interval lies on the claimed side of the bound, fails if it lies on the other, and is undecided
-between. It is undecided, too, where the best radius is the widest of its grid: a wider one might do better. Radii are
-chosen for each seed by Ā on the other seeds (but for the stability in C3, which is about a seed's own best). The claims
-are stated in our words; that they are the paper's is recalled from it (Zhu et al. 2020, arXiv 2012.00363).
+between, or where the best radius is the widest of its grid. Radii are chosen for each seed by Ā on the other seeds (but
+for the stability in C3, which is about a seed's own best). The claims are stated in our words; that they are the
+paper's is recalled from it (Zhu et al. 2020, arXiv 2012.00363).
 """
 
 from __future__ import annotations

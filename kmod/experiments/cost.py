@@ -6,7 +6,7 @@ The estimate of each method is corrected by past runs on the same device: the me
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
+from collections import defaultdict, namedtuple
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,15 +28,8 @@ STEPS = 60  # of a method where a setting leaves them to it
 RATES = {"h200": 4.0e14, "h100": 4.0e14, "a100": 1.4e14, "t4": 6.0e12}  # FLOP/s of large products, in TF32 but on t4
 
 
-@dataclass(frozen=True)
-class Size:
-    """The size of a fact base: facts, evidences, tests, and tokens a statement of either kind."""
-
-    facts: int
-    evidences: int
-    tests: int
-    evidence_tokens: float
-    test_tokens: float
+Size = namedtuple("Size", "facts evidences tests evidence_tokens test_tokens")
+"""The size of a fact base: facts, evidences, tests, and tokens a statement of either kind."""
 
 
 @cache

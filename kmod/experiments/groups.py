@@ -128,11 +128,8 @@ def edit_and_judge(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
 
 def _origin(prepared: Prepared) -> dict:
     """What was edited, and the peak of memory so far."""
-    return {
-        "facts": prepared.facts.fingerprint()[:16],
-        "model": prepared.model.fingerprint()[:16],
-        "peak_bytes": peak(prepared.model.device),
-    }
+    facts, model = prepared.facts, prepared.model
+    return {"facts": facts.fingerprint()[:16], "model": model.fingerprint()[:16], "peak_bytes": peak(model.device)}
 
 
 def thinned(curve: Sequence[float], most: int = 20) -> list[list[float]]:

@@ -31,7 +31,7 @@ def edits(prepared: Prepared, change: Modification, runs: Sequence[Setting]) -> 
     dials, statistics = [{method.dial: each.delta} if each.delta is not None else {} for each in runs], {}
     if method.dial == "constraint":
         part = {"component": fae_parts(model, run.block)} if run.state.fae else {"block": run.block}
-        part = {} if run.block is None else part
+        part = {} if run.block is None else part  # the method's own default
         balls = (make_ball(r.constraint, r.delta, model, change, statistics, **part, seed=r.seed) for r in runs)
         dials = [{"constraint": ball} for ball in balls]
     with sharing():

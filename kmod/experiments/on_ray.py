@@ -1,8 +1,8 @@
 """The same runs, spread over a Ray cluster: `python -m kmod run SUITE --executor ray --address HOST:PORT`.
 
-A group of runs is a task on one GPU, or on one core where the cluster has none. A starting state is trained by a task
-of its own, once, and handed to the tasks that need it through Ray's object store. The tasks of a lost node are repeated
-on another. Only the process that started the tasks writes records, so that none is lost or written twice.
+A group of runs is a task on one GPU, or on one core where the cluster has none. A starting state is trained once, by a
+task of its own, and reaches the others through Ray's object store. The tasks of a lost node are repeated on another.
+Only the process that started the tasks writes records, so that none is lost or written twice.
 """
 
 from __future__ import annotations
