@@ -92,7 +92,6 @@ def test_every_method_of_the_registries_can_be_run(bench, model, name):
     (SMOKE.setting("FTM", 3, None, 1e-2), "FTM takes constraint and delta together"),
     (SMOKE.setting("loss-constrained", 3, "Linf", 1e-2), "loss-constrained takes no constraint"),
     (replace(SMOKE.setting("FTA", "AWT"), model="fae-nano"), "no method 'FTA' for fae-nano; known: UPDATE"),
-    (SMOKE.setting("FTM", "AWT", "Fisher", 1e-4, model="fae-nano"), "Fisher"),
 ], ids=lambda value: getattr(value, "label", None))  # fmt: skip
 def test_what_a_method_does_not_take_is_refused_by_name(bench, run, message):
     (row,) = work(bench, [run])
@@ -106,7 +105,10 @@ def test_a_package_that_is_not_installed_leaves_no_record(bench, monkeypatch):
 
 
 def test_constraints_need_not_be_linf_nor_starts_memorised(bench):
-    for run in (SMOKE.setting("FTM", "all", "Fisher", 1e-4), SMOKE.setting("FTM", "all", "Linf", 4e-3, start="RI")):
+    for run in (
+        SMOKE.setting("FTM", "all", "Fisher", 1e-4), SMOKE.setting("FTM", "all", "Linf", 4e-3, start="RI"),
+        *(SMOKE.setting("FTM", part, "Fisher", 1e-4, model="fae-nano") for part in ("AWT", "block 3 + AWT")),
+    ):  # fmt: skip
         (row,) = work(bench, [run])
         assert row["status"] == "done" and row["norms"], row["reason"]
 
@@ -332,6 +334,13 @@ def test_what_cannot_be_had_now_is_no_record(monkeypatch, tmp_path):
     left = runner.run(["cost"], replace(SMOKE, least_steps=58), tmp_path, tell=said.append, progress=False)
     assert left.failed == left.done == 0 and left.groups and not list(tmp_path.rglob("*.jsonl"))
     assert sum("skipped:" in line and "the hub does not answer" in line for line in said) == left.runs
+
+
+def test_a_state_is_kept_for_the_code_that_trained_it(bench, monkeypatch):
+    bench.prepared(LINF.state)
+    assert module.kept(LINF.state)
+    monkeypatch.setattr(module, "code_digest", lambda *packages: f"another loop in {packages}")
+    assert not module.kept(LINF.state)
 
 
 def test_a_bench_keeps_the_last_states(monkeypatch):

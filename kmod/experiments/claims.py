@@ -2,9 +2,9 @@
 
 A claim is split into parts, each a number with its 95 % interval over seeds (Student's t) and a bound that we set. A
 part holds if the whole interval lies on the claimed side of the bound, fails if it lies on the other, and is undecided
-between. It is undecided, too, where the best radius is the widest of its grid: a wider one might do better. Radii are
-chosen for each seed by Ā on the other seeds (but for the stability in C3, which is about a seed's own best). The claims
-are stated in our words; that they are the paper's is recalled from it (Zhu et al. 2020, arXiv 2012.00363).
+between, or where the best radius is the widest of its grid. Radii are chosen for each seed by Ā on the other seeds (but
+for the stability in C3, which is about a seed's own best). The claims are stated in our words; that they are the
+paper's is recalled from it (Zhu et al. 2020, arXiv 2012.00363).
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import numpy as np
 
 from ..fae import FaEConfig
 from . import records
-from .index import Index, Missing, Runs, Values, common
-from .ledger import MIXED, NOT_RUN, UNDECIDED, Effect, Part, Verdict, decide, difference, effect, share
+from .index import Cell, Index, Missing, Runs, Values, common
+from .ledger import MIXED, NOT_RUN, UNDECIDED, Effect, Part, Verdict, decide, effect, share
 from .settings import FAE
-from .statistics import mean
 from .suites import Profile
 
 
@@ -28,7 +27,7 @@ def c1(r: Runs) -> Iterable[Part]:
     tuned."""
     for block in ("all", *r.profile.blocks):
         gained = r.free("delta_A_FS", "FTM", block)
-        yield Part(f"A_F∖S lost, {_where(block)}", -effect(mean(gained.values()), gained), 0.1)
+        yield Part(f"A_F∖S lost, {_where(block)}", -effect(gained), 0.1)
 
 
 def _where(block: str | int) -> str:
@@ -38,53 +37,52 @@ def _where(block: str | int) -> str:
 def c2(r: Runs) -> Iterable[Part]:
     """ℓ∞-constrained FTM has a better Ā than unconstrained FTM and than mixing (FTA) alone."""
     ours = r.tuned("A_mean", r.radii("FTM", "all", "Linf"))
-    yield Part("Ā of FTM in ℓ∞ − FTM", difference(ours, r.free("A_mean", "FTM")))
-    yield Part("Ā of FTM in ℓ∞ − FTA", difference(ours, r.free("A_mean", "FTA")))
+    yield Part("Ā of FTM in ℓ∞ − FTM", effect(ours - r.free("A_mean", "FTM")))
+    yield Part("Ā of FTM in ℓ∞ − FTA", effect(ours - r.free("A_mean", "FTA")))
 
 
 def c3(r: Runs) -> Iterable[Part]:
     """ℓ∞ is more stable than ℓ2, and the Fisher form is no better than ℓ∞."""
     balls = {name: r.radii("FTM", "all", name) for name in ("Linf", "L2", "Fisher")}
     seeds = {name: common(grid.values()) for name, grid in balls.items()}
-    drops = {name: {seed: drop(balls[name], seed) for seed in seeds[name]} for name in ("Linf", "L2")}
+    linf, l2 = (Values({seed: drop(balls[name], seed) for seed in seeds[name]}) for name in ("Linf", "L2"))
     r.use(balls["L2"].values(), seeds["L2"])
-    yield Part("Ā lost a radius 1.5 times off the best: ℓ2 − ℓ∞", difference(drops["L2"], drops["Linf"]))
+    yield Part("Ā lost a radius 1.5 times off the best: ℓ2 − ℓ∞", effect(l2 - linf))
     ours, fisher = (r.tuned("A_mean", balls[name]) for name in ("Linf", "Fisher"))
-    yield Part("Ā of ℓ∞ − Fisher", difference(ours, fisher), -0.01)
+    yield Part("Ā of ℓ∞ − Fisher", effect(ours - fisher), -0.01)
 
 
-def drop(grid: dict[float, dict[int, dict]], seed: int, times: float = 1.5) -> float:
+def drop(grid: dict[float, Cell], seed: int) -> float:
     """How much Ā falls, on average, at 1.5 times and at 1/1.5 of the best radius; between radii of the grid, Ā is
     interpolated linearly in the logarithm, and a radius outside of it counts as its end."""
     radii = sorted(grid)
     means = [records.metric(grid[radius][seed], "A_mean") for radius in radii]
     top = int(np.argmax(means))
-    near = np.interp(np.log([radii[top] * times, radii[top] / times]), np.log(radii), means)
+    near = np.interp(np.log([radii[top] * 1.5, radii[top] / 1.5]), np.log(radii), means)
     return means[top] - float(near.mean())
 
 
 def c4(r: Runs) -> Iterable[Part]:
     """For few modified facts one constrained block beats tuning all blocks."""
     single = r.tuned("A_mean", *(r.radii("FTM", block, "Linf") for block in r.profile.blocks))
-    yield Part("Ā of the best block − all blocks", difference(single, r.tuned("A_mean", r.radii("FTM", "all", "Linf"))))
+    yield Part("Ā of the best block − all blocks", effect(single - r.tuned("A_mean", r.radii("FTM", "all", "Linf"))))
 
 
 def last_and_first(r: Runs, **others) -> Effect:
     """Ā of the last block minus Ā of the first, each at its best radius."""
     first, last = (r.tuned("A_mean", r.grid(r.profile.blocks[i], **others)) for i in (0, -1))
-    return difference(last, first)
+    return effect(last - first)
 
 
 def c5(r: Runs) -> Iterable[Part]:
     """The best block depends on the starting state (pretrained: first; fine-tuned: last) and on the number of modified
     facts."""
-    few, many = r.profile.sizes[0], r.profile.sizes[-1]
-    model = r.profile.pretrained
+    few, many, model = r.profile.sizes[0], r.profile.sizes[-1], r.profile.pretrained
     small, large = last_and_first(r, n=few), last_and_first(r, n=many)
     better, worse = ("last", "first") if small.value > 0 else ("first", "last")
     yield Part(f"at {few} facts: Ā of the {better} block − the {worse}", small if better == "last" else -small)
     yield Part(f"at {many} facts: Ā of the {worse} block − the {better}", large if worse == "last" else -large)
-    if not r.profile.pretrained:
+    if not model:
         raise Missing("a pretrained model (--pretrained) for its other half")
     yield Part("pretrained: Ā of the first block − the last", -last_and_first(r, model=model, start="PT"))
     yield Part("fine-tuned: Ā of the last block − the first", last_and_first(r, model=model, start="PT+FT"))
@@ -94,7 +92,7 @@ def c6(r: Runs) -> Iterable[Part]:
     """Mixing in unmodified facts (FTA) on top of the constraint gains little."""
     for block in ("all", r.profile.blocks[-1], r.profile.blocks[0]):
         both, alone = (r.tuned("A_mean", r.radii(method, block, "Linf")) for method in ("FTA", "FTM"))
-        yield Part(f"Ā in ℓ∞, {_where(block)}: FTA − FTM", difference(both, alone), 0.02, below=True)
+        yield Part(f"Ā in ℓ∞, {_where(block)}: FTA − FTM", effect(both - alone), 0.02, below=True)
 
 
 def c7(r: Runs) -> Iterable[Part]:
@@ -103,7 +101,7 @@ def c7(r: Runs) -> Iterable[Part]:
     share_alone, norm = share(r.values("A_M", alone)), FaEConfig().entity_norm  # records are of the default norm
     yield Part(f"A_M of the symbolic edit alone (entity norm {norm:g})", share_alone, 0.9, below=True, level=True)
     both = r.tuned("A_mean", r.radii("UPDATE + FTM", "AWT", "Linf", model=FAE + r.profile.model))
-    yield Part("Ā of symbolic + AWT − symbolic alone", difference(both, r.values("A_mean", alone)))
+    yield Part("Ā of symbolic + AWT − symbolic alone", effect(both - r.values("A_mean", alone)))
 
 
 def c8(r: Runs) -> Iterable[Part]:
@@ -111,11 +109,9 @@ def c8(r: Runs) -> Iterable[Part]:
     parts = ("AWT", "block 3 + AWT", "block 7 + AWT", "all")
     memory = [r.radii("UPDATE + FTM", part, "Linf", model=FAE + r.profile.model) for part in parts]
     plain = [r.radii("FTM", block, "Linf") for block in ("all", r.profile.blocks[-1])]
-    gap = difference(r.tuned("A_M", *memory), r.tuned("A_M", *plain))
-    yield Part("A_M of FaE − plain", gap, -0.05)
-    yield Part(
-        "the plain model is ahead: its Ā − FaE's", difference(r.tuned("A_mean", *plain), r.tuned("A_mean", *memory))
-    )
+    yield Part("A_M of FaE − plain", effect(r.tuned("A_M", *memory) - r.tuned("A_M", *plain)), -0.05)
+    ahead = r.tuned("A_mean", *plain) - r.tuned("A_mean", *memory)
+    yield Part("the plain model is ahead: its Ā − FaE's", effect(ahead))
 
 
 def c9(r: Runs) -> Iterable[Part]:
@@ -127,35 +123,28 @@ def c9(r: Runs) -> Iterable[Part]:
     before, after, learnt = (
         {start: r.tuned(metric, grid) for start, grid in grids.items()} for metric in ("A_FS_before", "A_FS", "A_M")
     )
-    yield Part("A_F∖S before the edit: fine-tuned − pretrained", difference(before["PT+FT"], before["PT"]))
-    yield Part("A_F∖S after the edit: fine-tuned − pretrained", difference(after["PT+FT"], after["PT"]))
-    yield Part("A_F∖S after the edit: fine-tuned − random", difference(after["PT+FT"], after["RI"]))
-    yield Part("A_M: fine-tuned − random", difference(learnt["PT+FT"], learnt["RI"]))
+    yield Part("A_F∖S before the edit: fine-tuned − pretrained", effect(before["PT+FT"] - before["PT"]))
+    yield Part("A_F∖S after the edit: fine-tuned − pretrained", effect(after["PT+FT"] - after["PT"]))
+    yield Part("A_F∖S after the edit: fine-tuned − random", effect(after["PT+FT"] - after["RI"]))
+    yield Part("A_M: fine-tuned − random", effect(learnt["PT+FT"] - learnt["RI"]))
 
 
 def c10(r: Runs) -> Iterable[Part]:
     """The task gets harder as the number of modified facts grows, and large |M| wants more trainable parameters."""
     few, many = r.profile.sizes[0], r.profile.sizes[-1]
-    grids = {
-        n: {block: r.grid(block, n=n) for block in ("all", r.profile.blocks[0], r.profile.blocks[-1])}
-        for n in (few, many)
-    }
-    easy, hard = (r.tuned("A_mean", *grids[n].values()) for n in (few, many))
-    yield Part(f"Ā at {few} facts − at {many}", difference(easy, hard))
-    gaps = {}
-    for n, grid in grids.items():
-        whole = r.tuned("A_mean", grid["all"])
-        one = r.tuned("A_mean", *(grid[block] for block in grid if block != "all"))
-        gaps[n] = Values({s: whole[s] - one[s] for s in whole.keys() & one.keys()}, (*whole.ends, *one.ends))
-    yield Part(f"at {many} facts: Ā of all blocks − one block", effect(mean(gaps[many].values()), gaps[many]))
-    yield Part(f"... and that it is more than at {few}", difference(gaps[many], gaps[few]))
+    grids = {n: [r.grid(block, n=n) for block in r.profile.ends] for n in (few, many)}
+    easy, hard = (r.tuned("A_mean", *grids[n]) for n in (few, many))
+    yield Part(f"Ā at {few} facts − at {many}", effect(easy - hard))
+    small, large = (r.tuned("A_mean", whole) - r.tuned("A_mean", *single) for whole, *single in grids.values())
+    yield Part(f"at {many} facts: Ā of all blocks − one block", effect(large))
+    yield Part(f"... and that it is more than at {few}", effect(large - small))
 
 
 def c11(r: Runs) -> Iterable[Part]:
     """A kNN datastore of the modified facts alone reaches low A_M."""
     learnt = r.tuned("A_M", r.radii("kNN"))
     yield Part("A_M of kNN", share(learnt), 0.5, below=True, level=True)
-    yield Part("A_M of FTM in ℓ∞ − kNN", difference(r.tuned("A_M", r.radii("FTM", "all", "Linf")), learnt))
+    yield Part("A_M of FTM in ℓ∞ − kNN", effect(r.tuned("A_M", r.radii("FTM", "all", "Linf")) - learnt))
 
 
 def c12(r: Runs) -> Iterable[Part]:
@@ -164,7 +153,7 @@ def c12(r: Runs) -> Iterable[Part]:
         raise Missing("a model with shared blocks")
     ours = r.tuned("A_mean", r.radii("FTM", "all", "Linf"))
     shared = r.tuned("A_mean", r.radii("FTM", "all", "Linf", model=r.profile.albert))
-    yield Part("Ā of own blocks − shared blocks", difference(ours, shared), 0.05)
+    yield Part("Ā of own blocks − shared blocks", effect(ours - shared), 0.05)
 
 
 CLAIMS: dict[str, tuple[str, Callable[[Runs], Iterable[Part]]]] = {
@@ -174,24 +163,24 @@ CLAIMS: dict[str, tuple[str, Callable[[Runs], Iterable[Part]]]] = {
 }  # fmt: skip
 
 
-def claim(name: str, profile: Profile, found: Index | Sequence[dict]) -> Verdict:
+def claim(name: str, profile: Profile, rows: Index | Sequence[dict]) -> Verdict:
     """The verdict on one claim from records. Raises ValueError that lists the claims for an unknown one."""
     if name not in CLAIMS:
         raise ValueError(f"unknown claim {name!r}; known: {', '.join(CLAIMS)}")
     question, test = CLAIMS[name]
-    runs, parts, missing = Runs(profile, found if isinstance(found, Index) else Index(found)), [], ""
+    runs, parts, missing = Runs(profile, rows if isinstance(rows, Index) else Index(rows)), [], ""
     try:
         for part in test(runs):
             parts.append(part)
     except Missing as error:
         missing = f"it needs {error}"
     verdict = decide(parts)
-    if missing:  # what is not there can still turn it, unless it has both held and failed
-        verdict = verdict if verdict == MIXED else UNDECIDED if parts else NOT_RUN
+    if missing and verdict != MIXED:  # what is not there can still turn it, unless it has both held and failed
+        verdict = UNDECIDED if parts else NOT_RUN
     return Verdict(name, " ".join(test.__doc__.split()), question, verdict, tuple(parts), tuple(runs.used), missing)
 
 
 def ledger(out: str | Path, profile: Profile) -> list[Verdict]:
     """The verdict on every claim, from the records under `out` of the profile's facts and models."""
-    index = Index(records.read(Path(out)))
+    index = Index(records.read(out))
     return [claim(name, profile, index) for name in CLAIMS]

@@ -6,6 +6,7 @@ The estimate of each method is corrected by past runs on the same device: the me
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict, namedtuple
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,28 +28,19 @@ STEPS = 60  # of a method where a setting leaves them to it
 RATES = {"h200": 4.0e14, "h100": 4.0e14, "a100": 1.4e14, "t4": 6.0e12}  # FLOP/s of large products, in TF32 but on t4
 
 
-@dataclass(frozen=True)
-class Size:
-    """The size of a fact base: facts, evidences, tests, and tokens a statement of either kind."""
-
-    facts: int
-    evidences: int
-    tests: int
-    evidence_tokens: float
-    test_tokens: float
+Size = namedtuple("Size", "facts evidences tests evidence_tokens test_tokens")
+"""The size of a fact base: facts, evidences, tests, and tokens a statement of either kind."""
 
 
 @cache
 def size(facts: str) -> Size:
-    base = load_facts(facts)
-    step = max(1, len(base) // SAMPLE)
-    counts, tokens = {}, {}
-    for kind in ("evidences", "tests"):
-        statements = [getattr(base, kind)(fact) for fact in base]
-        counts[kind] = sum(map(len, statements))
-        words = [len(text.split()) for texts in statements[::step] for text in texts]
-        tokens[kind] = 2 + 1.35 * statistics.fmean(words)  # [CLS] and [SEP]; about 1.35 word pieces a word
-    return Size(len(base), counts["evidences"], counts["tests"], tokens["evidences"], tokens["tests"])
+    base, counts, tokens = load_facts(facts), [], []
+    for kind in (base.evidences, base.tests):
+        statements = [kind(fact) for fact in base]
+        counts.append(sum(map(len, statements)))
+        words = [len(text.split()) for texts in statements[:: max(1, len(base) // SAMPLE)] for text in texts]
+        tokens.append(2 + 1.35 * statistics.fmean(words))  # [CLS] and [SEP]; about 1.35 word pieces a word
+    return Size(len(base), *counts, *tokens)
 
 
 @dataclass(frozen=True)
@@ -92,26 +84,24 @@ class Estimate:
         device = Device(on, "cuda", RATES[on]) if isinstance(on, str) else on or here()
         self.kind, self.name, self.slots = device.kind, device.name, device.slots
         self.flops = EFFICIENCY * device.flops
-        ratios: dict[str, list[float]] = {}
         self.correction: dict[str, float] = {}
+        ratios: dict[str, list[float]] = defaultdict(list)
         for record in records:
-            seconds = record["seconds"]
+            seconds, run = record["seconds"], Setting(**record["settings"])
             if record["hardware"]["device"] == self.name and record["status"] == "done" and "edit" in seconds:
-                run = Setting(**record["settings"])
                 with suppress(ValueError):  # a model that is not here
-                    ratios.setdefault(run.method, []).append((seconds["edit"] + seconds["evaluate"]) / self.run(run))
+                    ratios[run.method] += [(seconds["edit"] + seconds["evaluate"]) / self.run(run)]
         self.correction = {method: statistics.median(values) for method, values in ratios.items() if values}
 
     def _seconds(self, flops: float, steps: float, depth: int) -> float:
         arithmetic, launches = flops / self.flops, steps * 3 * 40 * depth * LAUNCH[self.kind]
         return max(arithmetic, launches) if self.kind == "cuda" else arithmetic + launches  # a GPU does both at once
 
-    def _pass(self, state: State, statements: float, tokens: float, blocks: float | None = None) -> float:
+    def _pass(self, state: State, statements: float, tokens: float, blocks: int | None = None) -> float:
         """FLOPs of a forward pass over so many blocks, and of the decoder for one masked slot a statement."""
         depth, width = shape(state)
-        blocks = depth if blocks is None else blocks
-        vocabulary = 30_000 if state.model not in PRESETS else 4_000
-        return statements * (tokens * blocks * 2 * 12 * width**2 + 2 * width * vocabulary)
+        vocabulary = 4_000 if state.model in PRESETS else 30_000
+        return statements * (tokens * (blocks or depth) * 2 * 12 * width**2 + 2 * width * vocabulary)
 
     def state(self, state: State) -> float:
         """Seconds to memorise, or next to nothing where there is nothing to learn."""

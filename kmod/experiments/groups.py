@@ -17,7 +17,7 @@ from ..parts import layout
 from ..sources.sets import checksums
 from ..training.flops import wait
 from ..versions import versions
-from .machine import code, hardware, out_of_memory, peak, reset_peak
+from .machine import Memory, code, hardware, peak, reset_peak
 from .methods import edits
 from .records import SCHEMA
 from .settings import Setting
@@ -33,44 +33,38 @@ def work(bench: Bench, runs: Sequence[Setting]) -> list[dict]:
     that is no record to keep. The first record carries, as "known", what the reference state knows.
     """
     rows = []
+    words = {"batch_size": "batches of", "start_batch_size": "a start memorised in batches of"}
     for run, (ran, result) in zip(runs, _results(bench, runs), strict=True):
-        if ran != run:
-            reason = f"out of memory: {_difference(run, ran)} instead, recorded as {ran.id}"
-            rows.append(_record(run, {"status": "failed", "reason": reason, "seconds": {}}))
+        smaller = [f"{words[name]} {getattr(ran, name)}" for name in words if getattr(ran, name) != getattr(run, name)]
+        if smaller:
+            reason = f"out of memory: {' and '.join(smaller)} instead, recorded as {ran.id}"
+            rows.append(_record(run, _failure(reason)))
         rows.append(_record(ran, result))
     return rows
 
 
-def _difference(run: Setting, ran: Setting) -> str:
-    names = {"batch_size": "batches of", "start_batch_size": "a start memorised in batches of"}
-    return " and ".join(
-        f"{words} {getattr(ran, name)}" for name, words in names.items() if getattr(ran, name) != getattr(run, name)
-    )
+def _failure(reason: str, status: str = "failed", **seconds: float) -> dict:
+    return {"status": status, "reason": reason, "seconds": seconds}
 
 
 def _results(bench: Bench, runs: Sequence[Setting]) -> list[tuple[Setting, dict]]:
     """For each run the settings that it was done with, and what came of it."""
-    started, reason, full = time.perf_counter(), "", False
+    started, reason = time.perf_counter(), ""
     try:
         prepared = bench.prepared(runs[0].state)
     except (CannotStart, OSError) as error:
         status = "skipped" if isinstance(error, OSError) else "failed"
-        failed = {"status": status, "reason": f"its starting state could not be made: {error}", "seconds": {}}
-        return [(run, failed) for run in runs]
+        return [(run, _failure(f"its starting state could not be made: {error}", status)) for run in runs]
     shared = time.perf_counter() - started
-    try:
-        results = edit_and_judge(prepared, runs)
-    except ModuleNotFoundError as error:
-        return [(run, {"status": "skipped", "reason": str(error), "seconds": {}}) for run in runs]
-    except (FloatingPointError, ValueError) as error:
-        reason = str(error)
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        full, reason = True, "out of memory even with one statement a batch"
+    with Memory() as memory:
+        try:
+            results = edit_and_judge(prepared, runs)
+        except ModuleNotFoundError as error:
+            return [(run, _failure(str(error), "skipped")) for run in runs]
+        except (FloatingPointError, ValueError) as error:
+            reason = str(error)
     start_batch_size = prepared.batch_size
-    # The traceback keeps tensors alive; memory is released only after the except block.
-    if full:
+    if memory.full:
         del prepared
         bench.made.clear()
         torch.cuda.empty_cache()
@@ -83,10 +77,11 @@ def _results(bench: Bench, runs: Sequence[Setting]) -> list[tuple[Setting, dict]
             print(f"out of memory: {run.label} goes on with batches of {smaller.batch_size}")
             ((ran, result),) = _results(bench, [smaller])
             return [(run if result.get("status") == "failed" else ran, result)]
-    elif reason and len(runs) > 1:  # one by one, to find the run that failed
+        reason = "out of memory even with one statement a batch"
+    if reason and len(runs) > 1:  # one by one, to find the run that failed
         return [result for run in runs for result in _results(bench, [run])]
     if reason:
-        return [(runs[0], {"status": "failed", "reason": reason, "seconds": {"prepare": round(shared, 3)}})]
+        return [(runs[0], _failure(reason, prepare=round(shared, 3)))]
     for result in results:
         result["seconds"] = {"prepare": round(shared / len(runs), 3)} | result.get("seconds", {})
     return [
@@ -95,19 +90,12 @@ def _results(bench: Bench, runs: Sequence[Setting]) -> list[tuple[Setting, dict]
 
 
 def _record(run: Setting, result: dict) -> dict:
+    commit = code() or ""
     return {
-        "schema": SCHEMA,
-        "id": run.id,
-        "settings": run.record(),
-        "status": "done",
-        "metrics": {},
-        **result,
-        "hardware": hardware(),
-        "versions": versions(),
-        "commit": code() and code().rstrip("+"),
-        "dirty": bool(code()) and code().endswith("+"),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+        "schema": SCHEMA, "id": run.id, "settings": run.record(), "status": "done", "metrics": {}, **result,
+        "hardware": hardware(), "versions": versions(), "commit": commit.rstrip("+") or None,
+        "dirty": commit.endswith("+"), "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
 
 
 def edit_and_judge(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
@@ -128,30 +116,21 @@ def edit_and_judge(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
         after = evaluate(prepared.model, prepared.facts, change, edit=edit, before=prepared.before(edit), answers=False)
         metrics = {name: asdict(value) for name, value in vars(after).items() if isinstance(value, Rate)}
         seconds = {"edit": round(editing_seconds, 3), "evaluate": round(time.perf_counter() - started, 3)}
-        results.append(
-            {
-                "metrics": metrics | {"A_mean": after.A_mean},
-                "curve": thinned(edit.made.get("curve", [])),
-                "stopped": edit.made.get("stopped"),
-                "delta_used": edit.made.get("norm"),
-                "norms": norms(prepared.model, edit),
-                "change": checksums(change)["M"][:16],
-                "model": edit.before[:16],  # the evaluation has checked it
-                "reference": prepared.known.model,
-                "seconds": seconds,
-            }
-            | _origin(prepared)
-        )
+        result = {
+            "metrics": metrics | {"A_mean": after.A_mean}, "curve": thinned(edit.made.get("curve", [])),
+            "stopped": edit.made.get("stopped"), "delta_used": edit.made.get("norm"),
+            "norms": norms(prepared.model, edit), "change": checksums(change)["M"][:16],
+            "model": edit.before[:16],  # the evaluation has checked it
+            "reference": prepared.known.model, "seconds": seconds,
+        }  # fmt: skip
+        results.append(result | _origin(prepared))
     results[0]["known"] = prepared.known.line()
     return results
 
 
 def _origin(prepared: Prepared) -> dict:
     """Which facts it was about, and the peak of memory so far."""
-    return {
-        "facts": prepared.facts.fingerprint()[:16],
-        "peak_bytes": peak(prepared.model.device),
-    }
+    return {"facts": prepared.facts.fingerprint()[:16], "peak_bytes": peak(prepared.model.device)}
 
 
 def thinned(curve: Sequence[float], most: int = 20) -> list[list[float]]:
@@ -161,21 +140,15 @@ def thinned(curve: Sequence[float], most: int = 20) -> list[list[float]]:
 
 
 def norms(model: MaskedLM, edit) -> dict[str, dict[str, float]]:
-    """How far the edit moves the parameters of `model`, now without it: {"block 0, attention": {"linf", "l2"}, ...};
-    nothing for a datastore."""
-    if not getattr(edit, "xor", None):
-        return {}
-    where, parts = layout(model.net), {}
-    for name, moved in edit.difference(model, applied=False).items():
-        if not moved.is_floating_point() or name not in where:
-            continue
-        block, component = where[name]
-        linf, square = parts.get((block, component), (0.0, 0.0))
-        square += float(moved.double().square().sum())
-        parts[block, component] = max(linf, float(moved.abs().max())), square
-    return {
-        (f"block {block}, " if block is not None else "") + component: {
-            "linf": float(f"{linf:.4g}"), "l2": float(f"{square ** 0.5:.4g}")
-        }
-        for (block, component), (linf, square) in parts.items()
-    }  # fmt: skip
+    """How far the edit moves `model`, now without it: {"block 0, attention": {"linf", "l2"}, ...}; nothing for kNN."""
+    moved, where = {}, layout(model.net)
+    for name, tensor in edit.difference(model, applied=False).items() if getattr(edit, "xor", None) else ():
+        if tensor.is_floating_point() and name in where:
+            moved.setdefault(where[name], []).append(tensor)
+    sizes = {}
+    for (block, component), tensors in moved.items():
+        linf = max(float(tensor.abs().max()) for tensor in tensors)
+        l2 = sum(float(tensor.double().square().sum()) for tensor in tensors) ** 0.5
+        label = component if block is None else f"block {block}, {component}"
+        sizes[label] = {"linf": float(f"{linf:.4g}"), "l2": float(f"{l2:.4g}")}
+    return sizes

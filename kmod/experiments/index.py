@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from . import records
-from .selection import Selection
+from .selection import Cell, Selection
 from .settings import Setting
 from .suites import Profile
 
 LEAST_SEEDS = 3
+Grid = Mapping[float | None, Cell]
+"""Radius → seed → record."""
 
 
 class Missing(LookupError):
@@ -18,24 +20,21 @@ class Missing(LookupError):
 
 
 class Index:
-    """The finished runs among `found` records, by settings.
+    """The finished runs among `rows`, records, by settings.
 
     Raises ValueError that names both, for two records of one seed of one cell.
     """
 
-    def __init__(self, found: Iterable[dict]):
+    def __init__(self, rows: Iterable[dict]):
         self._runs: dict[Setting, dict[float | None, dict[int, dict]]] = {}
-        for record in found:
+        for record in rows:
             if record["status"] != "done":
                 continue
             run = Setting(**record["settings"])
             seeds = self._runs.setdefault(run.cell.group, {}).setdefault(run.delta, {})
-            if run.seed in seeds:
-                raise ValueError(
-                    f"two records of {run.label}, seed {run.seed}: {seeds[run.seed]['id']} and {record['id']}; "
-                    "take one of them out"
-                )
-            seeds[run.seed] = record
+            if (other := seeds.setdefault(run.seed, record)) is not record:
+                ids = f"{other['id']} and {record['id']}"
+                raise ValueError(f"two records of {run.label}, seed {run.seed}: {ids}; take one of them out")
 
     def cell(self, run: Setting) -> dict[int, dict]:
         """Seed → record, of the runs that differ from `run` in their seed alone; seeds ascending."""
@@ -52,7 +51,11 @@ class Values(dict):
 
     def __init__(self, values: Mapping[int, float], ends: Iterable[str] = ()):
         super().__init__(values)
-        self.ends = tuple(ends)
+        self.ends = tuple(dict.fromkeys(ends))
+
+    def __sub__(self, other: Values) -> Values:
+        """Paired by seed. Raises Missing for fewer than three seeds that both have."""
+        return Values({seed: self[seed] - other[seed] for seed in common([self, other])}, (*self.ends, *other.ends))
 
 
 @dataclass
@@ -78,37 +81,35 @@ class Runs:
         """FTM in ℓ∞ by radius, and (as None) without a limit."""
         return self.radii("FTM", block, "Linf", **others) | {None: self.radii("FTM", block, **others)[None]}
 
-    def use(self, cells: Iterable[Mapping[int, dict]], seeds: Iterable[int]) -> None:
+    def use(self, cells: Iterable[Cell], seeds: Iterable[int]) -> None:
         """Note that these records were used. Raises Missing where runs of one seed changed different facts: models
         that were memorised on different machines know different facts, and their runs cannot be paired."""
-        for cell in cells:
-            for seed in seeds:
-                run, change = Setting(**cell[seed]["settings"]), cell[seed].get("change")
-                key = run.state.plain, run.n, seed
-                if self.changes.setdefault(key, change) != change:
-                    raise Missing(f"runs of {key[0]}, |M| = {run.n}, seed {seed} that change the same facts")
-                self.used[cell[seed]["id"]] = None
+        for record in (cell[seed] for cell in cells for seed in seeds):
+            run, change = Setting(**record["settings"]), record.get("change")
+            if self.changes.setdefault((run.state.plain, run.n, run.seed), change) != change:
+                raise Missing(f"runs of {run.state.plain}, |M| = {run.n}, seed {run.seed} that change the same facts")
+            self.used[record["id"]] = None
 
-    def values(self, metric: str, cell: Mapping[int, dict]) -> Values:
+    def values(self, metric: str, cell: Cell) -> Values:
         """Seed → metric."""
         self.use([cell], cell)
         return Values({seed: records.metric(record, metric) for seed, record in cell.items()})
 
-    def free(self, metric: str, method: str, block="all", **others) -> Values:
+    def free(self, metric: str, method: str, block="all") -> Values:
         """Seed → metric without a constraint."""
-        return self.values(metric, self.radii(method, block, **others)[None])
+        return self.values(metric, self.radii(method, block)[None])
 
-    def tuned(self, metric: str, *grids: Mapping[float | None, Mapping[int, dict]]) -> Values:
+    def tuned(self, metric: str, *grids: Grid) -> Values:
         """Seed → metric at the cell whose Ā was best on the other seeds, among all the cells of the grids."""
         cells = {(i, radius): cell for i, grid in enumerate(grids) for radius, cell in grid.items()}
         seeds = common(cells.values())
         self.use(cells.values(), seeds)
         choice = Selection({key: {seed: cell[seed] for seed in seeds} for key, cell in cells.items()})
-        ends = []
-        for i, grid in enumerate(grids):
-            if len(grid) > 1 and None not in grid and choice.prefers((i, max(grid))):
-                ends.append(Setting(**grid[max(grid)][seeds[0]]["settings"]).group.label)
-        return Values(choice.held_out(metric), ends)
+        open = [
+            grid[max(grid)][seeds[0]] for i, grid in enumerate(grids)
+            if len(grid) > 1 and None not in grid and choice.prefers((i, max(grid)))
+        ]  # fmt: skip
+        return Values(choice.held_out(metric), [Setting(**record["settings"]).group.label for record in open])
 
 
 def common(cells: Iterable[Mapping[int, object]]) -> list[int]:

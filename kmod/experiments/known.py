@@ -32,9 +32,8 @@ class Known:
     flags: np.ndarray
 
     def line(self) -> dict:
-        state = {
-            field.name: value for field in fields(State) if (value := getattr(self.state, field.name)) != field.default
-        }
+        given = vars(self.state)
+        state = {field.name: given[field.name] for field in fields(State) if given[field.name] != field.default}
         bits = np.packbits(self.flags).tobytes().hex()
         return {"facts": self.facts, "model": self.model, "state": state, "count": len(self.flags), "known": bits}
 
@@ -45,7 +44,7 @@ class Known:
         return cls(State(**line["state"]), line["facts"], line["model"], flags)
 
 
-def stored(out: Path) -> list[dict]:
+def stored(out: str | Path) -> list[dict]:
     """The lines under the folder `out`."""
     file = Path(out) / FILE
     return list(records.lines(file)) if file.is_file() else []
@@ -53,8 +52,8 @@ def stored(out: Path) -> list[dict]:
 
 def keep(out: Path, *lines: dict) -> int:
     """Add the lines that the folder `out` lacks; how many those were."""
-    here = stored(out)
-    new = [line for line in lines if line not in here]
+    old = stored(out)
+    new = [line for line in lines if line not in old]
     append(Path(out) / FILE, new)
     return len(new)
 
@@ -67,23 +66,19 @@ def modification(record: dict, out: str | Path) -> Modification:
     is drawn from them, are not those of the record.
     """
     run = Setting(**record["settings"])
-    reference = run.state.reference
     if not record.get("change"):
         raise LookupError(f"{run.label}: the record holds no modification")
-    facts = load_facts(run.facts)
+    facts, reference = load_facts(run.facts), run.state.reference
     name = reference.model
     tokenizer = build_tokenizer(facts) if name in PRESETS else load_model(FOLDERS.get(name, name)).tokenizer
     facts = writable(facts, tokenizer)
     if facts.fingerprint()[:16] != record["facts"]:
         raise ValueError(f"{run.facts} are other facts here than those of the record {record['id']}")
-    candidates = [
-        known
-        for known in map(Known.of, stored(Path(out)))
-        if (known.facts, known.state) == (record["facts"], reference)
-    ]  # several, where machines memorised to different weights
+    asked = (record["facts"], reference)
+    candidates = [known for known in map(Known.of, stored(out)) if (known.facts, known.state) == asked]
     if not candidates:
         raise LookupError(f"nothing is kept of what {reference} knows")
-    for known in candidates:
+    for known in candidates:  # several, where machines memorised to different weights
         change = facts.modify(run.n, run.seed, known.flags)
         if checksums(change)["M"].startswith(record["change"]):
             return change

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from . import statistics
-from .index import LEAST_SEEDS, common
+from .index import LEAST_SEEDS, Values
 from .statistics import Mean, mean
 
 REPRODUCED, NOT_REPRODUCED, MIXED, UNDECIDED = "reproduced", "not reproduced", "mixed", "undecided"
@@ -23,22 +22,15 @@ class Effect(Mean):
         return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
 
-def effect(average: Mean, *sources: Mapping[int, float]) -> Effect:
-    """`average`, with the ends of the values that it was made from."""
-    ends = dict.fromkeys(end for values in sources for end in getattr(values, "ends", ()))
-    return Effect(average.value, average.low, average.high, average.n, tuple(ends))
+def effect(values: Values) -> Effect:
+    """The mean of values over seeds, such as a difference of two."""
+    return Effect(**vars(mean(values.values())), ends=values.ends)
 
 
-def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Effect:
-    """The mean of a − b over the seeds that both have. Raises Missing for fewer than three."""
-    common([a, b])
-    return effect(statistics.difference(a, b), a, b)
-
-
-def share(values: Mapping[int, float]) -> Effect:
+def share(values: Values) -> Effect:
     """The mean of shares; its interval ends at 0 and 1."""
-    average = mean(values.values())
-    return effect(replace(average, low=max(0.0, average.low), high=min(1.0, average.high)), values)
+    whole = effect(values)
+    return replace(whole, low=max(0.0, whole.low), high=min(1.0, whole.high))
 
 
 @dataclass(frozen=True)
@@ -78,9 +70,7 @@ class Part:
     @property
     def short(self) -> str:
         """The effect and its interval, in points or (a level) percent, such as "+36.5 [+9.9, +63.0]"."""
-        sign, effect = "" if self.level else "+", self.effect
-        low, high = (f"{100 * end:{sign}.1f}" for end in (effect.low, effect.high))
-        return f"{100 * effect.value:{sign}.1f} [{low}, {high}]"
+        return self.effect.text("" if self.level else "+", unit="")
 
     def __str__(self) -> str:
         effect = str(self.effect) if self.level else self.effect.points()
@@ -88,8 +78,8 @@ class Part:
         return f"{self.mark} {self.what}: {effect} ({self.effect.n} seeds, {self.asked}{open})"
 
     def record(self) -> dict:
-        found = {**vars(self), **vars(self.effect), "open": self.open, "holds": self.holds}
-        return {name: value for name, value in found.items() if name not in ("effect", "ends")}
+        values = vars(self) | vars(self.effect) | {"open": self.open, "holds": self.holds}
+        return {name: value for name, value in values.items() if name not in ("effect", "ends")}
 
 
 @dataclass(frozen=True)
@@ -110,15 +100,11 @@ class Verdict:
         return min((part.effect.n for part in self.parts), default=0)
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.claim} ({self.question}) {self.text}",
-            f"  {self.verdict}{': ' * bool(self.missing)}{self.missing}",
-        ]
-        return "\n".join(lines + [f"  {part}" for part in self.parts])
+        head = f"{self.claim} ({self.question}) {self.text}\n  {self.verdict}{': ' * bool(self.missing)}{self.missing}"
+        return "\n  ".join([head, *map(str, self.parts)])
 
     def record(self) -> dict:
-        found = {name: value for name, value in vars(self).items() if name != "parts"}
-        return found | {"seeds": self.seeds, "parts": [part.record() for part in self.parts]}
+        return vars(self) | {"seeds": self.seeds, "parts": [part.record() for part in self.parts]}
 
 
 def decide(parts: Sequence[Part]) -> str:
@@ -126,8 +112,8 @@ def decide(parts: Sequence[Part]) -> str:
     undecided if what is not settled could still turn it."""
     if any(part.effect.n < LEAST_SEEDS for part in parts) or not parts:
         return NOT_RUN
-    holds = [part.holds for part in parts]
-    if all(holds):
+    holds = {part.holds for part in parts}
+    if holds == {True}:
         return REPRODUCED
     if False in holds:
         return MIXED if True in holds else NOT_REPRODUCED

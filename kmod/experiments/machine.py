@@ -15,10 +15,22 @@ from ..training.flops import device_name
 from ..versions import commit
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Of a GPU, of Python, or of what has no exception of its own: driver, cuBLAS, cuDNN, the allocator of a CPU."""
-    phrases = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in phrases)
+class Memory:
+    """As a context: an error for lack of memory ends the block quietly and sets `full`; other errors pass.
+
+    The traceback keeps tensors alive; after the block it is gone, and memory can be released."""
+
+    full = False
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(self, kind: type | None, error: Exception | None, traceback: object) -> bool:
+        # Driver, cuBLAS, cuDNN and the allocator of a CPU have no exception of their own.
+        phrases = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+        named = isinstance(error, RuntimeError) and any(text in str(error) for text in phrases)
+        self.full = named or isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        return self.full
 
 
 @cache
@@ -42,13 +54,11 @@ def tensor_cores() -> Iterator[None]:
 
 def hardware() -> dict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     return {
-        "device": device_name(device),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": platform.system(),
+        "device": device_name(device), "cores": os.cpu_count(), "memory_gib": memory, "system": platform.system(),
         "matmul": torch.get_float32_matmul_precision(),
-    }
+    }  # fmt: skip
 
 
 def reset_peak(device: torch.device) -> None:

@@ -1,8 +1,8 @@
 """The same runs, spread over a Ray cluster: `python -m kmod run SUITE --executor ray --address HOST:PORT`.
 
-A group of runs is a task on one GPU, or on one core where the cluster has none. A starting state is trained by a task
-of its own, once, and handed to the tasks that need it through Ray's object store. The tasks of a lost node are repeated
-on another. Only the process that started the tasks writes records, so that none is lost or written twice.
+A group of runs is a task on one GPU, or on one core where the cluster has none. A starting state is trained once, by a
+task of its own, and reaches the others through Ray's object store. The tasks of a lost node are repeated on another.
+Only the process that started the tasks writes records, so that none is lost or written twice.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from .cost import Device, here
@@ -20,7 +21,6 @@ from .settings import FOLDERS, Setting, State
 from .starts import Bench, CannotStart, PortableState
 
 RETRIES = 5  # of a task whose node was lost
-NEEDS = {"GPU": {"num_gpus": 1}, "CPU": {"num_cpus": 1}}  # of a task, by what the cluster has
 
 
 @contextmanager
@@ -47,9 +47,8 @@ def device() -> Device:
     """What the tasks of the connected cluster work on: a device, measured by a task, and how many there are."""
     import ray
 
-    resource = _resource(ray)
-    measured = ray.get(ray.remote(**NEEDS[resource])(_measured).remote())
-    return replace(measured, slots=_slots(ray, resource))
+    resource, needs = _resource(ray)
+    return replace(ray.get(ray.remote(**needs)(_measured).remote()), slots=_slots(ray, resource))
 
 
 @tensor_cores()
@@ -57,8 +56,10 @@ def _measured() -> Device:
     return here()
 
 
-def _resource(ray) -> str:
-    return "GPU" if ray.cluster_resources().get("GPU", 0) >= 1 else "CPU"
+def _resource(ray) -> tuple[str, dict]:
+    """What the cluster works on, and how much of it a task needs."""
+    gpu = ray.cluster_resources().get("GPU", 0) >= 1
+    return ("GPU", {"num_gpus": 1}) if gpu else ("CPU", {"num_cpus": 1})
 
 
 def _slots(ray, resource: str) -> int:
@@ -73,9 +74,8 @@ def execute(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[t
     While groups wait for their starting state, free slots train the next of `states`."""
     import ray
 
-    resource = _resource(ray)
-    train = ray.remote(**NEEDS[resource], max_retries=RETRIES)(_train)
-    edit = ray.remote(**NEEDS[resource], max_retries=RETRIES)(_edit)
+    resource, needs = _resource(ray)
+    train, edit = (ray.remote(**needs, max_retries=RETRIES)(task) for task in (_train, _edit))
     trained: dict[State, object] = {}  # state → the task that trains it
     training: set = set()  # those tasks that are not finished
     waiting: dict[object, Group] = {}  # task → the group that it does
@@ -87,12 +87,9 @@ def execute(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[t
             training.add(trained[state])
         return trained[state]
 
-    def begin(group: Group) -> None:
-        state = _state(group)
-        waiting[edit.remote(FOLDERS, group[1], ready(state), ready(state.reference))] = group
-
     def blocked() -> int:
-        return sum(not training.isdisjoint({trained[s], trained[s.reference]}) for s in map(_state, waiting.values()))
+        waited_for = (runs[0].state for _, runs in waiting.values())
+        return sum(not training.isdisjoint({trained[state], trained[state.reference]}) for state in waited_for)
 
     more = True
     try:
@@ -101,14 +98,13 @@ def execute(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[t
             while more and len(training) + len(waiting) - blocked() < slots:
                 if blocked() < slots:
                     group = next(groups, None)
-                    more = group is not None
-                    if more:
-                        begin(group)
-                else:
-                    ahead = next((state for state in states if state not in trained), None)
-                    if ahead is None:
-                        break
+                    if more := group is not None:
+                        state = group[1][0].state
+                        waiting[edit.remote(FOLDERS, group[1], ready(state), ready(state.reference))] = group
+                elif ahead := next((state for state in states if state not in trained), None):
                     ready(ahead)
+                else:
+                    break
             if waiting or training:
                 # States stay where they are; only records come here.
                 (done, *_), _ = ray.wait([*training, *waiting], num_returns=1, fetch_local=False)
@@ -121,29 +117,21 @@ def execute(groups: Iterable[Group], states: Iterable[State] = ()) -> Iterator[t
             ray.cancel(task)
 
 
-def _state(group: Group) -> State:
-    return group[1][0].state
-
-
-_benches: list[Bench] = []  # one bench a worker process, which Ray uses for many tasks
+_own = cache(Bench)  # one bench a worker process, which Ray uses for many tasks
 
 
 def _bench(folders: dict[str, Path], *given: PortableState) -> Bench:
     FOLDERS.update(folders)
-    if not _benches:
-        _benches.append(Bench())
-    _benches[0].given = {portable.state: portable for portable in given}
-    return _benches[0]
+    _own().given = {portable.state: portable for portable in given}
+    return _own()
 
 
 @tensor_cores()
 def _train(folders: dict[str, Path], state: State) -> PortableState:
     try:
         return _bench(folders).portable(state)
-    except CannotStart as error:
-        return PortableState(state, failure=str(error))
-    except OSError as error:
-        return PortableState(state, failure=str(error), passing=True)
+    except (CannotStart, OSError) as error:
+        return PortableState(state, failure=str(error), passing=isinstance(error, OSError))
 
 
 @tensor_cores()

@@ -50,18 +50,14 @@ BEFORE = {"BERT-Base, pretrained": 0.2885, "BERT-Base, fine-tuned": 0.5050, "BER
 def rows(figures: tuple[Figure, ...]) -> list[dict]:
     """As rows of a table, in percent (a difference in points), marked as recalled; with a column δ if any has one."""
 
-    def told(share: float | None, form: str = ".4g", unit: str = "%") -> str:
+    def text(share: float | None, form: str = ".4g", unit: str = "%") -> str:
         return "not known" if share is None else f"~{100 * share:{form}} {unit}"
 
-    has_radius = any(f.delta is not None for f in figures)
-    return [
-        {"model": f.model, "start": f.start, "method": f.method, "tuned": f.where}
-        | ({"δ": "not known" if f.delta is None else f"{f.delta:.0e}".replace("e-0", "e-")} if has_radius else {})
-        | {
-            "A_M": told(f.A_M),
-            "A_F∖S": told(f.A_FS),
-            "ΔA_F∖S": told(f.delta_A_FS, "+.1f", "points"),
-            "Ā": told(f.A_mean),
-        }
-        for f in figures
-    ]
+    rows = []
+    for f in figures:
+        row = {"model": f.model, "start": f.start, "method": f.method, "tuned": f.where}
+        if any(other.delta is not None for other in figures):
+            row["δ"] = "not known" if f.delta is None else f"{f.delta:.0e}".replace("e-0", "e-")
+        lost = text(f.delta_A_FS, "+.1f", "points")
+        rows.append(row | {"A_M": text(f.A_M), "A_F∖S": text(f.A_FS), "ΔA_F∖S": lost, "Ā": text(f.A_mean)})
+    return rows

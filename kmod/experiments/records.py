@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from ..files import append
@@ -19,19 +21,18 @@ from ..files import append
 SCHEMA = 1
 
 
-def read(path: Path) -> list[dict]:
+def read(path: str | Path) -> list[dict]:
     """The records of a file, or of all files results/<suite>/*.jsonl under a folder; of each id the first by path and
     line that is done, or else the first.
 
     A torn last line is left out, with a warning. Raises ValueError that names file and line for one that is no record,
     or of a newer schema than this code knows.
     """
-    path = Path(path)
-    by_id: dict[str, dict] = {}
-    for file in sorted(path.glob("*/*.jsonl")) if path.is_dir() else [path] if path.is_file() else []:
+    path, by_id = Path(path), {}
+    for file in sorted(path.glob("*/*.jsonl")) if path.is_dir() else [path] * path.is_file():
         for record in _records(file):
-            before = by_id.get(record["id"])
-            if before is None or (before["status"] != "done" and record["status"] == "done"):
+            before = by_id.setdefault(record["id"], record)
+            if before["status"] != "done" and record["status"] == "done":
                 by_id[record["id"]] = record
     return list(by_id.values())
 
@@ -55,10 +56,8 @@ def _records(file: Path) -> Iterator[dict]:
                 return  # results of another kind, which stand in folders beside these
             raise ValueError(f"{file}, line {number}: not a record of a run (it has no schema)")
         if record["schema"] != SCHEMA:
-            raise ValueError(
-                f"{file}, line {number}: schema {record['schema']!r} is not known to this version of kmod "
-                f"(it knows {SCHEMA}); use the version that wrote it"
-            )
+            unknown = f"schema {record['schema']!r} is not known to this version of kmod (it knows {SCHEMA})"
+            raise ValueError(f"{file}, line {number}: {unknown}; use the version that wrote it")
         yield record
 
 
@@ -66,20 +65,18 @@ def merge(source: Path, into: Path) -> int:
     """Add to the folder `into` the records of the folder `source` that it lacks, by id, or whose runs failed here and
     not there; how many those were."""
     here = {record["id"]: record["status"] for record in read(into)}
-    new: dict[Path, list[dict]] = {}
-    for record in read(source):
-        if here.get(record["id"]) not in ("done", record["status"]):
-            new.setdefault(Path(into) / record["suite"] / f"{record['profile']}.jsonl", []).append(record)
-    for path, records in new.items():
-        append(path, records)
-    return sum(map(len, new.values()))
+    new = [record for record in read(source) if here.get(record["id"]) not in ("done", record["status"])]
+    place = itemgetter("suite", "profile")
+    for (suite, profile), records in groupby(sorted(new, key=place), place):
+        append(Path(into) / suite / f"{profile}.jsonl", records)
+    return len(new)
 
 
 def metric(record: Mapping, name: str) -> float:
     """A metric's value. Metrics of a record stand under "metrics"; those of a row in the row itself. Either is a number
     or a rate, {"value", "low", "high", ...}."""
-    found = record.get("metrics", record)[name]
-    return found["value"] if isinstance(found, Mapping) else found
+    value = record.get("metrics", record)[name]
+    return value["value"] if isinstance(value, Mapping) else value
 
 
 def flat(record: Mapping) -> dict:

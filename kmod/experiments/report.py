@@ -17,7 +17,7 @@ METRICS = {"A_M": "A_M", "A_FS": "A_F∖S", "delta_A_FS": "ΔA_F∖S", "A_mean":
 def cells(suite: str, profile: Profile, out: str | Path) -> dict[Setting, list[dict]]:
     """The finished records of each cell of a suite, of whatever seeds there are, in the suite's order; the setting that
     stands for a cell has seed 0."""
-    index = Index(records.read(Path(out)))
+    index = Index(records.read(out))
     return {run.cell: list(index.cell(run).values()) for run in settings(suite, profile)}
 
 
@@ -26,10 +26,10 @@ def table(suite: str, profile: Profile, out: str | Path) -> str:
     was run."""
     rows = cells(suite, profile, out)
     width = max(len(cell.label) for cell in rows)
-    lines = [f"{'':{width}} " + "".join(f"{name:>22}" for name in METRICS.values()) + f"{'s an edit':>11}  seeds"]
-    lines += [f"{cell.label:{width}} {_line(of_cell)}" for cell, of_cell in rows.items()]
-    lines.append("means over seeds with 95 % intervals (Student's t), in percent; on unseen phrasings")
-    return "\n".join(lines)
+    head = f"{'':{width}} " + "".join(f"{name:>22}" for name in METRICS.values()) + f"{'s an edit':>11}  seeds"
+    lines = [f"{cell.label:{width}} {_line(of_cell)}" for cell, of_cell in rows.items()]
+    foot = "means over seeds with 95 % intervals (Student's t), in percent; on unseen phrasings"
+    return "\n".join([head, *lines, foot])
 
 
 def _line(of_cell: Sequence[dict]) -> str:
@@ -37,10 +37,6 @@ def _line(of_cell: Sequence[dict]) -> str:
         return "".join(f"{'–':>22}" for _ in METRICS) + f"{'–':>11}  0"
     if "A_M" not in of_cell[0]["metrics"]:
         return "  ".join(f"{name} {100 * rate['value']:.1f}" for name, rate in of_cell[0]["metrics"].items())
-    columns = []
-    for name in METRICS:
-        average = mean(records.metric(record, name) for record in of_cell)
-        interval = f" [{100 * average.low:.1f}, {100 * average.high:.1f}]" if average.n > 1 else ""
-        columns.append(f"{f'{100 * average.value:.1f}{interval}':>22}")
+    means = (mean(records.metric(record, name) for record in of_cell).text(unit="") for name in METRICS)
     seconds = mean(record["seconds"]["edit"] for record in of_cell).value
-    return "".join(columns) + f"{seconds:>11.2f}  {len(of_cell)}"
+    return "".join(f"{text:>22}" for text in means) + f"{seconds:>11.2f}  {len(of_cell)}"

@@ -6,23 +6,24 @@ one write. A process that is killed loses the group in hand and nothing else.
 
 from __future__ import annotations
 
+import math
 import re
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from ..progress import noted_signals
 from . import records
 from .cost import Device, Estimate, here, text
 from .groups import work
 from .known import keep
 from .machine import tensor_cores
-from .settings import Setting, State, is_fae
+from .settings import FAE, Setting, State
 from .starts import Bench, kept
 from .suites import Profile, settings
 
@@ -47,13 +48,14 @@ class Todo:
         return sum(len(runs) for _, runs in self.groups)
 
     def __str__(self) -> str:
+        failed = f", {self.failed} failed" * bool(self.failed)
         if not self.groups:
-            return f"nothing is missing: {self.done} runs are done" + f", {self.failed} failed" * bool(self.failed)
+            return f"nothing is missing: {self.done} runs are done{failed}"
         # One state is trained by one device, however many there are.
         training = max(sum(self.states.values()) / self.slots, *self.states.values(), 0.0)
-        beside = f" on {self.slots} devices" if self.slots > 1 else ""
+        beside = f" on {self.slots} devices" * (self.slots > 1)
         return (
-            f"{self.runs} runs missing, {self.done} done" + f", {self.failed} failed" * bool(self.failed) + ": about "
+            f"{self.runs} runs missing, {self.done} done{failed}: about "
             f"{text(sum(self.seconds) / self.slots + training)}{beside}, of which {text(training)} to train "
             f"{len(self.states)} starting states, or to load those that are kept on disk"
         )
@@ -66,7 +68,7 @@ def plan(
     for this machine, or `on` another (`cost.Estimate`). A run that failed is not lacking, unless `retry`. Raises
     ValueError if a model of the profile is a FaE."""
     for model in (profile.model, profile.pretrained or ""):
-        if is_fae(model):
+        if model.startswith(FAE):
             raise ValueError(f"suites name the plain model, not {model}; rq3_fae trains the FaE of it itself")
     usable = [record for record in records.read(out) if not retry or record["status"] != "failed"]
     recorded = {Setting(**record["settings"]).id: record for record in usable}
@@ -81,15 +83,11 @@ def plan(
         if run.id not in recorded:
             groups.setdefault(run.group, (suite, []))[1].append(run)
     statuses = [recorded[run.id]["status"] for run in wanted if run.id in recorded]
+    failed = statuses.count("failed")
     needed = dict.fromkeys(state for _, (run, *_) in groups.values() for state in (run.state.reference, run.state))
-    return Todo(
-        list(groups.values()),
-        len(statuses) - statuses.count("failed"),
-        statuses.count("failed"),
-        [sum(map(estimate.run, runs)) for _, runs in groups.values()],
-        {state: KEPT if kept(state) else estimate.state(state) for state in needed if state.memorised},
-        estimate.slots,
-    )
+    seconds = [sum(map(estimate.run, runs)) for _, runs in groups.values()]
+    states = {state: KEPT if kept(state) else estimate.state(state) for state in needed if state.memorised}
+    return Todo(list(groups.values()), len(statuses) - failed, failed, seconds, states, estimate.slots)
 
 
 @tensor_cores()  # before the device is measured
@@ -105,9 +103,8 @@ def run(
     tell: Callable[[str], None] = print,
     progress: bool = True,
 ) -> Todo:
-    """Run what is missing, append it to results/<suite>/<profile>.jsonl under `out`, and return what is still missing.
-
-    What the starting states know, from which the modified facts were drawn, is kept beside them (`known`).
+    """Run what is missing, append it to <suite>/<profile>.jsonl under `out`, and return what is still missing. What the
+    starting states know, from which the modified facts were drawn, is kept there too (`known`).
 
     Args:
         retry: run what failed again, too.
@@ -119,27 +116,32 @@ def run(
 
     SIGINT and SIGTERM let the group in hand finish and then stop; a second one drops it.
     """
-    started, out = time.perf_counter(), Path(out)
-    on = on or here()
+    started, out, on = time.perf_counter(), Path(out), on or here()
     todo = plan(suites, profile, out, on=on, retry=retry)
     tell(f"{', '.join(suites)} ({profile.name}): {todo}")
     if not todo.groups:
         return todo
-    pace = Pace(todo, started, budget)
+    pace = Pace(todo, math.inf if budget is None else started + budget)
     done = {record["id"] for record in records.read(out) if record["status"] == "done"}
-    with stoppable(tell) as stopped, tqdm(total=todo.runs, desc="runs", disable=None if progress else True) as bar:
+
+    def note() -> None:
+        with suppress(RuntimeError):  # the signal may come in the middle of a print, which cannot be entered twice
+            tell("stopping after the runs in hand; once more to drop them")
+
+    bar = tqdm(total=todo.runs, desc="runs", disable=None if progress else True)
+    with noted_signals(note) as signals, bar:
 
         def begun() -> Iterator[Group]:
-            for index, group in enumerate(todo.groups):
-                if stopped():
+            for group in todo.groups:
+                if signals:
                     return
-                if not pace.fits(index) and not (execute is None and pace.can_begin_training(index)):
-                    tell(f"the next group needs about {text(pace.needs(index))}: it does not fit the time left")
+                if not pace.fits(group, training=execute is None):
+                    tell(f"the next group needs about {text(pace.needs(group))}: it does not fit the time left")
                     return
-                pace.begin(index)
+                pace.begin(group)
                 yield group
 
-        executor = execute or partial(local, until=lambda group: pace.until(todo.groups.index(group)))
+        executor = execute or partial(local, until=pace.until)
         for (suite, runs), made in executor(begun(), todo.states):
             for record in made:
                 record |= {"suite": suite, "profile": profile.name}
@@ -149,8 +151,8 @@ def run(
             new = [record for record in made if record["status"] != "skipped" and record["id"] not in done]
             records.append(out / suite / f"{profile.name}.jsonl", new)
             done |= {record["id"] for record in new if record["status"] == "done"}
-            if not any(record["status"] == "skipped" for record in made):
-                pace.done(runs)
+            if all(record["status"] != "skipped" for record in made):
+                pace.done((suite, runs))
             bar.update(len(runs))
     left = plan(suites, profile, out, on=on)
     tell(f"after {text(time.perf_counter() - started)}: {left}")
@@ -158,9 +160,7 @@ def run(
 
 
 def local(
-    groups: Iterable[Group],
-    states: Iterable[State] = (),
-    until: Callable[[Group], float | None] = lambda _: None,
+    groups: Iterable[Group], states: Iterable[State], until: Callable[[Group], float]
 ) -> Iterator[tuple[Group, list[dict]]]:
     """One group after the other, in this process. `until` gives the time at which memorising must end, to leave enough
     for a group's runs."""
@@ -173,73 +173,49 @@ def local(
 class Pace:
     """Whether a group still fits the budget: its estimate times measured over estimated time of the finished groups."""
 
-    def __init__(self, todo: Todo, started: float, budget: float | None):
-        self.todo, self.started, self.budget = todo, started, budget
+    def __init__(self, todo: Todo, end: float):
+        self.states, self.end = todo.states, end
+        self.seconds = dict(zip(map(_key, todo.groups), todo.seconds, strict=True))
         self.ready: set[State] = set()
         self.begun: dict[Setting, tuple[float, float]] = {}  # when a group was begun, and its estimate then
         self.took = self.estimated = 0.0  # by the finished groups
 
-    @property
-    def factor(self) -> float:
-        """Measured over estimated so far; 1 until something is known."""
+    def _factor(self) -> float:
         return self.took / self.estimated if self.estimated else 1.0
 
-    def estimate(self, index: int) -> float:
+    def _missing(self, group: Group) -> set[State]:
+        """The starting states of a group that are not made yet."""
+        state = group[1][0].state
+        return {state, state.reference} & self.states.keys() - self.ready
+
+    def _estimate(self, group: Group) -> float:
+        return self.seconds[_key(group)] + sum(self.states[state] for state in self._missing(group))
+
+    def needs(self, group: Group) -> float:
         """Seconds of a group, and of its starting states that are not made yet."""
-        run = self.todo.groups[index][1][0]
-        states = {run.state, run.state.reference} - self.ready
-        return self.todo.seconds[index] + sum(self.todo.states.get(state, 0) for state in states)
+        return self._factor() * self._estimate(group)
 
-    def needs(self, index: int) -> float:
-        return self.factor * self.estimate(index)
+    def until(self, group: Group) -> float:
+        """When the starting state of a group must be ready."""
+        return self.end - self._factor() * self.seconds[_key(group)]
 
-    def fits(self, index: int) -> bool:
-        return self.budget is None or time.perf_counter() - self.started + self.needs(index) <= self.budget
+    def fits(self, group: Group, training: bool) -> bool:
+        """Whether the time is enough; if `training`, half a minute is enough to begin with a missing starting state."""
+        now, begins_training = time.perf_counter(), training and bool(self._missing(group))
+        return now + self.needs(group) <= self.end or (begins_training and self.until(group) - now > 30)
 
-    def begin(self, index: int) -> None:
-        self.begun[self.todo.groups[index][1][0].group] = time.perf_counter(), self.estimate(index)
+    def begin(self, group: Group) -> None:
+        self.begun[_key(group)] = time.perf_counter(), self._estimate(group)
 
-    def done(self, runs: Sequence[Setting]) -> None:
-        started, estimate = self.begun[runs[0].group]
+    def done(self, group: Group) -> None:
+        started, estimate = self.begun[_key(group)]
         self.took += time.perf_counter() - started
         self.estimated += estimate
-        self.ready |= {runs[0].state, runs[0].state.reference}
-
-    def until(self, index: int) -> float | None:
-        """When the starting state of a group must be ready."""
-        if self.budget is None:
-            return None
-        return self.started + self.budget - self.factor * self.todo.seconds[index]
-
-    def can_begin_training(self, index: int) -> bool:
-        """Whether a starting state of the group is missing, and half a minute is left to train it."""
-        run = self.todo.groups[index][1][0]
-        missing = (self.todo.states.keys() - self.ready) & {run.state, run.state.reference}
-        return bool(missing) and self.until(index) - time.perf_counter() > 30
+        self.ready |= self._missing(group)
 
 
-@contextmanager
-def stoppable(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Inside, the first SIGINT or SIGTERM sets what the function returns, and the second raises KeyboardInterrupt.
-    Outside of the main thread, where signals cannot be caught, nothing changes."""
-    signals: list[int] = []
-
-    def note(number, frame):
-        if signals:
-            raise KeyboardInterrupt
-        signals.append(number)
-        with suppress(RuntimeError):  # the signal may come in the middle of a print, which cannot be entered twice
-            tell("stopping after the runs in hand; once more to drop them")
-
-    try:
-        old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:
-        old = {}
-    try:
-        yield lambda: bool(signals)
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+def _key(group: Group) -> Setting:
+    return group[1][0].group
 
 
 def seconds(budget: str) -> float:
@@ -247,4 +223,4 @@ def seconds(budget: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", budget.strip())
     if not match or not float(match[1]):
         raise ValueError(f"write the budget as 90s, 9m or 1.5h; got {budget!r}")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+    return float(match[1]) * {"m": 60, "h": 3600}.get(match[2], 1)

@@ -14,15 +14,12 @@ Cell = Mapping[int, Mapping]
 
 
 class Selection:
-    """A choice between the cells of a grid by a metric, the higher the better.
+    """A choice between the cells of a grid, key → seed → record or row, by a metric, the higher the better. Keys are
+    radii, or whatever tells cells apart.
 
         choice = Selection({radius: {seed: record, ...}, ...})
         choice.best()             # the radius with the highest mean Ā, over the seeds that each cell has
         choice.held_out("A_M")    # seed → A_M at the radius that is best on the other seeds
-
-    Args:
-        cells: key → seed → record or row (what `records.metric` reads). Keys are radii, or whatever tells cells apart.
-        by: the metric.
 
     Raises ValueError if there is no cell or an empty one.
     """
@@ -59,7 +56,7 @@ class Selection:
 
     def _best(self, cells: Mapping[Hashable, Cell], without: int | None = None) -> Hashable:
         def mean(key: Hashable) -> float:
-            values = {seed: metric(record, self.by) for seed, record in cells[key].items()}
-            return fmean([value for seed, value in values.items() if seed != without] or values.values())
+            others = [record for seed, record in cells[key].items() if seed != without] or cells[key].values()
+            return fmean(metric(record, self.by) for record in others)
 
         return max(cells, key=mean)

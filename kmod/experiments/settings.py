@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..checks import check_whole, is_number, is_whole
@@ -15,12 +15,8 @@ from ..editing.methods import Method, methods_for
 from ..models import MaskedLM
 from ..models.presets import PRESETS
 
-STARTS = {
-    "RI": "random weights",
-    "RI+FT": "random weights, then fine-tuned on the evidences of all facts",
-    "PT": "pretrained on text",
-    "PT+FT": "pretrained, then fine-tuned on the evidences of all facts",
-}
+STARTS = ("RI", "RI+FT", "PT", "PT+FT")
+"""Random weights or pretrained on text, each alone or then fine-tuned on the evidences of all facts."""
 FAE, ALBERT = "fae-", "albert-"
 """Prefixes of a model's name: a FaE built on the model after it, and an ALBERT of the shape of the preset after it."""
 
@@ -29,9 +25,9 @@ FOLDERS: dict[str, Path] = {}
 
 
 def model_name(model: str) -> str:
-    """The name of a model in settings and records: of a folder its last part and a digest of its files, such as
-    "my-bert@1a2b3c4d", so that no path of a machine gets into a record and a model that is trained anew is another
-    one. Other names, and those of presets, stay as they are.
+    """The name of a model in settings and records: of a folder its last part and a digest of its files, hidden ones
+    left out, such as "my-bert@1a2b3c4d", so that no path of a machine gets into a record and a model that is trained
+    anew is another one. Other names, and those of presets, stay as they are.
 
     Raises ValueError for a folder whose name begins like that of a FaE or an ALBERT.
     """
@@ -40,24 +36,14 @@ def model_name(model: str) -> str:
     folder = Path(model).resolve()
     if folder.name.startswith((FAE, ALBERT)):
         raise ValueError(f"{model}: names that begin with {FAE} or {ALBERT} are taken; rename the folder")
-    name = f"{folder.name}@{_digest(folder)}"
-    FOLDERS[name] = folder
-    return name
-
-
-def _digest(folder: Path) -> str:
-    """8 hexadecimal digits of SHA-256 over the names and contents of a folder's files, hidden ones left out."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith("."):
             with path.open("rb") as file:
                 digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()[:8]
-
-
-def is_fae(model: str) -> bool:
-    """Whether a model's name is that of a FaE."""
-    return model.startswith(FAE)
+    name = f"{folder.name}@{digest.hexdigest()[:8]}"
+    FOLDERS[name] = folder
+    return name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +61,9 @@ class State:
     batch_size: int | None = None  # of the memorising, where memory did not allow the usual one
 
     def __str__(self) -> str:
-        without = f" without {self.without} ({self.seed})" if self.without else ""
-        training = f", training {self.training}" if self.training else ""
-        batches = f", in batches of {self.batch_size}" if self.batch_size else ""
+        without = f" without {self.without} ({self.seed})" * bool(self.without)
+        training = f", training {self.training}" * bool(self.training)
+        batches = f", in batches of {self.batch_size}" * bool(self.batch_size)
         return f"{self.model}, {self.start}, on {self.facts}{without}{training}{batches}"
 
     @property
@@ -86,8 +72,7 @@ class State:
 
     @property
     def fae(self) -> bool:
-        """Whether the model is a FaE."""
-        return is_fae(self.model)
+        return self.model.startswith(FAE)
 
     @property
     def plain(self) -> str:
@@ -128,7 +113,7 @@ class Setting:
         n: |M|, the number of facts to modify.
         seed: draws S, the new objects and the batches.
         steps, batch_size, lr: of the fine-tuning.
-        training: the seed that the starting state was trained from; None is 0, whatever `seed` is.
+        training: the seed that the starting state was trained from; None is 0.
         options: the method's own settings, a mapping or (name, value) pairs; kept as sorted pairs, None for none.
         start_batch_size: of the memorising, where memory did not allow the usual one.
 
@@ -154,28 +139,23 @@ class Setting:
     start_batch_size: int | None = None
 
     def __post_init__(self):
-        for name, known in (("start", STARTS), ("constraint", {**CONSTRAINTS, None: 0})):
+        for name, known in (("start", STARTS), ("constraint", (*CONSTRAINTS, None))):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(map(str, known))}")
-        numbers = {
-            name: check_whole(name, value, low)
-            for name, low in WHOLE.items()
-            if not isinstance(value := getattr(self, name), str | None) or (value is not None and name != "block")
-        }
-        for name in ("epochs", "delta", "lr"):
-            if (value := getattr(self, name)) is not None:
-                whole = name == "epochs" or (name == "delta" and self.method == "kNN")
-                numbers[name] = _number(name, value, whole)
-        numbers["training"] = numbers.get("training") or None
-        numbers["options"] = _options(self.options)
-        for name, value in numbers.items():
-            object.__setattr__(self, name, value)
+        for name, value in list(vars(self).items()):
+            if name == "options":
+                value = _options(value)
+            elif value is not None and name in WHOLE and not (name == "block" and isinstance(value, str)):
+                value = check_whole(name, value, WHOLE[name])
+            elif value is not None and name in ("epochs", "delta", "lr"):
+                value = _number(name, value, name == "epochs" or (name == "delta" and self.method == "kNN"))
+            object.__setattr__(self, name, None if name == "training" and value == 0 else value)
 
     def record(self) -> dict:
         """The settings as records hold them; `Setting(**record)` gives them back. Fields added later are left out where
         they are None."""
-        found = asdict(self) | {"options": dict(self.options) if self.options else None}
-        return {name: value for name, value in found.items() if value is not None or name not in LATER}
+        values = vars(self) | {"options": dict(self.options) if self.options else None}
+        return {name: value for name, value in values.items() if value is not None or name not in LATER}
 
     @property
     def id(self) -> str:
@@ -186,12 +166,10 @@ class Setting:
 
     @property
     def state(self) -> State:
-        out = {"without": self.n, "seed": self.seed} if self.method == "ADD" else {}
-        out |= {"least_steps": self.least_steps} if self.least_steps else {}
-        return State(
-            facts=self.facts, model=self.model, start=self.start, epochs=self.epochs, training=self.training or 0,
-            batch_size=self.start_batch_size, **out,
-        )  # fmt: skip
+        others = {"without": self.n, "seed": self.seed} if self.method == "ADD" else {}
+        others |= {"least_steps": self.least_steps} if self.least_steps else {}
+        others |= {"training": self.training or 0, "batch_size": self.start_batch_size}
+        return State(facts=self.facts, model=self.model, start=self.start, epochs=self.epochs, **others)
 
     @property
     def registered(self) -> Method | None:
@@ -227,10 +205,9 @@ class Setting:
         where = {None: "", "all": ", all blocks"}.get(self.block, f", {self.block}")
         where = f", block {self.block}" if isinstance(self.block, int) else where
         name = "ε" if self.method == "kNN" else self.constraint
-        limit = f", {name}" if name else ""
-        limit += f" {self.delta:g}" if self.delta is not None else ""
+        limit = f", {name}" * bool(name) + (f" {self.delta:g}" if self.delta is not None else "")
         options = "".join(f", {name} {value}" for name, value in self.options or ())
-        training = f" (training {self.training})" if self.training else ""
+        training = f" (training {self.training})" * bool(self.training)
         return f"{self.model} {self.start}{training}: {self.method}{where}{limit}{options}, |M| = {self.n}"
 
 
@@ -248,9 +225,9 @@ def _number(name: str, value: object, whole: bool) -> int | float:
     return int(value) if whole and value == int(value) else float(value)
 
 
-def _options(options: Mapping[str, object] | tuple[tuple[str, object], ...] | None) -> tuple | None:
+def _options(options: Mapping[str, object] | Iterable[tuple[str, object]] | None) -> tuple | None:
+    def plain(name: str, value: object) -> object:
+        return value if isinstance(value, str) else int(value) if is_whole(value) else _number(name, value, whole=True)
+
     pairs = sorted(dict(options or ()).items())
-    for i, (name, value) in enumerate(pairs):
-        if not isinstance(value, str | None):
-            pairs[i] = name, int(value) if is_whole(value) else _number(name, value, whole=True)
-    return tuple(pair for pair in pairs if pair[1] is not None) or None
+    return tuple((name, plain(name, value)) for name, value in pairs if value is not None) or None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections import OrderedDict
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,7 @@ import torch
 
 from ..evaluation import Scores, score
 from ..facts import FactBase
+from ..fae import build_fae
 from ..fae.added import hold_out, widest
 from ..fae.training import train_fae
 from ..files import cache_dir
@@ -22,15 +24,13 @@ from ..models.presets import is_preset
 from ..parts import blocks, plan
 from ..sources import load_facts, writable
 from ..training.memorise import memorise
-from ..versions import versions
+from ..versions import code_digest, versions
 from .known import Known
-from .machine import code, out_of_memory
+from .machine import Memory, code
 from .settings import FOLDERS, State
 
 BATCH = 128
 """Statements a batch when a starting state is trained."""
-
-
 SHIPPED = {State(facts="atlas", model="nano", start="RI+FT", epochs=11): "nano-atlas"}
 """Starting states that come with the package: the same bits on every machine."""
 
@@ -41,12 +41,11 @@ class CannotStart(Exception):
 
 @dataclass
 class Prepared:
-    """A starting state: the model, its facts, and how long they took to make."""
+    """A starting state: the model and its facts."""
 
     state: State
     model: MaskedLM
     facts: FactBase
-    seconds: float
     known: Known | None = None  # of its reference: S is drawn from those; None until asked for
     held: FactBase | None = None  # the facts kept out of training
     batch_size: int | None = None  # of the training, where it is not BATCH
@@ -75,16 +74,6 @@ class PortableState:
     failure: str = ""
     passing: bool = False  # the failure: of a network or a disk
 
-    @classmethod
-    def of(cls, prepared: Prepared) -> PortableState:
-        weights = {name: p.detach().cpu().numpy() for name, p in prepared.model.net.named_parameters()}
-        return cls(prepared.state, weights, prepared.known, batch_size=prepared.batch_size)
-
-    def check(self) -> None:
-        """Raises what kept it from being made, if anything did."""
-        if self.failure:
-            raise OSError(self.failure) if self.passing else CannotStart(self.failure)
-
 
 class Bench:
     """Makes starting states once and keeps the last few of them. `given` are states that were trained elsewhere."""
@@ -94,7 +83,7 @@ class Bench:
         self.bases: dict[str, FactBase] = {}
         self.given: dict[State, PortableState] = {}
         self.batches: dict[State, int] = {}  # of states for which memory does not allow BATCH
-        self.until: float | None = None  # by when (`time.perf_counter`) memorising is to end, or to be kept for later
+        self.until = math.inf  # by when (`time.perf_counter`) memorising is to end, or to be kept for later
         code()
 
     def prepared(self, state: State) -> Prepared:
@@ -110,23 +99,19 @@ class Bench:
     def portable(self, state: State) -> PortableState:
         """The state for other machines; only a reference comes with what it knows. Raises CannotStart."""
         prepared = self._made(state)
-        if state == state.reference:
-            prepared.known = self._known(state)
-        return PortableState.of(prepared)
+        weights = {name: p.detach().cpu().numpy() for name, p in prepared.model.net.named_parameters()}
+        known = self._known(state) if state == state.reference else None
+        return PortableState(state, weights, known, prepared.batch_size)
 
     def _made(self, state: State) -> Prepared:
         while state not in self.made:
-            batch_size, full = self.batches.get(state, state.batch_size or BATCH), False
-            try:
-                self.made[state] = self._prepare(state, batch_size)
-            except (FloatingPointError, TypeError, ValueError) as error:
-                raise CannotStart(str(error)) from error
-            except (MemoryError, RuntimeError) as error:
-                if not out_of_memory(error):
-                    raise
-                full = True
-            # The traceback keeps tensors alive; memory is released only after the except block.
-            if full and not self._dropped():
+            batch_size = self.batches.get(state, state.batch_size or BATCH)
+            with Memory() as memory:
+                try:
+                    self.made[state] = self._prepare(state, batch_size)
+                except (FloatingPointError, TypeError, ValueError) as error:
+                    raise CannotStart(str(error)) from error
+            if memory.full and not self._dropped():
                 if batch_size == 1:
                     raise CannotStart("out of memory even with one statement a batch")
                 self.batches[state] = batch_size // 2
@@ -145,30 +130,28 @@ class Bench:
         torch.cuda.empty_cache()
         return bool(others)
 
+    def _given(self, state: State) -> PortableState | None:
+        """The state as it was trained elsewhere, if it was. Raises what kept it from being made there."""
+        given = self.given.get(state)
+        if given and given.failure:
+            raise OSError(given.failure) if given.passing else CannotStart(given.failure)
+        return given
+
     def _known(self, reference: State) -> Known:
-        given = self.given.get(reference)
-        if given:
-            given.check()
+        if given := self._given(reference):
             return given.known
         prepared = self._made(reference)
         while prepared.known is None:
-            full = False
-            try:
+            with Memory() as memory:
                 flags = score(prepared.model, prepared.facts, ["tests"]).known
                 prints = prepared.facts.fingerprint()[:16], prepared.model.fingerprint()[:16]
                 prepared.known = Known(reference, *prints, np.asarray(flags, bool))
-            except (MemoryError, RuntimeError) as error:
-                if not out_of_memory(error):
-                    raise
-                full = True
-            if full and not self._dropped(but=reference):
+            if memory.full and not self._dropped(but=reference):
                 raise CannotStart(f"out of memory when {reference} was asked what it knows")
         return prepared.known
 
     def _prepare(self, state: State, batch_size: int) -> Prepared:
-        started, given = time.perf_counter(), self.given.get(state)
-        if given:
-            given.check()
+        given = self._given(state)
         if state.facts not in self.bases:
             self.bases[state.facts] = load_facts(state.facts)
         facts, held = self.bases[state.facts], None
@@ -178,28 +161,23 @@ class Bench:
         model = load_model(shipped) if shipped else build(state, facts)
         facts = writable(facts, model.tokenizer)
         if state.fae:
-            from ..fae import build_fae
-
-            spare = 0.25 + (state.without / len(facts))
             room = {"tail_width": max(4, widest([*facts, *held]))} if held else {}  # for those added later
+            room |= {"spare": 0.25 + (state.without / len(facts))}
             plain = state.plain if state.plain in PRESETS else model
-            model = build_fae(plain, facts, seed=state.training, spare=spare, **room).to(model.device)
+            model = build_fae(plain, facts, seed=state.training, **room).to(model.device)
         if given:
             with torch.no_grad():
                 for name, parameter in model.net.named_parameters():
                     parameter.copy_(torch.from_numpy(np.array(given.weights[name])))  # Ray's memory is read-only
         elif state.memorised and not shipped:
-            (train_fae if state.fae else memorise)(
-                model, facts, epochs=state.epochs, least_steps=state.least_steps, seed=state.training,
-                batch_size=batch_size, progress=False,
-                within=None if self.until is None else max(0.0, self.until - time.perf_counter()),
-            )  # fmt: skip
-        seconds = time.perf_counter() - started
-        if state.memorised and not given and not shipped:
+            train = train_fae if state.fae else memorise
+            within = None if self.until == math.inf else max(0.0, self.until - time.perf_counter())
+            settings = {"epochs": state.epochs, "least_steps": state.least_steps, "seed": state.training}
+            train(model, facts, **settings, batch_size=batch_size, within=within, progress=False)
             _marker(state).parent.mkdir(parents=True, exist_ok=True)
             _marker(state).touch()
         smaller = given.batch_size if given else batch_size if batch_size != BATCH else None
-        return Prepared(state, model, facts, round(seconds, 3), held=held, batch_size=smaller)
+        return Prepared(state, model, facts, held=held, batch_size=smaller)
 
 
 def kept(state: State) -> bool:
@@ -208,7 +186,8 @@ def kept(state: State) -> bool:
 
 
 def _marker(state: State) -> Path:
-    key = json.dumps([asdict(state), versions()], sort_keys=True)
+    trained_by = ("training", "models", "fae") if state.fae else ("training", "models")
+    key = json.dumps([asdict(state), versions(), code_digest(*trained_by)], sort_keys=True)
     return cache_dir() / "states" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
 

@@ -1,7 +1,7 @@
 """The suites: one grid of settings a research question, at the sizes of a profile.
 
 A suite is a function of a profile that yields settings; `settings` crosses them with the profile's seeds. Runs that two
-suites share are done once: a record is known by its settings, not by its suite.
+suites share are done once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..checks import check_whole
 from ..sources.table import SUFFIXES
 from .settings import FAE, Setting, model_name
 
@@ -38,7 +39,6 @@ class Profile:
     steps: int = 60
     batch_size: int = 64
     lr: float = 1e-3
-    fae: bool = True
     albert: str | None = None  # a model whose blocks share their weights
     training: int | None = None  # the seed that starting states are trained from; None is 0
 
@@ -51,6 +51,15 @@ class Profile:
         effort = {"steps": self.effort(run.n), "batch_size": self.batch_size, "lr": self.lr}
         takes = run.registered.takes if run.registered else ()
         return replace(run, **{name: effort[name] for name in effort.keys() - others.keys() if name in takes})
+
+    def sweep(self, method: str, block=None, constraint="Linf", radii=None, **others) -> Iterator[Setting]:
+        """`setting` for each of the radii, by default those of ℓ∞."""
+        return (self.setting(method, block, constraint, delta, **others) for delta in radii or self.radii(block))
+
+    @property
+    def ends(self) -> tuple[str | int, ...]:
+        """All blocks, the first and the last."""
+        return ("all", self.blocks[0], self.blocks[-1])
 
     def effort(self, n: int) -> int:
         """Optimiser steps for |M| = n: `steps` for `self.n` facts, doubled for every fourfold |M| beyond."""
@@ -76,45 +85,33 @@ def rq1_reliability(p: Profile) -> Iterator[Setting]:
     for block in ("all", *p.blocks):
         yield p.setting("FTM", block)
     yield p.setting("FTA", "all")
-    for delta in p.deltas:
-        yield p.setting("FTM", "all", "Linf", delta)
-    for epsilon in p.epsilons:
-        yield p.setting("kNN", delta=epsilon)
+    yield from p.sweep("FTM", "all", "Linf", p.deltas)
+    yield from p.sweep("kNN", None, None, p.epsilons)
     yield p.setting("retrain")
 
 
 def rq2_where(p: Profile) -> Iterator[Setting]:
     """Which blocks, constraints and training schemes trade off best?"""
     for block in ("all", *p.blocks):
-        for delta in p.radii(block):
-            yield p.setting("FTM", block, "Linf", delta)
-    for radius in p.l2:
-        yield p.setting("FTM", "all", "L2", radius)
-    for radius in p.fisher:
-        yield p.setting("FTM", "all", "Fisher", radius)
-    for block in ("all", p.blocks[0], p.blocks[-1]):
-        for delta in p.radii(block):
-            yield p.setting("FTA", block, "Linf", delta)
+        yield from p.sweep("FTM", block)
+    yield from p.sweep("FTM", "all", "L2", p.l2)
+    yield from p.sweep("FTM", "all", "Fisher", p.fisher)
+    for block in p.ends:
+        yield from p.sweep("FTA", block)
     if p.albert:
-        for delta in p.deltas:
-            yield p.setting("FTM", "all", "Linf", delta, model=p.albert)
+        yield from p.sweep("FTM", "all", model=p.albert)
 
 
 def rq3_fae(p: Profile) -> Iterator[Setting]:
     """FaE's explicit memory against plain Transformers."""
-    if not p.fae:
-        return
     fae = {"model": FAE + p.model, "start": p.start}
     yield p.setting("UPDATE", **fae)
     for part in ("AWT", "block 3 + AWT", "block 7 + AWT", "all"):
-        for delta in p.radii(part, fewer=True):
-            yield p.setting("UPDATE + FTM", part, "Linf", delta, **fae)
-    for delta in p.radii("AWT", fewer=True):
-        yield p.setting("FTM", "AWT", "Linf", delta, **fae)
+        yield from p.sweep("UPDATE + FTM", part, radii=p.radii(part, fewer=True), **fae)
+    yield from p.sweep("FTM", "AWT", radii=p.radii("AWT", fewer=True), **fae)
     yield p.setting("ADD", n=100 if p.n >= 32 else p.n, **fae)
     for block in ("all", p.blocks[-1]):  # the plain model of the same size
-        for delta in p.radii(block):
-            yield p.setting("FTM", block, "Linf", delta)
+        yield from p.sweep("FTM", block)
 
 
 def rq4_phases(p: Profile) -> Iterator[Setting]:
@@ -122,17 +119,17 @@ def rq4_phases(p: Profile) -> Iterator[Setting]:
     starts = ("RI", "RI+FT", "PT", "PT+FT") if p.pretrained else ("RI", "RI+FT")
     for start in starts:
         state = {"model": p.pretrained or p.model, "start": start}
-        for block in ("all", p.blocks[0], p.blocks[-1]) if start != "RI" else ("all",):
+        for block in p.ends if start != "RI" else ("all",):
             for ball in p.balls(block):
                 yield p.setting("FTM", block, *ball, **state)
-        for delta in p.radii("all", fewer=True) if start == starts[-1] else ():
-            yield p.setting("FTA", "all", "Linf", delta, **state)
+        if start == starts[-1]:
+            yield from p.sweep("FTA", "all", radii=p.radii("all", fewer=True), **state)
 
 
 def rq5_scale(p: Profile) -> Iterator[Setting]:
     """How does it scale with the number of modified facts?"""
     for n in p.sizes:
-        for block in ("all", p.blocks[0], p.blocks[-1]):
+        for block in p.ends:
             for ball in p.balls(block, n):
                 yield p.setting("FTM", block, *ball, n=n)
     most = p.sizes[-1]
@@ -142,13 +139,16 @@ def rq5_scale(p: Profile) -> Iterator[Setting]:
 
 def cost(p: Profile) -> Iterator[Setting]:
     """What it costs: time and memory of the methods, one setting each, on the same |M|."""
-    middle = {block: p.radii(block)[len(p.radii(block)) // 2] for block in ("all", *p.blocks)}
+
+    def middle(radii: tuple[float, ...]) -> float:
+        return radii[len(radii) // 2]
+
     for block in ("all", *p.blocks):
-        yield p.setting("FTM", block, "Linf", middle[block])
-        yield p.setting("FTA", block, "Linf", middle[block])
-    yield p.setting("FTM", "all", "L2", p.l2[len(p.l2) // 2])
-    yield p.setting("FTM", "all", "Fisher", p.fisher[len(p.fisher) // 2])
-    yield p.setting("kNN", delta=p.epsilons[len(p.epsilons) // 2])
+        for method in ("FTM", "FTA"):
+            yield p.setting(method, block, "Linf", middle(p.radii(block)))
+    yield p.setting("FTM", "all", "L2", middle(p.l2))
+    yield p.setting("FTM", "all", "Fisher", middle(p.fisher))
+    yield p.setting("kNN", delta=middle(p.epsilons))
     yield p.setting("retrain")
 
 
@@ -159,8 +159,7 @@ def paper_grid(p: Profile) -> Iterator[Setting]:
         for n in p.sizes:
             for block in ("all", *p.blocks):
                 for method in ("FTM", "FTA"):
-                    for delta in p.radii(block):
-                        yield p.setting(method, block, "Linf", delta, n=n, start=start, **state)
+                    yield from p.sweep(method, block, n=n, start=start, **state)
 
 
 SUITES = {suite.__name__: suite for suite in (rq1_reliability, rq2_where, rq3_fae, rq4_phases, rq5_scale, cost)}
@@ -206,32 +205,25 @@ def settings(suite: str, profile: Profile) -> list[Setting]:
 
 
 def profile(
-    name: str,
-    model: str | None = None,
-    pretrained: str | None = None,
-    seeds: int | None = None,
-    facts: str | None = None,
-    training: int = 0,
-) -> Profile:
+    name: str, model: str | None = None, pretrained: str | None = None, seeds: int | None = None,
+    facts: str | None = None, training: int = 0,
+) -> Profile:  # fmt: skip
     """A profile by name, with another model, other facts, another number of seeds or starting states from another
     training if asked. Raises ValueError that lists the profiles, for less than one seed, for a training below 0, and
     for facts in a file, whose path would get into the records."""
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
-    sizes = PROFILES[name]
+    sizes, changes = PROFILES[name], {"training": check_whole("training", training, 0) or None}
     if model:
-        model = model_name(model)
-        sizes = replace(sizes, model=model, pretrained=model if sizes.pretrained == sizes.model else sizes.pretrained)
+        changes["model"] = model_name(model)
+        if sizes.pretrained == sizes.model:
+            changes["pretrained"] = changes["model"]
     if pretrained:
-        sizes = replace(sizes, pretrained=model_name(pretrained))
+        changes["pretrained"] = model_name(pretrained)
     if facts:
         if Path(facts).name != facts or facts.removesuffix(".gz").endswith(SUFFIXES):
             raise ValueError(f"suites run on facts with a name, such as atlas, bios:1000 or trex:2000; got {facts!r}")
-        sizes = replace(sizes, facts=facts)
+        changes["facts"] = facts
     if seeds is not None:
-        if seeds < 1:
-            raise ValueError(f"seeds must be a whole number from 1, got {seeds}")
-        sizes = replace(sizes, seeds=tuple(range(seeds)))
-    if training < 0:
-        raise ValueError(f"training must be a whole number from 0, got {training}")
-    return replace(sizes, training=training or None)
+        changes["seeds"] = tuple(range(check_whole("seeds", seeds)))
+    return replace(sizes, **changes)
