@@ -128,8 +128,8 @@ def packaged_record(name: str) -> dict:
 
 
 def start_of(model: MaskedLM) -> str:
-    """The state that a training of `model` starts from, in a form that machines share: preset, seed and vocabulary while
-    it has its random weights, whose last bits differ between processors; its fingerprint otherwise."""
+    """The state that a training of `model` starts from, in a form that machines share: preset, seed and vocabulary,
+    while it has its random weights, whose last bits differ between processors; its fingerprint otherwise."""
     if model.preset is not None:
         name, seed = model.preset
         untrained = MaskedLM(build_net(name, len(model.tokenizer), seed), model.tokenizer)
