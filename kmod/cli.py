@@ -10,10 +10,13 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from .checks import WrongTypeError
+from .checks import WrongTypeError, check_delta
+from .constraints import CONSTRAINTS
+from .editing.methods import METHODS, find
 from .experiments import commands as experiments
 from .files import appearing
 from .lab.trial import DELTA
@@ -98,8 +101,12 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--random", type=int, metavar="N", help="change N facts drawn by the paper's rule")
     option("--delta", type=float, default=2.5e-3, help="most that a parameter may change; inf: any; default 2.5e-3")
     option("--block", default="all", help='Transformer block to train: a number (-1: the last), or "all"; default all')
-    option("--steps", type=int, default=60, help="optimiser steps; default 60")
-    option("--lr", type=float, default=1e-3, help="Adam's learning rate; default 1e-3")
+    names = ", ".join(name for name, method in METHODS.items() if method.gives_edit and not method.from_start)
+    option("--method", default="FTM", metavar="NAME", help=f"{names}; of a FaE UPDATE, UPDATE + FTM; default FTM")
+    option("--option", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=_options_help())
+    option("--constraint", default="Linf", choices=CONSTRAINTS, help="ball of radius --delta; default Linf")
+    option("--steps", type=int, help="optimiser steps; default: the method's own, 60 for FTM")
+    option("--lr", type=float, help="Adam's learning rate; default: the method's own, 1e-3 for FTM")
     option("--seed", type=int, default=0, help="seed of the drawn facts and of the batches; default 0")
     option("--out", type=Path, required=True, metavar="FILE", help="where to write the edit")
     option("--merge", type=Path, metavar="FOLDER", help="also write the edited model as a Hugging Face folder")
@@ -181,6 +188,19 @@ def _shell(args) -> str:
     )
 
 
+def _options_help() -> str:
+    """The settings of their own that methods have, from the registry."""
+    own = {name: ", ".join(method.options) for name, method in METHODS.items() if method.options and method.gives_edit}
+    return "a setting of the method's own; " + "; ".join(f"{name}: {options}" for name, options in own.items())
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
 def _block(text: str) -> int | str:
     if text != "all" and not text.removeprefix("-").isdecimal():
         raise ValueError(f'--block is a number or "all", got {text!r}')
@@ -215,11 +235,10 @@ def _need_folder(folder: Path) -> None:
 
 
 def _edit(args) -> None:
-    from . import Linf, finetune, known, load_facts, load_model
-    from .constraints import check_delta
+    from . import known, load_facts, load_model
+    from .editing.balls import make_ball
 
-    constraint = Linf(args.delta) if check_delta(args.delta) != float("inf") else None
-    args.block = _block(args.block)
+    delta, block = check_delta(args.delta), _block(args.block)
     if args.merge and (args.merge.is_file() or args.merge.resolve() == Path(args.model).resolve()):
         raise ValueError(f"--merge needs a folder of its own, got {args.merge}")
     if args.out.is_dir():
@@ -227,8 +246,18 @@ def _edit(args) -> None:
     _need_folder(args.out.parent)
     facts, model = load_facts(args.facts), load_model(args.model)
     change = facts.modify_to(args.set) if args.set else facts.modify(args.random, args.seed, known(model, facts))
-    settings = {name: getattr(args, name) for name in ("block", "steps", "lr", "seed")}
-    edit = finetune(model, change, constraint=constraint, progress=True, **settings)
+    method = find(model, args.method)
+    if not method.gives_edit or method.from_start:
+        raise ValueError(f"{args.method} gives no edit of the weights alone; use it from Python")
+    chosen = {name: _number(value) for name, value in args.option}
+    method.check(chosen)
+    defaults = {name: option.default for name, option in method.options.items() if option.default is not None}
+    settings = {"block": block, "where": block, "steps": args.steps, "lr": args.lr, "seed": args.seed}
+    settings = {name: value for name, value in settings.items() if name in method.takes and value is not None}
+    if "constraint" in method.takes and delta != float("inf"):
+        settings["constraint"] = make_ball(args.constraint, delta, model, change, **method.parts(block))
+    progress = {"progress": True} if method.descends else {}
+    edit = method.function(model, change, **settings, **defaults | chosen, **method.fixed, **progress)
     edit.save(args.out)
     print(edit)
     _print_answers(model, facts, change, edit)

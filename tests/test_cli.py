@@ -89,6 +89,31 @@ def test_memorise_edit_evaluate(tmp_path, capsys):
     assert "Edit(FTM: 1 facts" in out and f"saved to {edit}" in out and "→" in out
     assert main(["evaluate", "--model", folder, "--edit", edit, *PEOPLE]) == 0
     assert "ΔA_F∖S" in capsys.readouterr().out
+    change = [
+        "--model",
+        folder,
+        "--set",
+        fact.subject,
+        fact.relation,
+        new,
+        "--steps",
+        "2",
+        "--out",
+        edit + "2",
+        *PEOPLE,
+    ]
+    for name, option in (
+        ("KL", ["weight", "0.5"]),
+        ("loss-constrained", ["delta", "0.1"]),
+        ("EWC", ["evidences", "3"]),
+    ):
+        assert main(["edit", *change, "--method", name, "--option", *option, "--constraint", "L2"]) == 0
+        assert f"Edit({name}: 1 facts" in capsys.readouterr().out
+    assert main(["edit", *change, "--method", "KL", "--option", "width", "3"]) == 2
+    assert "has no option 'width'; it has: weight" in capsys.readouterr().err
+    assert (
+        main(["edit", *change, "--method", "MEND"]) == 2 and "no method 'MEND'; known: FTM" in capsys.readouterr().err
+    )
     assert main(["evaluate", "--model", str(tmp_path / "merged"), "--edit", edit, "--json", *PEOPLE]) == 2
     assert "is the model with the edit" in capsys.readouterr().err
     assert main(["evaluate", "--model", folder, "--edit", edit, "--facts", "bios:9"]) == 2

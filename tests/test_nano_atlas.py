@@ -33,7 +33,7 @@ def test_it_is_the_one_that_its_record_speaks_of(nano, atlas):
 def test_the_records_of_training_0_began_with_it(nano):
     (state,) = SHIPPED
     prepared = Bench().prepared(state)
-    assert prepared.model.fingerprint() == nano.fingerprint() and prepared.seconds < 60
+    assert prepared.model.fingerprint() == nano.fingerprint()
     records = map(json.loads, RECORDS.read_text("utf-8").splitlines())
     models = {record["model"] for record in records if Setting(**record["settings"]).state == state}
     assert len(models) == 1 and nano.matches(models.pop())

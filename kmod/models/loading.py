@@ -89,7 +89,11 @@ def load_model(
 def _pretrained(name: str | Path, seed: int, new_head: bool) -> MaskedLM:
     """The model in a folder or under a Hugging Face id."""
     from transformers import AutoModelForMaskedLM, AutoTokenizer
+    from transformers.utils import logging
 
+    bars = logging.is_progress_bar_enabled()
+    if Path(name).is_relative_to(PRETRAINED):  # read in a moment
+        logging.disable_progress_bar()
     known = f"presets: {', '.join(PRESETS)}; {', '.join(PACKAGED)}; or a folder with config.json; or a Hugging Face id"
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise ValueError(f"the folder {name} holds no model (no config.json). {known}")
@@ -103,6 +107,9 @@ def _pretrained(name: str | Path, seed: int, new_head: bool) -> MaskedLM:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except OSError as error:
         raise OSError(f"no model {str(name)!r}: {known}. ({str(error).splitlines()[0]})") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     missing = sorted(report["missing_keys"])
     if missing and not (new_head and all(key.startswith(HEAD_PREFIXES) for key in missing)):
         raise ValueError(
