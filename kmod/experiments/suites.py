@@ -164,7 +164,7 @@ def paper_grid(p: Profile) -> Iterator[Setting]:
 
 SUITES = {suite.__name__: suite for suite in (rq1_reliability, rq2_where, rq3_fae, rq4_phases, rq5_scale, cost)}
 NAMED = SUITES | {"paper_grid": paper_grid}
-"""The suites of the book, and all by name: with those that are too large for it."""
+"""All suites by name, those that are too large for the book among them."""
 
 PROFILES = {
     profile.name: profile
