@@ -264,7 +264,7 @@ def interpolated(model, change, *, block, steps, share, power):
 
 def test_a_method_that_is_added_to_the_registry_is_in_the_lab_and_its_recipe_runs(model, toy, tmp_path, monkeypatch):
     own = {"share": methods.Option(0.5, high=1), "power": methods.Option(1, 1, whole=True)}
-    entry = methods.method(interpolated, "block steps", dial="share", options=own)
+    entry = methods.Method(interpolated, frozenset({"block", "steps"}), dial="share", options=own)
     monkeypatch.setitem(methods.METHODS, "interpolated", entry)
     original, lab = copy.deepcopy(model), EditLab(model, toy, tmp_path)
     lab.how.method.value = "interpolated"
