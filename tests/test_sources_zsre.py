@@ -148,7 +148,7 @@ def test_edit_sets_keep_their_targets(data, name):
     assert change.indices == load_edits(name, 32, seed=1, folder=data)[1].indices
     whole = load_edits(name, folder=data)[1]
     assert len(whole) > 300 and set(change.indices) <= set(whole.indices)
-    with pytest.raises(ValueError, match="edits to give"):
+    with pytest.raises(ValueError, match="n must be from 1 to the"):
         load_edits(name, 10_000, folder=data)
 
 
