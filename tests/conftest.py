@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from filelock import FileLock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
@@ -42,17 +41,8 @@ def facts(atlas):
 
 
 @pytest.fixture(scope="session")
-def _memorised(facts, tmp_path_factory):
-    """A nano that has memorised `facts`. Workers of pytest-xdist share it: the first to ask trains, the others load."""
-    folder = tmp_path_factory.getbasetemp()  # of this worker, within that of the run
-    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "memorised"
-    with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            model = kmod.load_model("nano", facts, device="cpu")
-            report = kmod.memorise(model, facts, batch_size=64, progress=False)
-            assert report.evidences.value > 0.95, report
-            model.save(folder)
-    return kmod.load_model(folder, device="cpu")
+def _memorised():
+    return kmod.load_model("nano-atlas", device="cpu")
 
 
 @pytest.fixture

@@ -353,8 +353,8 @@ def test_a_bench_keeps_the_last_states(monkeypatch):
     assert list(bench.made) == [states[1], states[2]]  # the reference of all of them is asked for each time
 
 
-def test_a_starting_state_of_another_training():
-    bench, again = Bench(), replace(SMOKE, training=1)
+def test_a_starting_state_of_another_training(bench):
+    again = replace(SMOKE, training=1)
     runs = [profile.setting("FTM", "all", "Linf", 4e-3) for profile in (SMOKE, again)]
     assert runs[0].id != runs[1].id and runs[1].state.reference.training == runs[1].state.training == 1
     rows = [work(bench, [run])[0] for run in runs]

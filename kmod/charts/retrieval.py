@@ -1,10 +1,16 @@
 """What a FaE retrieved from its fact memory."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import altair as alt
 
-from ..fae import Explanation
 from .page import titled
 from .theme import PADDING
+
+if TYPE_CHECKING:  # transformers' model code takes seconds to import
+    from ..fae import Explanation
 
 
 def retrieval_chart(explanation: Explanation) -> alt.Chart:

@@ -1,0 +1,43 @@
+# What `kmod` offers, and where it lives: read by __init__.py, editors and type checkers.
+
+from . import widgets
+from .constraints import L2, Fisher, L2PerTensor, Linf
+from .editing import (
+    Datastore,
+    Edit,
+    WrongModelError,
+    choose,
+    ewc,
+    finetune,
+    kl,
+    knn,
+    layernorm_tuning,
+    lora,
+    loss_constrained,
+    retrain,
+    rome,
+    sweep,
+)
+from .evaluation import Evaluation, Rate, evaluate, known, score
+from .facts import Fact, FactBase, Modification, Relation
+from .fae import FaE, build_fae, explain
+from .fae.finetune import finetune_fae
+from .fae.symbolic import add_facts, update_facts
+from .fae.training import train_fae
+from .models import MaskedLM, load_model
+from .parts import plan
+from .pretraining import pretrain
+from .sources import load_edits, load_facts, modification_set, single_token, writable
+from .training.fisher import fisher_diagonal
+from .training.history import Stop
+from .training.memorise import memorise
+from .widgets import EditLab
+
+__all__ = [
+    "L2", "Datastore", "Edit", "EditLab", "Evaluation", "FaE", "Fact", "FactBase", "Fisher", "L2PerTensor",
+    "Linf", "MaskedLM", "Modification", "Rate", "Relation", "Stop", "WrongModelError", "add_facts", "build_fae",
+    "choose", "evaluate", "ewc", "explain", "finetune", "finetune_fae", "fisher_diagonal", "kl", "knn", "known",
+    "layernorm_tuning", "load_edits", "load_facts", "load_model", "lora", "loss_constrained", "memorise",
+    "modification_set", "plan", "pretrain", "retrain", "rome", "score", "single_token", "sweep", "train_fae",
+    "update_facts", "widgets", "writable",
+]  # fmt: skip
