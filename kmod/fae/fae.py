@@ -8,7 +8,6 @@ input, given or detected.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..facts import MASK, Fact, FactBase
+from ..mentions import Finder
 from ..models.fingerprint import Texts
 from ..models.masked_lm import MaskedLM, evaluating
 from ..models.presets import build_net
@@ -27,7 +27,15 @@ from .entities import Names, Rows, tensors
 from .explain import explain
 from .memory import spans_of
 from .model import FaEForMaskedLM
-from .statements import MentionExamples, Mentions, Statement, encode_mentions, masked_statement, whole_statement
+from .statements import (
+    OUTSIDE,
+    MentionExamples,
+    Mentions,
+    Statement,
+    encode_mentions,
+    masked_statement,
+    whole_statement,
+)
 
 NAMES = "entities.json"
 
@@ -43,7 +51,7 @@ class FaE(MaskedLM):
             if (have := len(getattr(names, kind))) != (need := getattr(net.config, kind)):
                 raise ValueError(f"{have:,} names for a memory of {need:,} {kind}")
         self.names = names
-        self._longest = max(len(re.findall(r"\w+|[^\w\s]", name)) for name in names.entities)  # in words
+        self._finder = Finder(names.entities)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Mentions) -> Tensor:
         """Logits (K, N) over the entities for the K asked mentions of a (B, T) batch."""
@@ -130,19 +138,11 @@ class FaE(MaskedLM):
         that the model detects. Raises ValueError as `detect` does."""
         read = self.detect(statements)
         for i, text in enumerate(statements):
-            words = [word.span() for word in re.finditer(rf"{re.escape(MASK)}|\w+|[^\w\s]", text)]
-            mentions, at = [], 0
-            while at < len(words):
-                for stop in range(min(len(words), at + self._longest), at, -1):
-                    start, end = words[at][0], words[stop - 1][1]
-                    if text[start:end] == MASK or self.names.find(text[start:end]) >= 0:
-                        mentions.append((start, end, self.names.find(text[start:end])))
-                        at = stop
-                        break
-                else:
-                    at += 1
-            if len(mentions) > 1:
-                read[i] = Statement(text, tuple(mentions), 0)
+            found = self._finder.all(text.replace(MASK, OUTSIDE))
+            if found:
+                at = text.index(MASK)
+                mentions = [(start, stop, self.names.find(name)) for name, start, stop in found]
+                read[i] = Statement(text, tuple(sorted([*mentions, (at, at + len(MASK), -1)])), 0)
         return read
 
     def answers(
