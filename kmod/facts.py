@@ -20,7 +20,7 @@ import numpy as np
 
 from . import drawing
 from .checks import WrongTypeError, check_whole, is_whole
-from .names import UnknownNameError, accentless, normal
+from .names import UnknownNameError, accentless, composed, normal
 from .relations import MASK, OBJECT, SUBJECT, Relation, Relations, check_texts, fill
 
 
@@ -40,7 +40,7 @@ class Fact:
     def __post_init__(self):
         triple = (self.subject, self.relation, self.object)
         for field, value in zip(("subject", "relation", "object"), triple, strict=True):
-            if not isinstance(value, str) or not value.strip():
+            if not isinstance(value, str) or not composed(value):
                 raise ValueError(f"the {field} of a fact must be text that is not empty, got {value!r} in {triple!r}")
             if any(slot in value for slot in (SUBJECT, OBJECT, MASK)):
                 raise ValueError(f"the {field} {value!r} holds a slot: {SUBJECT}, {OBJECT}, {MASK} are for phrasings")

@@ -14,7 +14,11 @@ from typing import NamedTuple
 
 import regex
 
-from .names import accentless, normal
+from .names import accentless, normal, unwritable
+from .relations import MASK
+
+OUTSIDE = "\ufffc" * len(MASK)
+"""Stands for [MASK] where names are sought: as long, and in no name."""
 
 UNSPACED = "".join(
     rf"\p{{{script}}}"
@@ -89,3 +93,27 @@ class Finder:
                     break
             at += step
         return mentions
+
+    def first(self, text: str) -> Mention | None:
+        """The first mention in a text: of one with the accents of its name or, if there is none, of any."""
+        mentions = self.all(text)
+        exact = (mention for mention in mentions if normal(text[mention.start : mention.stop]) == normal(mention.name))
+        return next(exact, mentions[0] if mentions else None)
+
+
+def before_mask(statement: str) -> str:
+    """What stands before the [MASK], as `names.pieces_of` takes it."""
+    before = statement[: max(statement.find(MASK), 0)]
+    return " " if before.endswith(" ") else "(" if before else ""
+
+
+def unknown_in(tokenizer, statement: str, name: str) -> bool:
+    """Whether the tokeniser makes an unknown piece of a part of `name` where a masked statement mentions it."""
+    text = statement.replace(MASK, tokenizer.mask_token or "")
+    mentions = Finder([name]).all(text)
+    if not tokenizer.is_fast:
+        return bool(mentions) and bool(unwritable(tokenizer, [name]))
+    encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
+    pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    unknown = [(a, b) for id, (a, b) in pairs if id == tokenizer.unk_token_id and a < b]
+    return any(a < stop and b > start for a, b in unknown for _, start, stop in mentions)

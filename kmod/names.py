@@ -48,7 +48,7 @@ def _decomposed(name: str, mark: Callable[[str], bool]) -> str:
     text = normal(name)
     if text.isascii():
         return text
-    return unicodedata.normalize("NFC", _without(unicodedata.normalize("NFKD", text), mark))
+    return composed(_without(unicodedata.normalize("NFKD", text), mark))
 
 
 def _without(text: str, unwanted: Callable[[str], bool]) -> str:
@@ -61,29 +61,32 @@ def shown(name: str, most: int = 60) -> str:
     return repr(name if len(name) <= most else name[: most - 1] + "…")
 
 
-def pieces_of(tokenizer, names: Sequence[str], spaced: bool = True) -> list[list[int]]:
-    """The word pieces of each name as it stands in a text: after a space or, if not `spaced`, right after another
-    character ("是巴黎"). Byte-level and SentencePiece vocabularies have other pieces for the two."""
+def is_wordpiece(tokenizer) -> bool:
+    """Whether it is BERT's kind of tokeniser, for which it matters little where in a text a name stands."""
+    return tokenizer.is_fast and type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece"
+
+
+def pieces_of(tokenizer, names: Sequence[str], before: str = " ") -> list[list[int]]:
+    """The word pieces of each name as it stands in a text after `before`: a space, "" (at the start of the text), or
+    "(" for right after any other character ("是巴黎"). Many vocabularies have other pieces for each."""
     if not names:
         return []
     plain = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
-    if spaced or not tokenizer.is_fast:
-        return tokenizer([f" {name}" if spaced else name for name in names], **plain)["input_ids"]
+    ids = tokenizer([f"{before.strip('(')}{name}" for name in names], **plain)["input_ids"]
+    if before != "(" or not tokenizer.is_fast or is_wordpiece(tokenizer):
+        return ids
     # A bracket is a piece by itself in nearly every vocabulary; where it is not, the name alone is what there is.
-    encoded = tokenizer([f"({name}" for name in names], **plain, return_offsets_mapping=True)
-    alone = tokenizer(list(names), **plain)["input_ids"]
-    found = []
-    for ids, offsets, other in zip(encoded["input_ids"], encoded["offset_mapping"], alone, strict=True):
-        inside = inner(offsets, 1, None)
-        found.append(other if inside is None else ids[inside])
-    return found
+    texts = [f"({name}" for name in names]
+    glued = tokenizer(texts, **plain, return_offsets_mapping=True)
+    at = [inner(text, offsets, 1, len(text)) for text, offsets in zip(texts, glued["offset_mapping"], strict=True)]
+    return [a if part is None else b[part] for a, b, part in zip(ids, glued["input_ids"], at, strict=True)]
 
 
-def inner(offsets: Sequence[tuple[int, int]], start: int, stop: int | None) -> slice | None:
-    """Which tokens, of those with these `offsets`, are the characters from `start` to `stop` (None: the end). None if
+def inner(text: str, offsets: Sequence[tuple[int, int]], start: int, stop: int) -> slice | None:
+    """Which of the tokens with these `offsets` are text[start:stop]; the first may hold the space before it. None if
     there are none, or one that holds other characters as well."""
-    at = [i for i, (a, b) in enumerate(offsets) if a < b and b > start and (stop is None or a < stop)]
-    if not at or offsets[at[0]][0] < start or (stop is not None and offsets[at[-1]][1] > stop):
+    at = [i for i, (a, b) in enumerate(offsets) if a < stop and b > start and a < b]
+    if not at or text[offsets[at[0]][0] : start].strip() or offsets[at[-1]][1] > stop:
         return None
     return slice(at[0], at[-1] + 1)
 

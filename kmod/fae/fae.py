@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from ..facts import MASK, Fact, FactBase
-from ..mentions import Finder
+from ..mentions import OUTSIDE, Finder
 from ..models.fingerprint import Texts
 from ..models.masked_lm import MaskedLM, evaluating
 from ..models.presets import build_net
-from ..models.statements import statements_of
+from ..models.statements import check_subjects, statements_of
 from ..models.vocabulary import build_tokenizer
 from .config import ENTITY_SIZE
 from .entities import Names, Rows, tensors
@@ -28,7 +28,6 @@ from .explain import explain
 from .memory import spans_of
 from .model import FaEForMaskedLM
 from .statements import (
-    OUTSIDE,
     MentionExamples,
     Mentions,
     Statement,
@@ -71,7 +70,12 @@ class FaE(MaskedLM):
         about = [(find(fact.subject), entity(fact.object), self.supporting(fact, rows)) for fact in facts]
         texts, _, owner = statements_of(base, facts, kind, only)
         statements = [masked_statement(text, facts[i].subject, *about[i]) for text, i in zip(texts, owner, strict=True)]
-        return encode_mentions(self.tokenizer, statements, owner, self.limit)
+        examples = encode_mentions(self.tokenizer, statements, owner, self.limit)
+        check_subjects(self.tokenizer, examples, texts, facts)
+        return examples
+
+    def texts(self, statements: Sequence[str], objects: Sequence[str]) -> list[str]:
+        return list(statements)  # an object is one mask
 
     def supporting(self, fact: Fact, rows: Rows | None = None) -> list[int]:
         """The rows of the fact memory about `fact`'s subject that hold its object, in any relation. Distant supervision

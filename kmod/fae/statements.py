@@ -14,11 +14,8 @@ import torch
 from torch import Tensor
 
 from ..facts import MASK
-from ..mentions import Finder
+from ..mentions import OUTSIDE, Finder
 from ..models.statements import Batch, Examples, end_to_end, on_device
-
-OUTSIDE = "\ufffc" * len(MASK)
-"""Stands for [MASK] where names are sought: as long, and in no name."""
 
 
 class Mentions(NamedTuple):
@@ -120,8 +117,8 @@ def encode_mentions(tokenizer, statements: Sequence[Statement], owner: Sequence[
 
 def place(text: str, name: str) -> tuple[int, int] | None:
     """The characters of the first mention of `name` in `text`, outside [MASK]; None if absent."""
-    mentions = Finder([name]).all(text.replace(MASK, OUTSIDE))
-    return mentions[0][1:] if mentions else None
+    mention = Finder([name]).first(text.replace(MASK, OUTSIDE))
+    return (mention.start, mention.stop) if mention else None
 
 
 def masked_statement(text: str, subject: str, entity: int, answer: int, rows: Sequence[int] = ()) -> Statement:
