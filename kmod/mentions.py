@@ -108,12 +108,13 @@ def before_mask(statement: str) -> str:
 
 
 def unknown_in(tokenizer, statement: str, name: str) -> bool:
-    """Whether the tokeniser makes an unknown piece of a part of `name` where a masked statement mentions it."""
+    """Whether the tokeniser makes an unknown piece of a part of `name` where a masked statement mentions it; or, if no
+    mention is found, of the name and of something in the statement."""
     text = statement.replace(MASK, tokenizer.mask_token or "")
-    mentions = Finder([name]).all(text)
-    if not tokenizer.is_fast:
-        return bool(mentions) and bool(unwritable(tokenizer, [name]))
-    encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
+    mentions = Finder([name]).all(text) if tokenizer.is_fast else []
+    encoded = tokenizer(text, return_offsets_mapping=bool(mentions), verbose=False)
+    if not mentions:
+        return tokenizer.unk_token_id in encoded["input_ids"] and bool(unwritable(tokenizer, [name]))
     pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
     unknown = [(a, b) for id, (a, b) in pairs if id == tokenizer.unk_token_id and a < b]
     return any(a < stop and b > start for a, b in unknown for _, start, stop in mentions)

@@ -40,7 +40,7 @@ def accentless(name: str) -> str:
 
 def alike(name: str) -> str:
     """The same without any marks, and as if every punctuation mark stood apart: uncased models read "U.S." and "U. S.",
-    or "São" and "Sao", as the same word pieces. Names that differ here differ for every tokeniser that writes them."""
+    or "São" and "Sao", as the same word pieces. Names that differ here are told apart by the usual tokenisers."""
     return " ".join(re.findall(r"\w+|[^\w\s]", _decomposed(name, lambda c: unicodedata.category(c) == "Mn")))
 
 

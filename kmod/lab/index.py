@@ -10,7 +10,8 @@ import numpy as np
 from ..facts import MASK, OBJECT, SUBJECT, Fact, FactBase
 from ..mentions import Finder, words
 from ..models.masked_lm import MaskedLM
-from ..names import accentless, alike, normal, pieces_of
+from ..names import accentless as plain
+from ..names import alike, normal, pieces_of
 
 OWN = "own"  # the relation of a statement of one's own
 
@@ -20,14 +21,14 @@ class FactIndex:
 
     def __init__(self, facts: FactBase):
         self.facts = facts
-        self.lines: list[str] = []  # subject, relation and object as `accentless` text
+        self.lines: list[str] = []  # subject, relation and object as `plain` text
         self.subjects: dict[str, list[int]] = {}
         self.relations: dict[str, list[int]] = {}
         self.objects: dict[str, list[int]] = {}
-        labels = {id: accentless(f"{relation.label} {id}") for id, relation in facts.relations.items()}
+        labels = {id: plain(f"{relation.label} {id}") for id, relation in facts.relations.items()}
         for i, fact in enumerate(facts):
-            label = labels.get(fact.relation) or accentless(fact.relation)
-            self.lines.append(f"{accentless(fact.subject)}\t{label}\t{accentless(fact.object)}")
+            label = labels.get(fact.relation) or plain(fact.relation)
+            self.lines.append(f"{plain(fact.subject)}\t{label}\t{plain(fact.object)}")
             self.subjects.setdefault(normal(fact.subject), []).append(i)
             self.relations.setdefault(fact.relation, []).append(i)
             self.objects.setdefault(normal(fact.object), []).append(i)
@@ -35,7 +36,7 @@ class FactIndex:
     def search(self, query: str, most: int = 50) -> list[int]:
         """Positions of the facts that contain every word of `query`: first those whose subject begins with it, then
         those with the words nearest to the front. Without words, the first facts."""
-        asked = accentless(query).split()
+        asked = plain(query).split()
         if not asked:
             return list(range(min(most, len(self.lines))))
         longest = max(asked, key=len)  # excludes most lines

@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -177,8 +177,13 @@ def last_tokens(tokenizer, statements: Sequence[str], texts: Sequence[str], name
             continue
         shift = len(text) - len(statement) if mentions[-1].start > statement.index(MASK) else 0
         start, stop = mentions[-1].start + shift, mentions[-1].stop + shift
-        offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-        found.append(max((t for t, (a, b) in enumerate(offsets) if a < stop and b > start and b > a), default=None))
+        if tokenizer.is_fast:
+            offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+            inside = [t for t, (a, b) in enumerate(offsets) if a < stop and b > start and b > a]
+        else:  # the tokens that the text has as far as the name
+            pairs = zip(tokenizer(text)["input_ids"], tokenizer(text[:stop])["input_ids"], strict=False)
+            inside = [t for t, _ in takewhile(lambda at: at[1][0] == at[1][1], enumerate(pairs))]
+        found.append(inside[-1] if inside else None)
     return found
 
 

@@ -15,7 +15,7 @@ from ..facts import Fact, FactBase, Modification
 from ..models.activations import Activations, activations
 from ..models.masked_lm import MaskedLM
 from ..models.statements import Examples
-from ..names import normal
+from ..names import normal, pieces_of
 from ..parts import blocks as blocks_of
 
 BLOCKS = {"all": "all", "first": 0, "last": -1}
@@ -78,7 +78,7 @@ def single_change(model: MaskedLM, facts: FactBase, subject: str, relation: str,
     """The modification of one fact. Raises KeyError or ValueError as `play.make` does."""
     change = facts.modify_to([(subject, relation, new)])
     old = change.originals[0].object
-    pieces = [len(model.tokenizer(name, add_special_tokens=False)["input_ids"]) for name in (old, new)]
+    pieces = [len(ids) for ids in pieces_of(model.tokenizer, [old, new])]
     if pieces[0] != pieces[1]:
         fault = f"{old!r} has {pieces[0]} word pieces and {new!r} {pieces[1]}: choose an object with as many"
         raise ValueError(f"{fault}, so that the same statement can be asked before and after")
