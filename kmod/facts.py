@@ -20,7 +20,7 @@ import numpy as np
 
 from . import drawing
 from .checks import WrongTypeError, check_whole, is_whole
-from .names import UnknownNameError, accentless, composed, normal
+from .names import UnknownNameError, accentless, composed, listed, normal, shown
 from .relations import MASK, OBJECT, SUBJECT, Relation, Relations, check_texts, fill
 
 
@@ -156,14 +156,17 @@ class FactBase(Sequence[Fact]):
             return positions[0]
         if len(near := self._accentless.get((accentless(subject), relation), ())) == 1:
             return self._positions[next(iter(near)), relation][0]
-        if own := ", ".join(sorted({f.relation for f in self if normal(f.subject) == normal(subject)})):
-            raise UnknownNameError(f"no fact ({subject}, {relation}); of {subject} these relations are known: {own}")
+        if own := sorted({f.relation for f in self if normal(f.subject) == normal(subject)}):
+            name = shown(subject)[1:-1]
+            raise UnknownNameError(f"no fact ({name}, {relation}); of {name} these relations are known: {listed(own)}")
         subjects = list(dict.fromkeys(f.subject for f in self if f.relation == relation))
         if not subjects:
-            known = ", ".join(sorted({f.relation for f in self})) or "none"
-            raise UnknownNameError(f"unknown relation {relation!r}; known: {known}")
-        near = ", ".join(difflib.get_close_matches(subject, subjects, 5, 0))
-        raise UnknownNameError(f"unknown subject {subject!r}; nearest of {len(subjects):,} with a {relation}: {near}")
+            known = listed(sorted({f.relation for f in self}))
+            raise UnknownNameError(f"unknown relation {shown(relation)}; known: {known}")
+        near = listed(difflib.get_close_matches(subject, subjects, 5, 0))
+        raise UnknownNameError(
+            f"unknown subject {shown(subject)}; nearest of {len(subjects):,} with a {relation}: {near}"
+        )
 
     def subset(self, facts: Iterable[Fact], name: str, note: str) -> FactBase:
         """A base of `facts`, which are some of these, with the same relations; `note` says which, and why."""

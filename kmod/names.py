@@ -61,6 +61,15 @@ def shown(name: str, most: int = 60) -> str:
     return repr(name if len(name) <= most else name[: most - 1] + "…")
 
 
+def listed(names: Iterable[str], most: int = 120) -> str:
+    """Names for a message, with commas between them; the first ones, and how many there are, if they are many."""
+    names = list(names)
+    text = ", ".join(names)
+    if len(text) <= most:
+        return text or "none"
+    return f"{text[:most].rpartition(', ')[0] or text[:most]}, … ({len(names):,} in all)"
+
+
 def is_wordpiece(tokenizer) -> bool:
     """Whether it is BERT's kind of tokeniser, for which it matters little where in a text a name stands."""
     return tokenizer.is_fast and type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece"

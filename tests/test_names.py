@@ -13,6 +13,7 @@ from kmod.facts import Fact, FactBase, Relation
 from kmod.fae.entities import Names
 from kmod.fae.statements import place
 from kmod.lab.index import FactIndex
+from kmod.lab.session import Session
 from kmod.mentions import Finder
 from kmod.models import MaskedLM, build_tokenizer
 from kmod.models.presets import build_net
@@ -179,6 +180,8 @@ def test_an_object_that_is_the_old_one_for_the_model_is_refused():
     for subject, new in (("A", "Sao Paulo"), ("B", "U. S.")):
         with pytest.raises(ValueError, match=f"this model reads '{new}' as it: choose another object"):
             kmod.finetune(model, base.modify_to([(subject, "P17", new)]), steps=1)
+        with pytest.raises(ValueError, match="choose another object"):
+            Session(model, base).change(base.find(subject, "P17"), new)
 
 
 TEXTS = [
@@ -277,11 +280,24 @@ def test_an_object_whose_pieces_run_into_its_neighbours_has_those_that_it_has_th
     assert pieces_of(tokenizer, ["巴黎"], "(") == [examples.targets.tolist()]
 
 
-def test_the_length_of_an_object_is_that_in_its_statements():
-    tokenizer = unigram("always")
-    base = FactBase([Fact("法国", "own", "巴黎", ("法国的首都是[MASK]。",), ("法国首都是[MASK]。",))])
-    assert len(encode(tokenizer, ["法国的首都是[MASK]。"], ["巴黎"], [0], 100).targets) == 1
-    assert len(writable(base, tokenizer, 1)) == 1
+@pytest.mark.parametrize(
+    "kind, name, statements, length",
+    [
+        ("unigram, always", "巴黎", ("法国的首都是[MASK]。", "[MASK]在法国"), 1),
+        ("byte level", "Paris", ("In [MASK].", "[MASK] it is."), 1),
+        ("byte level", "Paris", ("[MASK] it is.", "[MASK] is it."), None),
+        ("byte level", "Paris", ("It is-[MASK].", "[MASK] it is."), None),
+    ],
+)
+def test_the_length_of_an_object_is_that_in_its_statements(kind, name, statements, length):
+    tokenizer = KINDS[kind]()
+    length = length or len(tokenizer(name, add_special_tokens=False)["input_ids"])
+    base = FactBase([Fact("A", "own", name, statements[:1], statements[1:])])
+    assert len(encode(tokenizer, statements[:1], [name], [0], 100).targets) == length
+    assert len(writable(base, tokenizer, length)) == 1
+    if length > 1:
+        with pytest.raises(ValueError, match="nothing is left"):
+            writable(base, tokenizer, length - 1)
 
 
 @pytest.mark.parametrize(
@@ -305,6 +321,21 @@ def test_rome_reads_a_fact_at_the_last_mention_of_its_subject(statement, subject
     examples = model.examples(FactBase([Fact(subject, "own", "peru", (statement,), ("in [MASK]",))]), "evidences")
     wanted = model.tokenizer(before, add_special_tokens=False)["input_ids"]
     assert examples.ids[1 : last + 1].tolist() == wanted
+
+
+def test_messages_about_names_are_short():
+    relations = [Relation(f"relation number {i}", "r", ("[X] [Y].",), ("[X]: [Y].",)) for i in range(99)]
+    base = FactBase([Fact("A" * 500, r.id, "B" * 500) for r in relations], {r.id: r for r in relations})
+    for ask in (
+        lambda: base.find("A" * 500, "none"),
+        lambda: base.find("B" * 500, "relation number 1"),
+        lambda: base.find("B", "none"),
+        lambda: base.relations["none"],
+        lambda: nano(bert()).answers(["in " * 600 + "[MASK]"], ["cuba"]),
+    ):
+        with pytest.raises((KeyError, ValueError)) as error:
+            ask()
+        assert len(str(error.value)) <= 300
 
 
 def test_the_commands_of_facts_know_a_name_without_accents(capsys, tmp_path):

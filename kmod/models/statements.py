@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..facts import MASK, Fact, FactBase
 from ..mentions import OUTSIDE, Finder, before_mask, unknown_in
-from ..names import cannot_be_written, inner, is_wordpiece, pieces_of
+from ..names import cannot_be_written, inner, is_wordpiece, pieces_of, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +101,11 @@ def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: 
     """
     laid = lay_out(tokenizer, statements, objects)
     for (_, ids, pieces), statement in zip(laid, statements, strict=True):
+        text = shown(statement, 120)
         if len(ids) > limit:
-            raise ValueError(f"{len(ids)} tokens are more than this model's {limit}: {statement!r}")
+            raise ValueError(f"{len(ids)} tokens are more than this model's {limit}: {text}; kmod.writable drops such")
         if ids.count(tokenizer.mask_token_id) != len(pieces):
-            raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {statement!r}")
+            raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {text}")
     ids, pieces = ([row[i] for row in laid] for i in (1, 2))
     arrays = *end_to_end(ids), *end_to_end(pieces), np.asarray(owner, dtype=np.int64)
     return Examples(*arrays, tokenizer.mask_token_id, tokenizer.pad_token_id)

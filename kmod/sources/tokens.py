@@ -84,7 +84,8 @@ def _lengths(base: FactBase, tokenizer) -> Callable[[Fact], int]:
 
 def _before(statements: Iterable[str]) -> str:
     """What stands before the [MASK]: a space if any of the statements has one there (see `names.pieces_of`)."""
-    return max(map(before_mask, statements), key=" (".find)
+    found = set(map(before_mask, statements))
+    return next((before for before in (" ", "(") if before in found), "")
 
 
 def _with_known_subjects(base: FactBase, facts: list[Fact], tokenizer) -> list[Fact]:
