@@ -7,32 +7,39 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .names import normal
+from .names import alike, composed, normal
 
 
 class Alternatives:
-    """The objects that could replace those of the facts of `base`, with their weights."""
+    """The objects that could replace those of the facts of `base`, with their weights.
+
+    Names that are `alike` are never drawn for one another, as some models cannot tell them apart.
+    """
 
     def __init__(self, base):
         self.base = base
-        objects: dict[str, set[str]] = {}
+        spellings: dict[str, Counter[str]] = {}  # relation → how many of its facts have each object, as it is written
+        total: Counter[str] = Counter()  # "Apple" and "apple" are counted apart
         for fact in base:
-            objects.setdefault(fact.relation, set()).add(fact.object)
+            spellings.setdefault(fact.relation, Counter())[fact.object] += 1
+            total[composed(fact.object)] += 1
         # relation → its objects, their weights, and the positions of each name among them
         self.by_relation: dict[str, tuple[np.ndarray, np.ndarray, dict[str, list[int]]]] = {}
-        for relation, names in objects.items():
-            ordered, positions = sorted(names), {}
+        for relation, counts in spellings.items():
+            ordered, positions, here = sorted(counts), {}, Counter()
             for i, name in enumerate(ordered):
-                positions.setdefault(normal(name), []).append(i)
-            weights = np.array([base.object_counts[name] for name in ordered], dtype=float)
-            self.by_relation[relation] = np.array(ordered, dtype=object), weights, positions
+                positions.setdefault(alike(name), []).append(i)
+                here[composed(name)] += counts[name]
+            # Where one object has two Unicode forms, they share its weight.
+            weights = [total[composed(name)] * counts[name] / here[composed(name)] for name in ordered]
+            self.by_relation[relation] = np.array(ordered, dtype=object), np.array(weights), positions
 
     def of(self, fact) -> tuple[np.ndarray, np.ndarray]:
         """The objects that could replace `fact`'s and their probabilities; both are empty if there is none."""
         if fact.relation not in self.by_relation:
             return np.array([], dtype=object), np.array([])
         names, weights, positions = self.by_relation[fact.relation]
-        taken = {normal(other.object) for other in (fact, *self.base.siblings(fact))}
+        taken = {alike(other.object) for other in (fact, *self.base.siblings(fact))}
         removed = [i for name in taken for i in positions.get(name, ())]
         weights = np.delete(weights, removed)
         return np.delete(names, removed), weights / max(weights.sum(), 1)
@@ -58,7 +65,7 @@ def draw(
             continue
         names, _ = alternatives.of(fact)
         group = normal(fact.subject), fact.relation
-        if len(names) and (not in_group[group] or len({normal(name) for name in names}) > in_group[group]):
+        if len(names) and (not in_group[group] or len({alike(name) for name in names}) > in_group[group]):
             chosen.append(int(i))
             in_group[group] += 1
         else:
@@ -76,9 +83,9 @@ def draw(
         names, weights = alternatives.of(base[i])
         name = str(rng.choice(names, p=weights))
         taken = given.setdefault((normal(base[i].subject), base[i].relation), set())
-        if normal(name) in taken:  # draw again with another generator, so that the later draws stay as they are
-            weights = weights * [normal(other) not in taken for other in names]
+        if alike(name) in taken:  # draw again with another generator, so that the later draws stay as they are
+            weights = weights * [alike(other) not in taken for other in names]
             name = str(np.random.default_rng([seed, i]).choice(names, p=weights / weights.sum()))
-        taken.add(normal(name))
+        taken.add(alike(name))
         objects.append(name)
     return tuple(chosen), tuple(objects)

@@ -20,7 +20,7 @@ import numpy as np
 
 from . import drawing
 from .checks import WrongTypeError, check_whole, is_whole
-from .names import UnknownNameError, normal
+from .names import UnknownNameError, accentless, composed, listed, normal, shown
 from .relations import MASK, OBJECT, SUBJECT, Relation, Relations, check_texts, fill
 
 
@@ -40,7 +40,7 @@ class Fact:
     def __post_init__(self):
         triple = (self.subject, self.relation, self.object)
         for field, value in zip(("subject", "relation", "object"), triple, strict=True):
-            if not isinstance(value, str) or not value.strip():
+            if not isinstance(value, str) or not composed(value):
                 raise ValueError(f"the {field} of a fact must be text that is not empty, got {value!r} in {triple!r}")
             if any(slot in value for slot in (SUBJECT, OBJECT, MASK)):
                 raise ValueError(f"the {field} {value!r} holds a slot: {SUBJECT}, {OBJECT}, {MASK} are for phrasings")
@@ -53,7 +53,8 @@ class Fact:
 class FactBase(Sequence[Fact]):
     """F: a sequence of facts with their relations.
 
-    Repeated triples (compared without case) are merged with all their statements; `duplicates` counts them.
+    Repeated triples (their names compared by `names.normal`) are merged with all their statements; `duplicates` counts
+    them.
 
     Args:
         relations: by id; needed for facts without statements of their own.
@@ -133,6 +134,14 @@ class FactBase(Sequence[Fact]):
             positions.setdefault((normal(fact.subject), fact.relation), []).append(i)
         return positions
 
+    @cached_property
+    def _accentless(self) -> dict[tuple[str, str], set[str]]:
+        """(subject without accents, relation) → the `normal` subjects that read so."""
+        known: dict[tuple[str, str], set[str]] = {}
+        for subject, relation in self._positions:
+            known.setdefault((accentless(subject), relation), set()).add(subject)
+        return known
+
     def siblings(self, fact: Fact) -> list[Fact]:
         """The facts with the subject and relation of `fact`, itself included: several where a relation has several
         objects. A lazy base has one, and is not searched."""
@@ -141,17 +150,23 @@ class FactBase(Sequence[Fact]):
         return [self[i] for i in self._positions.get((normal(fact.subject), fact.relation), ())]
 
     def find(self, subject: str, relation: str) -> int:
-        """The position of the fact about `subject` in `relation`. Raises KeyError that lists what is known instead."""
+        """The position of the fact about `subject` in `relation`: the subject of this name or, if there is none, the
+        only one that differs from it by accents alone. Raises KeyError that lists what is known instead."""
         if positions := self._positions.get((normal(subject), relation)):
             return positions[0]
-        if own := ", ".join(sorted({f.relation for f in self if normal(f.subject) == normal(subject)})):
-            raise UnknownNameError(f"no fact ({subject}, {relation}); of {subject} these relations are known: {own}")
+        if len(near := self._accentless.get((accentless(subject), relation), ())) == 1:
+            return self._positions[next(iter(near)), relation][0]
+        if own := sorted({f.relation for f in self if normal(f.subject) == normal(subject)}):
+            name = shown(subject)[1:-1]
+            raise UnknownNameError(f"no fact ({name}, {relation}); of {name} these relations are known: {listed(own)}")
         subjects = list(dict.fromkeys(f.subject for f in self if f.relation == relation))
         if not subjects:
-            known = ", ".join(sorted({f.relation for f in self})) or "none"
-            raise UnknownNameError(f"unknown relation {relation!r}; known: {known}")
-        near = ", ".join(difflib.get_close_matches(subject, subjects, 5, 0))
-        raise UnknownNameError(f"unknown subject {subject!r}; nearest of {len(subjects):,} with a {relation}: {near}")
+            known = listed(sorted({f.relation for f in self}))
+            raise UnknownNameError(f"unknown relation {shown(relation)}; known: {known}")
+        near = listed(difflib.get_close_matches(subject, subjects, 5, 0))
+        raise UnknownNameError(
+            f"unknown subject {shown(subject)}; nearest of {len(subjects):,} with a {relation}: {near}"
+        )
 
     def subset(self, facts: Iterable[Fact], name: str, note: str) -> FactBase:
         """A base of `facts`, which are some of these, with the same relations; `note` says which, and why."""
@@ -167,8 +182,10 @@ class FactBase(Sequence[Fact]):
 
     @cached_property
     def object_counts(self) -> Counter[str]:
-        """How many facts, over all relations, have each object: the weights by which new objects are drawn."""
-        return Counter(fact.object for fact in self)
+        """How many facts, over all relations, have each object. An object of several spellings (`names.normal`) stands
+        here once, as it is written first, with the facts of them all."""
+        first: dict[str, str] = {}
+        return Counter(first.setdefault(normal(fact.object), fact.object) for fact in self)
 
     def objects(self, relation: str) -> list[str]:
         """The distinct objects of `relation`, sorted."""
@@ -200,8 +217,9 @@ class FactBase(Sequence[Fact]):
         S is drawn uniformly from the facts that the model answers correctly (`known`: one boolean a fact, as
         `kmod.known(model, facts)` gives it; None takes all facts). The new object of each is drawn among the objects of
         the same relation, weighted by how many facts over all relations have that object. An object that the subject
-        has already, or was given by another change of S in the same relation, is not drawn. Facts without tests, and
-        facts for which no object is left, are not drawn.
+        has already, or was given by another change of S in the same relation, is not drawn, nor one that some model
+        reads as the same ("Sao Paulo" for "São Paulo"; `names.alike`). Facts without tests, and facts for which no
+        object is left, are not drawn.
 
         Raises ValueError if fewer than `n` facts can be modified.
         """

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .names import UnknownNameError
+from .names import UnknownNameError, listed, shown
 
 SUBJECT, OBJECT, MASK = "[X]", "[Y]", "[MASK]"
 
@@ -57,4 +57,4 @@ class Relations(dict[str, Relation]):
     """Relations by id. The KeyError for an unknown one lists those that are known."""
 
     def __missing__(self, id: str):
-        raise UnknownNameError(f"unknown relation {id!r}; known: {', '.join(self) or 'none'}")
+        raise UnknownNameError(f"unknown relation {shown(id)}; known: {listed(self)}")

@@ -49,7 +49,14 @@ def test_a_test_that_is_an_evidence_is_refused():
 
 
 @pytest.mark.parametrize(
-    "triple", [("", "P36", "Lima"), ("Peru", "", "Lima"), ("Peru", "P36", "  "), ("Peru", "P36", None)]
+    "triple",
+    [
+        ("", "P36", "Lima"),
+        ("Peru", "", "Lima"),
+        ("Peru", "P36", "  "),
+        ("Peru", "P36", None),
+        ("\u200b", "P36", "Lima"),
+    ],
 )
 def test_an_empty_field_is_refused(triple):
     with pytest.raises(ValueError, match=r"the (subject|relation|object) of a fact must be text that is not empty"):

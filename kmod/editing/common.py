@@ -14,6 +14,7 @@ from ..constraints import Constraint
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 from ..models.statements import Examples
+from ..names import alike, shown
 from ..training.history import History, Stop
 from ..training.loop import Forward, random_batches
 from ..training.sharing import shared
@@ -51,7 +52,14 @@ Penalty = Callable[[Tuning], Callable[[int], Tensor]]
 
 @shared
 def modified(model: MaskedLM, change: Modification) -> Examples:
-    """The evidences of M."""
+    """The evidences of M. Raises ValueError, by name, for a new object that is the old one for the model."""
+    for fact, new in zip(change.originals, change.objects, strict=True):
+        same = fact.object != new and alike(fact.object) == alike(new)
+        if same and model.written(fact.object) == model.written(new):
+            fault = (
+                f"{shown(fact.subject)} has the object {shown(fact.object)}, and this model reads {shown(new)} as it"
+            )
+            raise ValueError(f"{fault}: choose another object")
     return model.examples(change.base, "evidences", change.modified)
 
 

@@ -10,8 +10,8 @@ Sources: Meng et al. 2022, "Locating and editing factual associations in GPT" (R
 Meng et al. 2023, "Mass-editing memory in a Transformer" (MEMIT, arXiv 2210.07229), equation 14, for the batch. Their
 models are causal, with one key per fact, averaged over contexts; here the evidences give the contexts.
 
-Facts are read at the subject's last token, as there. On the memorised atlas this is far better than reading at the
-[MASK] in every block but the last: of its output, only the [MASK] reaches the answer.
+Facts are read at the last token of the subject, where it is mentioned last, as there. On the memorised atlas this is
+far better than reading at the [MASK] in every block but the last: of its output, only the [MASK] reaches the answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from torch.nn.functional import cross_entropy
 from ..checks import check_positive
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM, evaluating
-from ..models.statements import Batch, Examples
+from ..models.statements import Batch, Examples, last_tokens, statements_of
+from ..names import shown
 from ..parts import block_indices, blocks, select
 from ..training.loop import Forward, Gradients, descend
 from .common import modified, record, unmodified
@@ -120,25 +121,23 @@ class Places:
 def find_places(model: MaskedLM, change: Modification, examples: Examples, position: str) -> Places:
     """Raises ValueError, naming the statement, for a subject that is not found in it."""
     tokens, columns, number = [], [], {}
+    statements, objects, owners = statements_of(change.base, change.modified, "evidences")
+    subjects = [change.originals[owner].subject for owner in owners]
+    last = []
+    if position == "subject":
+        last = last_tokens(model.tokenizer, statements, model.texts(statements, objects), subjects)
     for i, owner in enumerate(examples.owner.tolist()):
         ids = examples.ids[examples.starts[i] : examples.starts[i + 1]].tolist()
         if position == "mask":
             places = [j for j, token in enumerate(ids) if token == examples.mask_id]
         else:
-            places = [_last_token(model, change.originals[owner].subject, ids)]
+            if last[i] is None:
+                fault = f"the subject {shown(subjects[i])} is not found in {shown(statements[i], 120)}"
+                raise ValueError(f'{fault}: use position="mask"')
+            places = [last[i]]
         tokens.append(places)
         columns.append([number.setdefault((owner, rank), len(number)) for rank in range(len(places))])
     return Places(tokens, columns)
-
-
-def _last_token(model: MaskedLM, subject: str, ids: list[int]) -> int:
-    # With a space before it (byte-level vocabularies), and with a capital letter at the start of a sentence.
-    for name in (subject, f" {subject}", subject[0].upper() + subject[1:]):
-        pieces = model.tokenizer(name, add_special_tokens=False)["input_ids"]
-        for j in range(len(ids) - len(pieces), -1, -1):
-            if pieces and ids[j : j + len(pieces)] == pieces:
-                return j + len(pieces) - 1
-    raise ValueError(f'the subject {subject!r} is not found in {model.tokenizer.decode(ids)!r}: use position="mask"')
 
 
 def entering(forward: Forward, layer: nn.Module, chosen: np.ndarray) -> tuple[Tensor, Batch]:

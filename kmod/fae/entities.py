@@ -5,16 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
 from ..facts import Fact
-from ..names import normal
+from ..names import accentless, normal
 
 
 @dataclass(frozen=True, eq=False)
 class Names:
-    """Entities and relations, numbered in order. Names of entities are compared without regard to case."""
+    """Entities and relations, numbered in order. Names of entities are compared by `names.normal`."""
 
     entities: Sequence[str]
     relations: Sequence[str]
@@ -40,8 +41,19 @@ class Names:
         return cls(tuple(entities.values()), tuple(relations))
 
     def find(self, name: str) -> int:
-        """The number of the entity called `name`; −1 if there is none."""
-        return self._entity.get(normal(name), -1)
+        """The number of the entity called `name` or, if there is none, of the only one whose name differs by accents
+        alone; −1 if there is neither."""
+        if (number := self._entity.get(normal(name))) is not None:
+            return number
+        near = self._accentless.get(accentless(name), ())
+        return near[0] if len(near) == 1 else -1
+
+    @cached_property
+    def _accentless(self) -> dict[str, list[int]]:
+        numbers: dict[str, list[int]] = {}
+        for name, number in self._entity.items():
+            numbers.setdefault(accentless(name), []).append(number)
+        return numbers
 
     def entity(self, name: str) -> int:
         """The number of the entity called `name`. Raises ValueError, naming it and one that is spelt alike."""

@@ -8,7 +8,6 @@ input, given or detected.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,17 +16,25 @@ import torch
 from torch import Tensor
 
 from ..facts import MASK, Fact, FactBase
+from ..mentions import OUTSIDE, Finder
 from ..models.fingerprint import Texts
 from ..models.masked_lm import MaskedLM, evaluating
 from ..models.presets import build_net
-from ..models.statements import statements_of
+from ..models.statements import check_subjects, statements_of
 from ..models.vocabulary import build_tokenizer
 from .config import ENTITY_SIZE
 from .entities import Names, Rows, tensors
 from .explain import explain
 from .memory import spans_of
 from .model import FaEForMaskedLM
-from .statements import MentionExamples, Mentions, Statement, encode_mentions, masked_statement, whole_statement
+from .statements import (
+    MentionExamples,
+    Mentions,
+    Statement,
+    encode_mentions,
+    masked_statement,
+    whole_statement,
+)
 
 NAMES = "entities.json"
 
@@ -43,7 +50,7 @@ class FaE(MaskedLM):
             if (have := len(getattr(names, kind))) != (need := getattr(net.config, kind)):
                 raise ValueError(f"{have:,} names for a memory of {need:,} {kind}")
         self.names = names
-        self._longest = max(len(re.findall(r"\w+|[^\w\s]", name)) for name in names.entities)  # in words
+        self._finder = Finder(names.entities)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Mentions) -> Tensor:
         """Logits (K, N) over the entities for the K asked mentions of a (B, T) batch."""
@@ -63,7 +70,12 @@ class FaE(MaskedLM):
         about = [(find(fact.subject), entity(fact.object), self.supporting(fact, rows)) for fact in facts]
         texts, _, owner = statements_of(base, facts, kind, only)
         statements = [masked_statement(text, facts[i].subject, *about[i]) for text, i in zip(texts, owner, strict=True)]
-        return encode_mentions(self.tokenizer, statements, owner, self.limit)
+        examples = encode_mentions(self.tokenizer, statements, owner, self.limit)
+        check_subjects(self.tokenizer, examples, texts, facts)
+        return examples
+
+    def texts(self, statements: Sequence[str], objects: Sequence[str]) -> list[str]:
+        return list(statements)  # an object is one mask
 
     def supporting(self, fact: Fact, rows: Rows | None = None) -> list[int]:
         """The rows of the fact memory about `fact`'s subject that hold its object, in any relation. Distant supervision
@@ -130,19 +142,11 @@ class FaE(MaskedLM):
         that the model detects. Raises ValueError as `detect` does."""
         read = self.detect(statements)
         for i, text in enumerate(statements):
-            words = [word.span() for word in re.finditer(rf"{re.escape(MASK)}|\w+|[^\w\s]", text)]
-            mentions, at = [], 0
-            while at < len(words):
-                for stop in range(min(len(words), at + self._longest), at, -1):
-                    start, end = words[at][0], words[stop - 1][1]
-                    if text[start:end] == MASK or self.names.find(text[start:end]) >= 0:
-                        mentions.append((start, end, self.names.find(text[start:end])))
-                        at = stop
-                        break
-                else:
-                    at += 1
-            if len(mentions) > 1:
-                read[i] = Statement(text, tuple(mentions), 0)
+            found = self._finder.all(text.replace(MASK, OUTSIDE))
+            if found:
+                at = text.index(MASK)
+                mentions = [(start, stop, self.names.find(name)) for name, start, stop in found]
+                read[i] = Statement(text, tuple(sorted([*mentions, (at, at + len(MASK), -1)])), 0)
         return read
 
     def answers(

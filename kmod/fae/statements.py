@@ -5,7 +5,6 @@ Mentions come from the fact base itself: the subject of an evidence stands in it
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..facts import MASK
+from ..mentions import OUTSIDE, Finder
 from ..models.statements import Batch, Examples, end_to_end, on_device
 
 
@@ -116,12 +116,9 @@ def encode_mentions(tokenizer, statements: Sequence[Statement], owner: Sequence[
 
 
 def place(text: str, name: str) -> tuple[int, int] | None:
-    """The characters of `name` in `text`, as whole words and without regard to case, outside [MASK]; None if absent."""
-    mask = text.find(MASK)
-    for match in re.finditer(rf"(?<!\w){re.escape(name.strip())}(?!\w)", text, re.IGNORECASE) if name.strip() else ():
-        if mask < 0 or match.end() <= mask or match.start() >= mask + len(MASK):
-            return match.span()
-    return None
+    """The characters of the first mention of `name` in `text`, outside [MASK]; None if absent."""
+    mention = Finder([name]).first(text.replace(MASK, OUTSIDE))
+    return (mention.start, mention.stop) if mention else None
 
 
 def masked_statement(text: str, subject: str, entity: int, answer: int, rows: Sequence[int] = ()) -> Statement:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 
 import numpy as np
 
 from ..facts import MASK, OBJECT, SUBJECT, Fact, FactBase
+from ..mentions import Finder, words
 from ..models.masked_lm import MaskedLM
-from ..names import normal
+from ..names import accentless as plain
+from ..names import alike, normal, pieces_of
 
 OWN = "own"  # the relation of a statement of one's own
-
-
-def plain(text: str) -> str:
-    """A text without case and accents, as the search compares it."""
-    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).casefold()
 
 
 class FactIndex:
@@ -40,16 +36,16 @@ class FactIndex:
     def search(self, query: str, most: int = 50) -> list[int]:
         """Positions of the facts that contain every word of `query`: first those whose subject begins with it, then
         those with the words nearest to the front. Without words, the first facts."""
-        words = plain(query).split()
-        if not words:
+        asked = plain(query).split()
+        if not asked:
             return list(range(min(most, len(self.lines))))
-        longest = max(words, key=len)  # excludes most lines
-        hits = [i for i, line in enumerate(self.lines) if longest in line and all(word in line for word in words)]
-        start = " ".join(words)
+        longest = max(asked, key=len)  # excludes most lines
+        hits = [i for i, line in enumerate(self.lines) if longest in line and all(word in line for word in asked)]
+        start = " ".join(asked)
 
         def rank(i: int) -> tuple:
             line = self.lines[i]
-            return not line.startswith(start), not f" {line}".count(f" {words[0]}"), line.find(words[0]), len(line), i
+            return not line.startswith(start), not f" {line}".count(f" {asked[0]}"), line.find(asked[0]), len(line), i
 
         return sorted(hits, key=rank)[:most]
 
@@ -65,10 +61,12 @@ class FactIndex:
     def suggestions(self, fact: Fact, most: int = 400) -> list[str]:
         """Objects that could replace that of `fact`: those of its relation, then others; frequent ones first."""
         counts = self.facts.object_counts
-        same = {self.facts[i].object for i in self.relations.get(fact.relation, ())}
-        ordered = sorted(same, key=lambda name: (-counts[name], name))
-        ordered += [name for name, _ in counts.most_common(most + len(same)) if name not in same]
-        return [name for name in ordered if normal(name) != normal(fact.object)][:most]
+        of = {normal(name): count for name, count in counts.items()}
+        objects = (self.facts[i].object for i in reversed(self.relations.get(fact.relation, ())))
+        same = {normal(name): name for name in objects}  # one spelling of each
+        ordered = sorted(same.values(), key=lambda name: (-of[normal(name)], name))
+        ordered += [name for name, _ in counts.most_common(most + len(same)) if normal(name) not in same]
+        return [name for name in ordered if alike(name) != alike(fact.object)][:most]
 
     def neighbours(self, fact: Fact, avoid: Iterable[int] = (), each: int = 4) -> dict[str, list[int]]:
         """Kind → positions of facts that an edit of `fact` might damage: at most `each`, drawn at random but the same
@@ -93,23 +91,20 @@ class FactIndex:
 
     def subject_in(self, statement: str) -> str:
         """The longest name of a known subject in a statement; if there is none, its words beside the [MASK]."""
-        words = plain(statement.replace(MASK, "\n")).split(" ")
-        for size in range(min(len(words), 8), 0, -1):
-            for at in range(len(words) - size + 1):
-                name = " ".join(words[at : at + size]).strip(".,;:!?\"'()")
-                if name in self._plain_subjects:
-                    return self._plain_subjects[name]
+        mentions = self._finder.all(statement.replace(MASK, "\ufffc"))
+        if mentions:
+            longest = max(mentions, key=lambda mention: len(words(mention.name)))
+            return self.facts[self.subjects[normal(longest.name)][0]].subject
         return statement.replace(MASK, " ").strip(" .,;:!?") or "it"
 
     def short_object(self, model: MaskedLM) -> str:
         """A frequent object of one word piece, so that a statement asked with it has one slot."""
         names = [name for name, _ in self.facts.object_counts.most_common(2000)]
-        short = (n for n in names if len(model.tokenizer(f" {n}", add_special_tokens=False)["input_ids"]) == 1)
-        return next(short, names[0])
+        return next((name for name in names if len(pieces_of(model.tokenizer, [name])[0]) == 1), names[0])
 
     @cached_property
-    def _plain_subjects(self) -> dict[str, str]:
-        return {plain(name): self.facts[positions[0]].subject for name, positions in self.subjects.items()}
+    def _finder(self) -> Finder:
+        return Finder(self.subjects)
 
 
 def own_statement(statement: str, old: str, tests: Sequence[str], subject: str) -> Fact:

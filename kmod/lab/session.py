@@ -14,6 +14,7 @@ from threading import RLock
 
 import torch
 
+from ..editing.common import modified
 from ..editing.edit import Edit, WrongModelError
 from ..facts import Fact, FactBase, Modification
 from ..models.masked_lm import MaskedLM
@@ -83,7 +84,7 @@ class Session:
         if normal(new) in [normal(sibling.object) for sibling in base.siblings(fact)]:
             raise ValueError(f"{fact} already has the object {new!r}; to go back to it, undo the edit that changed it")
         change = Modification(base, (index,), (new,))
-        self.model.examples(base, "evidences", change.modified)  # raises for an object that cannot be written
+        modified(self.model, change)  # raises for an object that cannot be written, or that the model reads as the old
         return change
 
     def own_change(self, own: Fact, new: str) -> Modification:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..facts import Fact, FactBase
 from .fingerprint import SHORT, Digests, Texts, combined, first_format, format_of
-from .statements import Batch, Examples, encode, statements_of
+from .statements import Batch, Examples, check_subjects, encode, lay_out, statements_of
 
 HEADS = (  # the modules that lead from the last hidden states to the logits, in order; by family
     ("cls",),  # BERT, DeBERTa, MobileBERT, FNet, ...
@@ -78,9 +78,17 @@ class MaskedLM(nn.Module):
         self, base: FactBase, kind: str, facts: Iterable[Fact] | None = None, only: Sequence[int] | None = None
     ) -> Examples:
         """The tokenised "evidences" or "tests" of `facts` (of all facts of `base` if None); with `only`, the statements
-        at these positions among them."""
-        parts = statements_of(base, base if facts is None else facts, kind, only)
-        return encode(self.tokenizer, *parts, self.limit)
+        at these positions among them. Raises ValueError, by name, for an object or a subject that the vocabulary cannot
+        write, and for a statement that is too long."""
+        facts = list(base if facts is None else facts)
+        parts = statements_of(base, facts, kind, only)
+        examples = encode(self.tokenizer, *parts, self.limit)
+        check_subjects(self.tokenizer, examples, parts[0], facts)
+        return examples
+
+    def texts(self, statements: Sequence[str], objects: Sequence[str]) -> list[str]:
+        """Masked statements as the tokeniser is given them: the tokens of a text are where `examples` has them."""
+        return [laid.text for laid in lay_out(self.tokenizer, statements, objects)]
 
     @torch.no_grad()
     def logits(self, examples: Examples, batch_size: int = 256, kept=None) -> Iterator[tuple[Tensor, Tensor, Batch]]:
@@ -122,7 +130,8 @@ class MaskedLM(nn.Module):
                         for step, token in zip(top[slot].tolist(), ids[slot].tolist(), strict=True)
                     ]
                     beam = sorted(longer, key=lambda item: -item[0])[:k]
-                answers[position] = [(self.tokenizer.decode(piece).strip(), math.exp(score)) for score, piece in beam]
+                texts = [self.tokenizer.decode(piece).strip().removeprefix("##") for _, piece in beam]
+                answers[position] = [(text, math.exp(score)) for text, (score, _) in zip(texts, beam, strict=True)]
         return answers
 
     def retrieved(self, statement: str) -> list[tuple[str, float]]:

@@ -5,16 +5,19 @@ Lengths differ little within a batch because batches are cut from statements sor
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Self
+from itertools import chain, takewhile
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..facts import MASK, Fact, FactBase
+from ..mentions import OUTSIDE, Finder, before_mask, unknown_in
+from ..names import cannot_be_written, inner, is_wordpiece, pieces_of, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,35 +94,110 @@ def on_device(array: np.ndarray, device: torch.device | str) -> Tensor:
 
 
 def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: Sequence[int], limit: int) -> Examples:
-    """Tokenise masked statements, each with as many mask tokens as its object has word pieces.
+    """Tokenise masked statements, each with as many mask tokens as its object has word pieces there.
 
     Raises ValueError, naming the object or the statement, if an object cannot be written in the model's vocabulary or a
     statement has more than `limit` tokens.
     """
+    laid = lay_out(tokenizer, statements, objects)
+    for (_, ids, pieces), statement in zip(laid, statements, strict=True):
+        text = shown(statement, 120)
+        if len(ids) > limit:
+            raise ValueError(f"{len(ids)} tokens are more than this model's {limit}: {text}; kmod.writable drops such")
+        if ids.count(tokenizer.mask_token_id) != len(pieces):
+            raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {text}")
+    ids, pieces = ([row[i] for row in laid] for i in (1, 2))
+    arrays = *end_to_end(ids), *end_to_end(pieces), np.asarray(owner, dtype=np.int64)
+    return Examples(*arrays, tokenizer.mask_token_id, tokenizer.pad_token_id)
+
+
+class Laid(NamedTuple):
+    """A masked statement in tokens: `ids` with one mask for each of the `pieces` of its object. `text` is what the
+    tokeniser was given: its tokens are where `ids` has them."""
+
+    text: str
+    ids: list[int]
+    pieces: list[int]
+
+
+def lay_out(tokenizer, statements: Sequence[str], objects: Sequence[str]) -> list[Laid]:
+    """Tokenise masked statements. The pieces of an object are those that the text has with the object in its place.
+
+    Raises ValueError, naming the object, if one cannot be written in the model's vocabulary.
+    """
+    laid: dict[int, Laid] = {}
+    written = [i for i, statement in enumerate(statements) if _depends_on_neighbours(tokenizer, statement)]
+    if written:
+        texts = [statements[i].replace(MASK, objects[i].strip()) for i in written]
+        encoded = tokenizer(texts, return_offsets_mapping=True)
+        for i, text, ids, offsets in zip(written, texts, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            start = statements[i].index(MASK)
+            at = inner(text, offsets, start, start + len(objects[i].strip()))
+            if at is not None and tokenizer.unk_token_id not in ids[at]:
+                masked = [*ids[: at.start], *[tokenizer.mask_token_id] * len(ids[at]), *ids[at.stop :]]
+                laid[i] = Laid(text, masked, ids[at])
+    # The others: most of a WordPiece vocabulary's, and objects whose pieces run into those of their neighbours.
+    rest = [i for i in range(len(statements)) if i not in laid]
+    befores = [before_mask(statements[i]) for i in rest]
+    pieces: dict[tuple[str, str], list[int]] = {}
+    for before, name in dict.fromkeys((before, objects[i]) for before, i in zip(befores, rest, strict=True)):
+        (pieces[before, name],) = pieces_of(tokenizer, [name], before)
+        if not pieces[before, name] or tokenizer.unk_token_id in pieces[before, name]:
+            raise cannot_be_written(tokenizer, "object", name)
+    keys = [(before, objects[i]) for before, i in zip(befores, rest, strict=True)]
     # In byte-level vocabularies the space before a word belongs to its first piece; WordPiece ignores it.
-    spaced = [" " if MASK in s and s[: s.index(MASK)].endswith(" ") else "" for s in statements]
-    keys = [space + name for space, name in zip(spaced, objects, strict=True)]
-    pieces: dict[str, list[int]] = {}
-    for name in dict.fromkeys(keys):
-        ids = tokenizer(name, add_special_tokens=False)["input_ids"]
-        if not ids or tokenizer.unk_token_id in ids:
-            raise ValueError(
-                f"the object {name.strip()!r} cannot be written in this model's vocabulary ({len(tokenizer):,} word "
-                "pieces); choose another object, or a tokeniser built from facts that hold it"
-            )
-        pieces[name] = ids
     texts = [
-        statement.replace(space + MASK, tokenizer.mask_token * len(pieces[key]))
-        for statement, space, key in zip(statements, spaced, keys, strict=True)
+        statements[i].replace(before.strip("(") + MASK, tokenizer.mask_token * len(pieces[before, name]))
+        for i, (before, name) in zip(rest, keys, strict=True)
     ]
     encoded = tokenizer(texts)["input_ids"] if texts else []
-    for ids, statement, key in zip(encoded, statements, keys, strict=True):
-        if len(ids) > limit:
-            raise ValueError(f"{len(ids)} tokens are more than this model's {limit}: {statement!r}")
-        if ids.count(tokenizer.mask_token_id) != len(pieces[key]):
-            raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {statement!r}")
-    arrays = *end_to_end(encoded), *end_to_end([pieces[key] for key in keys]), np.asarray(owner, dtype=np.int64)
-    return Examples(*arrays, tokenizer.mask_token_id, tokenizer.pad_token_id)
+    for i, text, ids, key in zip(rest, texts, encoded, keys, strict=True):
+        laid[i] = Laid(text, ids, pieces[key])
+    return [laid[i] for i in range(len(statements))]
+
+
+def _depends_on_neighbours(tokenizer, statement: str) -> bool:
+    """Whether the tokens of an object, and those beside it, depend on one another. A WordPiece tokeniser splits at
+    spaces, punctuation and Chinese characters, so that masks can stand in the text as words; others are asked."""
+    if not tokenizer.is_fast or statement.count(MASK) != 1:
+        return False
+    if is_wordpiece(tokenizer):
+        before, after = statement.split(MASK)
+        return any(not c.isascii() and unicodedata.category(c)[0] in "LMN" for c in before[-1:] + after[:1])
+    return True
+
+
+def last_tokens(tokenizer, statements: Sequence[str], texts: Sequence[str], names: Sequence[str]) -> list[int | None]:
+    """For each masked statement, the last token of the last mention of its name (`mentions`), None without one. `texts`
+    are the statements as the tokeniser is given them (`MaskedLM.texts`)."""
+    found: list[int | None] = []
+    for statement, text, name in zip(statements, texts, names, strict=True):
+        mentions = Finder([name]).all(statement.replace(MASK, OUTSIDE))
+        if not mentions:
+            found.append(None)
+            continue
+        shift = len(text) - len(statement) if mentions[-1].start > statement.index(MASK) else 0
+        start, stop = mentions[-1].start + shift, mentions[-1].stop + shift
+        if tokenizer.is_fast:
+            offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+            inside = [t for t, (a, b) in enumerate(offsets) if a < stop and b > start and b > a]
+        else:  # the tokens that the text has as far as the name
+            pairs = zip(tokenizer(text)["input_ids"], tokenizer(text[:stop])["input_ids"], strict=False)
+            inside = [t for t, _ in takewhile(lambda at: at[1][0] == at[1][1], enumerate(pairs))]
+        found.append(inside[-1] if inside else None)
+    return found
+
+
+def check_subjects(tokenizer, examples: Examples, statements: Sequence[str], facts: Sequence[Fact]) -> None:
+    """Raise ValueError, naming the subject, if the tokeniser makes unknown pieces of it in a statement: other such
+    subjects would make the same statement."""
+    if tokenizer.unk_token_id is None:
+        return
+    unknown = np.flatnonzero(examples.ids == tokenizer.unk_token_id)
+    for row in np.unique(np.searchsorted(examples.starts, unknown, "right") - 1).tolist():
+        fact = facts[examples.owner[row]]
+        if unknown_in(tokenizer, statements[row], fact.subject):
+            raise cannot_be_written(tokenizer, "subject", fact.subject)
 
 
 def end_to_end(parts: Sequence[Sequence[int]], dtype: type = np.int32) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from ..facts import Fact, FactBase, Modification
 from ..models.activations import Activations, activations
 from ..models.masked_lm import MaskedLM
 from ..models.statements import Examples
+from ..names import normal, pieces_of
 from ..parts import blocks as blocks_of
 
 BLOCKS = {"all": "all", "first": 0, "last": -1}
@@ -77,7 +78,7 @@ def single_change(model: MaskedLM, facts: FactBase, subject: str, relation: str,
     """The modification of one fact. Raises KeyError or ValueError as `play.make` does."""
     change = facts.modify_to([(subject, relation, new)])
     old = change.originals[0].object
-    pieces = [len(model.tokenizer(name, add_special_tokens=False)["input_ids"]) for name in (old, new)]
+    pieces = [len(ids) for ids in pieces_of(model.tokenizer, [old, new])]
     if pieces[0] != pieces[1]:
         fault = f"{old!r} has {pieces[0]} word pieces and {new!r} {pieces[1]}: choose an object with as many"
         raise ValueError(f"{fault}, so that the same statement can be asked before and after")
@@ -87,10 +88,11 @@ def single_change(model: MaskedLM, facts: FactBase, subject: str, relation: str,
 def _neighbours(facts: FactBase, i: int, new: str) -> list[tuple[int, str]]:
     """Facts near fact i, and why: of the same subject; of the same relation with the old or with the new object."""
     edited = facts[i]
-    near = {"same subject": [j for j, fact in enumerate(facts) if fact.subject == edited.subject and j != i]}
+    subject = normal(edited.subject)
+    near = {"same subject": [j for j, fact in enumerate(facts) if normal(fact.subject) == subject and j != i]}
     for why, name in (("same object", edited.object), ("has the new object", new)):
-        pair = (edited.relation, name)
-        near[why] = [j for j, fact in enumerate(facts) if (fact.relation, fact.object) == pair and j != i]
+        pair = (edited.relation, normal(name))
+        near[why] = [j for j, fact in enumerate(facts) if (fact.relation, normal(fact.object)) == pair and j != i]
     return [(j, why) for why, indices in near.items() for j in indices[:NEAR]]
 
 

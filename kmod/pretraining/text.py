@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator
 from glob import glob
 from itertools import groupby, islice
@@ -18,6 +17,7 @@ from tqdm.auto import tqdm
 
 from ..facts import MASK, FactBase
 from ..files import appearing, cache_dir
+from ..mentions import spoken
 from ..models.vocabulary import read_tokenizer, train_tokenizer
 from ..progress import silent
 from ..sources.read import json_lines, lines
@@ -59,6 +59,7 @@ def read_text(
             tokenizer = read_tokenizer(vocab) if isinstance(vocab, str | Path) else vocab
         pieces = json.dumps(sorted(tokenizer.get_vocab().items()))
         bases = [f"{base.fingerprint()} {times if base is put_in else 0}" for base in (leave_out, put_in) if base]
+        bases += ["accentless"] if leave_out else []  # how mentions are found; before, fewer were
         texts = documents(source)
         texts = without(texts, leave_out) if leave_out else texts
         texts = with_facts(texts, put_in, times) if put_in else texts
@@ -104,15 +105,15 @@ def documents(source: str | Path) -> Iterator[str]:
 
 
 def without(texts: Iterable[str], facts: FactBase) -> Iterator[str]:
-    """`texts` without the paragraphs (lines) that mention a subject of `facts`: whole words, in any case."""
-    words = re.compile(r"\w+")
+    """`texts` without the paragraphs (lines) that mention a subject of `facts`, as `mentions` finds names, but without
+    regard to punctuation ("St Louis" mentions "St. Louis")."""
     names: dict[str, set[tuple[str, ...]]] = {}  # first word → the names that begin with it, as tuples of words
     for fact in facts:
-        if name := tuple(words.findall(fact.subject.casefold())):
+        if name := tuple(spoken(fact.subject)):
             names.setdefault(name[0], set()).add(name)
 
     def mentions(paragraph: str) -> bool:
-        found = words.findall(paragraph.casefold())
+        found = spoken(paragraph)
         return any(tuple(found[i : i + len(n)]) == n for i, word in enumerate(found) for n in names.get(word, ()))
 
     for text in texts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from ..names import normal
+from ..names import accentless, normal
 from . import KNOWN, counts, load_facts, sets
 
 FACTS_HELP = f"fact base: {KNOWN}; default atlas"
@@ -51,6 +51,7 @@ def _list(args) -> None:
 def _show(args) -> None:
     base = load_facts(args.facts)
     facts = [fact for fact in base if normal(fact.subject) == normal(args.subject)]
+    facts = facts or [fact for fact in base if accentless(fact.subject) == accentless(args.subject)]
     if not facts:
         raise ValueError(f"no facts about {args.subject!r} in {base.name}; see the subjects with: facts list RELATION")
     for fact in facts:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..facts import MASK, OBJECT, SUBJECT
+from ..names import composed
 
 
 def _open(path: Path) -> BinaryIO:
@@ -111,7 +112,7 @@ def data_file(folder: str | Path | None, *names: str) -> Path:
 def usable(*names: object) -> bool:
     """Whether all `names` can be names of a fact: text that is not empty and holds no slots."""
     return all(
-        isinstance(name, str) and name.strip() and not any(slot in name for slot in (SUBJECT, OBJECT, MASK))
+        isinstance(name, str) and composed(name) and not any(slot in name for slot in (SUBJECT, OBJECT, MASK))
         for name in names
     )
 
