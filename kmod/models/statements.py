@@ -93,9 +93,11 @@ def on_device(array: np.ndarray, device: torch.device | str) -> Tensor:
 def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: Sequence[int], limit: int) -> Examples:
     """Tokenise masked statements, each with as many mask tokens as its object has word pieces.
 
-    Raises ValueError, naming the object or the statement, if an object cannot be written in the model's vocabulary or a
-    statement has more than `limit` tokens.
+    Raises ValueError, naming the object or the statement, if a statement does not have exactly one [MASK] or has more
+    than `limit` tokens, or an object cannot be written in the model's vocabulary.
     """
+    for statement in statements:
+        check_statement(statement)
     # In byte-level vocabularies the space before a word belongs to its first piece; WordPiece ignores it.
     spaced = [" " if MASK in s and s[: s.index(MASK)].endswith(" ") else "" for s in statements]
     keys = [space + name for space, name in zip(spaced, objects, strict=True)]
@@ -120,6 +122,16 @@ def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: 
             raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {statement!r}")
     arrays = *end_to_end(encoded), *end_to_end([pieces[key] for key in keys]), np.asarray(owner, dtype=np.int64)
     return Examples(*arrays, tokenizer.mask_token_id, tokenizer.pad_token_id)
+
+
+def check_statement(statement: str) -> None:
+    """Raise ValueError unless `statement` is text with exactly one [MASK]."""
+    if not isinstance(statement, str):
+        raise ValueError(f"a statement is text with one {MASK}, got {statement!r}")
+    if (n := statement.count(MASK)) != 1:
+        shown = statement if len(statement) <= 120 else f"{statement[:119]}…"
+        needed = f"a statement needs {MASK} exactly once, in the place of the answer, whatever the model's own mask is"
+        raise ValueError(f"{needed}; this has it {n} times: {shown!r}")
 
 
 def end_to_end(parts: Sequence[Sequence[int]], dtype: type = np.int32) -> tuple[np.ndarray, np.ndarray]:
