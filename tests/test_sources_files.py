@@ -7,6 +7,7 @@ import json
 import lzma
 import random
 import re
+from functools import partial
 
 import pytest
 
@@ -29,6 +30,9 @@ PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst"
 
 def load(path):
     return [(f.subject, f.relation, f.object) for f in kmod.load_facts(str(path), relations=CAPITAL)]
+
+
+load_frame = partial(kmod.load_facts, relations=CAPITAL)
 
 
 def refused(message, read, *args):
@@ -74,7 +78,7 @@ def test_every_compression_is_read_whole_and_a_cut_one_never(tmp_path, end, part
     damaged = bytearray(b"".join(packed))
     damaged[len(damaged) // 2 :] = bytes(len(damaged) - len(damaged) // 2)
     path.write_bytes(damaged)
-    refused(r"after line \d+: the file is (damaged \(.*\)|cut short); get it again", list, documents(path))
+    refused(r"text.JSONL\S*, (after )?line \d+: ", list, documents(path))
 
 
 @pytest.mark.parametrize("end", PACK)
@@ -95,7 +99,7 @@ def test_facts_are_read_from_every_compression(tmp_path, end):
     [
         (CSV.encode("latin-1"), r"line 3: byte 0xf4 is not UTF-8; save the whole file as UTF-8"),
         (b"a\n" * 100_000 + b"\xff\n", r"line 100001: byte 0xff is not UTF-8"),
-        (CSV.encode("utf-16")[:-1], r"line 4: byte 0x0a is not UTF-16-LE"),
+        (CSV.encode("utf-16")[:-1], r"line 3: byte 0x0a is not UTF-16-LE"),
         (CSV.encode("utf-16-le"), r"line 1: a NUL byte: a binary file, or UTF-16 without a byte order mark"),
         (b"subject,relation,object\nPe\0ru,P36,Lima\n", "line 2: a NUL byte"),
         (b"PK\x03\x04rest", "this is a zip archive or a spreadsheet"),
@@ -172,7 +176,7 @@ def test_a_name_that_is_not_text_is_refused_in_files_and_frames(tmp_path, value,
     path.write_text("\n\n".join(map(json.dumps, rows)))
     assert "f.jsonl, line 3" in refused(message, load, path)
     frame = pandas.DataFrame({name: pandas.Series([row[name] for row in rows], dtype=object) for name in rows[0]})
-    refused(f"row 1: {message}", kmod.load_facts, frame)
+    refused(f"row 1: .*{message}", load_frame, frame)
 
 
 def test_statements_that_are_not_text_are_refused(tmp_path):
@@ -255,8 +259,8 @@ def test_a_real_frame_of_polars():
     frame = polars.DataFrame(rows | {"tests": [["[Y]: [X]'s"], None]})
     base = kmod.load_facts(frame, relations=CAPITAL)
     assert [(f.subject, f.relation, f.object) for f in base] == FACTS and base[0].tests == ("[MASK]: Peru's",)
-    refused("row 1: the object is missing", kmod.load_facts, polars.DataFrame(rows | {"object": ["a", None]}))
-    refused(r"the subject is 1 \(int\)", kmod.load_facts, polars.DataFrame(rows | {"subject": [1, 2]}))
+    refused("row 1: the object is missing", load_frame, polars.DataFrame(rows | {"object": ["a", None]}))
+    refused(r"the subject is 1 \(int\)", load_frame, polars.DataFrame(rows | {"subject": [1, 2]}))
     refused("facts are a name, .* not LazyFrame", kmod.load_facts, frame.lazy())
 
 
@@ -272,7 +276,7 @@ def test_the_relations_file_is_read_as_carefully(tmp_path):
     assert kmod.load_facts(tmp_path / "f.csv", relations=toml)[0].object == "Lima"
     for text in ("[P36]\nlabel = 3", '[P36]\nevidences = "[X] [Y]"', '[P36]\nevidences = ["[X]"]'):
         toml.write_text(text)
-        refused("r.toml: ", kmod.load_facts, tmp_path / "f.csv", toml)
+        refused("r.toml: ", partial(kmod.load_facts, relations=toml), tmp_path / "f.csv")
     with pytest.raises(TypeError, match="Relation objects"):
         kmod.load_facts(tmp_path / "f.csv", relations={"P36": {"label": "capital"}})
 

@@ -34,6 +34,10 @@ def read_changes(text: str, session: Session) -> tuple[Modification | None, list
             index, new = session.facts.change_of(subject, relation.id, new)
             if index in changes:
                 raise ValueError(f"{session.facts[index]} is changed by line {changes[index][1]} already")
+            siblings = session.facts.siblings(session.facts[index])
+            for i, (other, line) in changes.items():
+                if normal(other) == normal(new) and session.facts[i] in siblings:
+                    raise ValueError(f"({subject}, {relation.id}) is given {new!r} by line {line} already")
             session.change(index, new)
             changes[index] = new, number
         except (ValueError, KeyError, csv.Error) as error:

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterable, Mapping, Set
+from contextlib import suppress
 from numbers import Number
 
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -54,7 +55,7 @@ def statements(cell: object, column: str) -> tuple[str, ...]:
     if missing(cell):
         return ()
     if isinstance(cell, str):
-        cell = _written(cell.strip(), column) if WRITTEN.match(cell.strip()) else cell.split("|")
+        cell = _listed(cell.strip(), column)
     if not isinstance(cell, Iterable) or isinstance(cell, (bytes, Mapping, Set)):
         kind = type(cell).__name__
         raise ValueError(f"{column} are text with | between, or a list of text, not {shown(cell)} ({kind})")
@@ -62,17 +63,17 @@ def statements(cell: object, column: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, texts)))
 
 
-def _written(cell: str, column: str) -> list[str]:
-    """The items of a list that was written as text."""
-    try:
+def _listed(cell: str, column: str) -> list[str]:
+    """The statements in a text: the items of a list or a tuple that was written as text, or the parts between |."""
+    if not WRITTEN.match(cell) and cell[:2] not in ("('", '("'):
+        return cell.split("|")
+    with suppress(ValueError, RecursionError):
         return json.loads(cell)
-    except (ValueError, RecursionError):
-        pass
     rest = LITERAL.sub("", cell).replace("np.str_", "")
-    try:
-        if not cell.endswith("]") or re.search(r"[^\s,()]", rest[1:-1]):
-            raise ValueError
-        return [ast.literal_eval(literal) for literal in LITERAL.findall(cell)]
-    except (ValueError, SyntaxError):
-        what = f"{column} look like a list that was written as text, but not wholly or not of text alone"
-        raise ValueError(f"{what}, {shown(cell)}: write them with | between") from None
+    if cell[-1] in ")]" and not re.search(r"[^\s,()]", rest[1:-1]):
+        with suppress(ValueError, SyntaxError):
+            return [ast.literal_eval(literal) for literal in LITERAL.findall(cell)]
+    if cell[0] == "(":  # a statement may begin so
+        return cell.split("|")
+    what = f"{column} look like a list that was written as text, but not wholly or not of text alone"
+    raise ValueError(f"{what}, {shown(cell)}: write them with | between")

@@ -21,6 +21,7 @@ BYTE_ORDER_MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF8: "utf-8",
 }
 LINE_END = re.compile("\r\n?|\n")
+NUL = "a NUL byte: a binary file, or UTF-16 without a byte order mark; save it as UTF-8 text"
 NO_TEXT = {  # how files begin that are often taken for text
     b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it, or save the sheet as .csv",
     b"\xd0\xcf\x11\xe0": "a spreadsheet: save it as .csv",
@@ -115,12 +116,13 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
             encoding = BYTE_ORDER_MARKS.get(mark, "utf-8")
             for number, text in enumerate(io.TextIOWrapper(file, encoding, newline=""), 1):
                 if "\0" in text:
-                    what = "a NUL byte: a binary file, or UTF-16 without a byte order mark; save it as UTF-8 text"
-                    raise fault(f"{path}, line {number}", what)
+                    raise fault(f"{path}, line {number}", NUL)
                 yield number, text
     except UnicodeDecodeError as error:
-        good = error.object[: error.start].decode(encoding, "replace")
+        good, nul, _ = error.object[: error.start].decode(encoding, "replace").partition("\0")
         where = f"{path}, line {number + 1 + len(LINE_END.findall(good))}"
+        if nul:
+            raise fault(where, NUL) from None
         byte = error.object[error.start]
         raise fault(where, f"byte 0x{byte:02x} is not {encoding.upper()}; save the whole file as UTF-8") from None
     except EOFError:

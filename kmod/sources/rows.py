@@ -27,7 +27,7 @@ def file_rows(path: Path) -> Iterator[tuple[str, dict]]:
 
 def is_frame(source: object) -> bool:
     """Whether `source` is a data frame of pandas (itertuples) or of polars (iter_rows)."""
-    return hasattr(source, "columns") and (hasattr(source, "itertuples") or hasattr(source, "iter_rows"))
+    return (hasattr(source, "itertuples") or hasattr(source, "iter_rows")) and hasattr(source, "columns")
 
 
 def frame_rows(frame) -> Iterator[tuple[str, dict]]:
