@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -165,7 +166,7 @@ class FactBase(Sequence[Fact]):
         first = self[self.find(subject, relation)]
         positions = self._positions[normal(first.subject), relation]
         names = [self[i].object for i in positions]
-        listed = ", ".join(names[:8]) + f" and {len(names) - 8} more" * (len(names) > 8)
+        listed = textwrap.shorten(", ".join(names), 100, placeholder=" …")
         if object is None and len(positions) > 1:
             ask = f'say which one: "{first.object}", or in a change "{first.object} -> NEW OBJECT"'
             raise ValueError(f"{first.subject} has {len(names)} objects in {relation} ({listed}): {ask}")

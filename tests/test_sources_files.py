@@ -7,7 +7,9 @@ import json
 import lzma
 import random
 import re
+import sys
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -228,6 +230,14 @@ def test_a_corpus_with_something_else_than_text(tmp_path, value):
     (tmp_path / "t.jsonl").write_text('{"text": "fine"}\n' + json.dumps({"text": value}))
     message = r"t.jsonl, line 2: 'text' (is .*, not text|holds a NUL or half a char)"
     refused(message, list, documents(tmp_path / "t.jsonl"))
+
+
+def test_a_dataset_of_the_hub_is_read_as_carefully(monkeypatch):
+    rows = [{"text": "fine"}, {"text": None}, {"body": "x"}]
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda *a, **k: iter(rows)))
+    refused("hub:some/text, row 1: 'text' is null, not text", list, documents("hub:some/text"))
+    rows.pop(1)
+    refused("hub:some/text, row 1: no 'text'; found: body", list, documents("hub:some/text"))
 
 
 class Polars:

@@ -46,7 +46,9 @@ def name(cell: object, column: str) -> str:
         isinstance(cell, str) and WRITTEN.match(cell.strip())
     ):
         raise ValueError(f"the {column} is a list or an object, {shown(cell)}: give each name a row of its own")
-    return text(cell, f"the {column}").strip()
+    if not (stripped := text(cell, f"the {column}").strip()):
+        raise ValueError(f"the {column} of a fact must be text that is not empty: fill it in or take the row out")
+    return stripped
 
 
 def statements(cell: object, column: str) -> tuple[str, ...]:
