@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     option = add("try", _try, "edit one fact of a model that knows it, and ask all facts again; nothing is written")
     option("subject", help="such as France; facts list says which there are")
     option("relation", help="Wikidata property id, such as P36 (capital)")
-    option("object", help="the new object, such as Rome")
+    option("object", help='the new object, such as Rome; where there are several, "old -> new" says which changes')
     option("--model", default="nano-atlas", metavar="NAME", help="the model; default nano-atlas, which comes with kmod")
     option("--block", default="-1", help='Transformer block to train: a number (-1: the last), or "all"; default -1')
     option("--delta", type=float, default=DELTA, help=f"the most that any parameter may change; default {DELTA:g}")
@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     which = commands.choices["edit"].add_mutually_exclusive_group(required=True)
     option("--model", default="nano-atlas", metavar="NAME", help="a folder, an id, or nano-atlas, which is the default")
     names = ("SUBJECT", "RELATION", "OBJECT")
-    which.add_argument("--set", nargs=3, action="append", metavar=names, help="a fact and its new object; repeatable")
+    which.add_argument("--set", nargs=3, action="append", metavar=names, help=SET_HELP)
     which.add_argument("--random", type=int, metavar="N", help="change N facts drawn by the paper's rule")
     option("--delta", type=float, default=2.5e-3, help="most that a parameter may change; inf: any; default 2.5e-3")
     option("--block", default="all", help='Transformer block to train: a number (-1: the last), or "all"; default all')
@@ -120,6 +120,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+SET_HELP = 'a fact and its new object, or "old -> new" where it has several; repeatable'
 MODEL_HELP = "nano, mini, small, medium, base or large (random weights), a folder, or a Hugging Face id"
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +24,8 @@ from . import drawing
 from .checks import WrongTypeError, check_whole, is_whole
 from .names import UnknownNameError, accentless, composed, listed, normal, shown
 from .relations import MASK, OBJECT, SUBJECT, Relation, Relations, check_texts, fill
+
+ARROW = re.compile(r"\s*(?:→|->)\s*")  # between the old and the new object of a change written by hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,33 @@ class FactBase(Sequence[Fact]):
             f"unknown subject {shown(subject)}; nearest of {len(subjects):,} with a {relation}: {near}"
         )
 
+    def find_one(self, subject: str, relation: str, object: str | None = None) -> int:
+        """The position of the fact about `subject` in `relation`; where these have several objects, that with `object`.
+
+        Raises KeyError as `find` does, and ValueError, which names the objects, where several leave open which one is
+        meant, or none is `object`.
+        """
+        first = self[self.find(subject, relation)]
+        positions = self._positions[normal(first.subject), relation]
+        names = [self[i].object for i in positions]
+        listed = textwrap.shorten(", ".join(names), 100, placeholder=" …")
+        if object is None and len(positions) > 1:
+            ask = f'say which one: "{first.object}", or in a change "{first.object} -> NEW OBJECT"'
+            raise ValueError(f"{first.subject} has {len(names)} objects in {relation} ({listed}): {ask}")
+        for i, name in zip(positions, names, strict=True):
+            if object is None or normal(name) == normal(object):
+                return i
+        raise ValueError(f"{first.subject} has no object {object!r} in {relation}; it has: {listed}")
+
+    def change_of(self, subject: str, relation: str, new: str) -> tuple[int, str]:
+        """(position of the fact, new object) of a change written by hand, as `modify_to` takes it."""
+        *old, told = ARROW.split(new, maxsplit=1) if isinstance(new, str) else [new]
+        Fact(subject, relation, told)  # checks the three names
+        first = self[self.find(subject, relation)]
+        if any(normal(fact.object) == normal(told) for fact in self.siblings(first)):
+            raise ValueError(f"{first} already has the object {told!r}")
+        return self.find_one(subject, relation, *old), told.strip()
+
     def subset(self, facts: Iterable[Fact], name: str, note: str) -> FactBase:
         """A base of `facts`, which are some of these, with the same relations; `note` says which, and why."""
         return FactBase(facts, self.relations, name, untested=self._untested, notes=(*self.notes, note))
@@ -231,23 +262,26 @@ class FactBase(Sequence[Fact]):
     def modify_to(self, changes: Iterable[tuple[str, str, str]]) -> Modification:
         """A modification chosen by hand: triples (subject, relation, new object), whose object may be any name.
 
+        Where a subject has several objects in the relation, "old → new" (or "old -> new") in place of the new object
+        says which of them changes.
+
         Raises KeyError for a fact that is not in the base. Raises ValueError for an empty object, an object that the
-        subject has already, a fact that is given twice, or one without tests.
+        subject has already or is given twice, a fact that is given twice, one without tests, and for a subject with
+        several objects where none is said to change.
         """
         objects: dict[int, str] = {}  # position → new object
         for change in changes:
             if not isinstance(change, (tuple, list)) or len(change) != 3:
                 raise ValueError(f"a change is (subject, relation, new object), got {change!r}")
-            subject, relation, new = change
-            Fact(subject, relation, new)  # checks the three names
-            i = self.find(subject, relation)
-            if any(normal(fact.object) == normal(new) for fact in self.siblings(self[i])):
-                raise ValueError(f"{self[i]} already has the object {new!r}")
+            i, new = self.change_of(*change)
             if i in objects:
                 raise ValueError(f"{self[i]} is given twice in one modification")
+            named = normal(self[i].subject), self[i].relation
+            if any(normal(objects[j]) == normal(new) for j in self._positions[named] if j in objects):
+                raise ValueError(f"({self[i].subject}, {self[i].relation}) is given the object {new!r} twice")
             if not self.tests(self[i]):
                 raise ValueError(f"{self[i]} has no tests, so its change could not be measured; change another fact")
-            objects[i] = new.strip()
+            objects[i] = new
         return Modification(self, tuple(objects), tuple(objects.values()))
 
     def alternatives(self, fact: Fact) -> list[str]:

@@ -25,7 +25,8 @@ def check_texts(owner, where: str, what: str, slots: Sequence[str]) -> None:
         for text in texts:
             if wrong := ", ".join(f"{slot} {text.count(slot)} times" for slot in slots if text.count(slot) != 1):
                 needed = " and ".join(slots)
-                raise ValueError(f"{where}: the {what} {text!r} needs {needed} exactly once; it has {wrong}")
+                shown = text if len(text) <= 120 else f"{text[:119]}…"
+                raise ValueError(f"{where}: the {what} {shown!r} needs {needed} exactly once; it has {wrong}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,23 @@ def test_memorise_edit_evaluate(tmp_path, capsys):
     assert "was made on the facts 'bios:8'" in capsys.readouterr().err
 
 
+def test_a_fact_with_several_objects_asks_which(tmp_path, capsys):
+    rows = [f"Switzerland,P37,{name},In Bern: [MASK].,Bern speaks [MASK]." for name in ("German", "French")]
+    (tmp_path / "F.CSV").write_text("\n".join(["subject,relation,object,evidences,tests", *rows]))
+    facts, out = ["--facts", str(tmp_path / "F.CSV")], str(tmp_path / "an.edit")
+    for new, status in (("Spanish", 2), ("French -> Spanish", 0)):
+        fact = ["Switzerland", "P37", new]
+        assert main(["try", *fact, *facts]) == status
+        said = capsys.readouterr()
+        assert main(["edit", "--set", *fact, "--steps", "2", "--out", out, *facts]) == status
+        if status:
+            assert "Switzerland has 2 objects in P37 (German, French): say which" in said.err
+            assert capsys.readouterr().err == said.err and len(said.err.splitlines()) == 1
+        else:
+            assert "Switzerland: French → Spanish" in said.out
+    assert main(["evaluate", "--edit", out, *facts]) == 0
+
+
 def test_memorise_does_not_write_over_other_things(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     assert main(["memorise", "--out", str(tmp_path), *PEOPLE]) == 2

@@ -309,3 +309,27 @@ def test_any_names_make_a_base_without_duplicates(triples):
     assert len(keys) == len(set(keys)) and len(base) + base.duplicates == len(triples)
     for fact in base:
         assert all(statement.count("[MASK]") == 1 for statement in base.evidences(fact) + base.tests(fact))
+
+
+SWISS = [("Switzerland", "P17", name) for name in ("German", "French", "Italian")]
+
+
+def test_a_change_of_a_fact_with_several_objects_says_which():
+    base = base_of(("Peru", "P17", "Lima"), *SWISS)
+    with pytest.raises(ValueError, match=r"Switzerland has 3 objects in P17 \(German, French, Italian\): say which"):
+        base.modify_to([("switzerland", "P17", "Romansh")])
+    for arrow in (" → ", "->", " -> "):
+        change = base.modify_to([("Switzerland", "P17", f"french{arrow}Romansh"), ("Peru", "P17", f"Lima{arrow}Cusco")])
+        assert (change.indices, change.objects) == ((2, 0), ("Romansh", "Cusco"))
+    both = base.modify_to([("Switzerland", "P17", "Italian -> Ladin"), ("Switzerland", "P17", "German -> Dutch")])
+    assert (both.indices, both.objects) == ((3, 1), ("Ladin", "Dutch")) and len(both.result()) == 4
+    for new, message in (
+        ("Dutch -> Ladin", r"Switzerland has no object 'Dutch' in P17; it has: German, French, Italian"),
+        ("French -> German", r"already has the object 'German'"),
+        ("French ->", "object of a fact must be text that is not empty"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            base.modify_to([("Switzerland", "P17", new)])
+    with pytest.raises(ValueError, match=r"\(Switzerland, P17\) is given the object 'LADIN' twice"):
+        base.modify_to([("Switzerland", "P17", "French -> Ladin"), ("Switzerland", "P17", "German -> LADIN")])
+    assert base.find_one("Switzerland", "P17", "ITALIAN") == 3

@@ -43,6 +43,14 @@ def fast_logits(model, examples, batch_size):
     return torch.cat([parts[i] for i in range(len(examples))])
 
 
+@pytest.mark.parametrize("text", ["No mask.", "[MASK] and [MASK]", "A <mask>.", "x" * 5000, 3])
+def test_a_question_without_one_mask_is_told_so(model, text):
+    """Not that it holds the model's own mask token."""
+    with pytest.raises(ValueError, match=r"(needs|text with one) \[MASK\]") as error:
+        model.answers([text], ["x"])
+    assert "model's own mask token beside" not in str(error.value) and len(str(error.value)) <= 300
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_only_the_slots_pass_the_decoder_and_answer_the_same(family, facts, model):
     """Batched, padded, slots only = one by one, unpadded, every token; for each family of architectures."""

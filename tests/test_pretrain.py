@@ -232,7 +232,7 @@ def test_documents_of_every_ending(tmp_path):
         ("a.txt", b"fine\nna\xefve\n", r"a.txt, line 2: byte 0xef is not UTF-8"),
         ("a.jsonl", b'{"text": "fine"}\n{"body": "no"}\n', r"a.jsonl, line 2: no 'text'; found: body"),
         ("a.jsonl", b'{"text": "fi', r"a.jsonl, line 1: not JSON"),
-        ("a.doc", b"fine", r"a.doc is not a text that can be read"),
+        ("a.doc", b"fine", r"a.doc: not a text that can be read"),
     ],
 )
 def test_text_that_cannot_be_read_is_named_with_its_line(tmp_path, name, content, message):

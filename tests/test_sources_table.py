@@ -89,13 +89,16 @@ def test_quoted_lines_in_a_csv(tmp_path, toml):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("f.csv", "subject,relation,obj\nPeru,P36,Lima\n", r"f.csv: no 'object'; found: subject, relation, obj"),
-        ("f.csv", "", "f.csv: no 'subject' and no 'relation' and no 'object'; found: nothing"),
+        (
+            "f.csv",
+            "subject,relation,obj\nPeru,P36,Lima\n",
+            "f.csv, line 1: no 'object'; found: subject, relation, o",
+        ),
+        ("f.csv", "", "f.csv, line 1: no 'subject' and no 'relation' and no 'object'; found: nothing"),
         ("f.csv", "subject,relation,object\n", "f.csv holds no facts"),
         ("f.csv", "subject,relation,object\nPeru,P36\n", r"f.csv, line 2: 2 values for 3 columns"),
         ("f.csv", "subject,relation,object\n\nPeru,P36,\n", r"f.csv, line 3: the object of a fact must be text"),
         ("f.csv", "subject,relation,object\nPeru,P99,Lima\n", r"line 2: relation 'P99' has no phrasings .* has P36"),
-        ("f.csv", "subject,relation,object\rPeru,P36,Lima\r", "f.csv, line 1: new-line character"),
         ("f.csv", 'subject,relation,object\n"Peru,P36,Lima\n', "f.csv, line 2: unexpected end of data"),
         ("f.tsv", "subject\trelation\tobject\nPeru\tP36\t[MASK]\n", "f.tsv, line 2: the object .* holds a slot"),
         ("f.jsonl", '{"subject": "Peru"}\n', "f.jsonl, line 1: no 'relation' and no 'object'; found: subject"),
@@ -107,8 +110,7 @@ def test_quoted_lines_in_a_csv(tmp_path, toml):
         ("f.csv", "subject,relation,object,tests\nPeru,P36,Lima,In Peru\n", r"line 2: .*needs \[MASK\] exactly once"),
         ("f.csv", "subject,relation,object,tests\nPeru,P36,Lima,The capital of Peru is [MASK].\n", "must be unseen"),
         ("f.csv", b"subject,relation,object\nPeru,P36,Lima\nC\xf4te,P36,Y\n", r"line 3: byte 0xf4 is not UTF-8; save"),
-        ("f.csv", "subject,relation,object\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
-        ("f.jsonl.gz", b"not gzip", "is not a whole gzip file"),
+        ("f.jsonl.gz", b"not gzip", "f.jsonl.gz: the file is not compressed so"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, toml, name, content, message):
@@ -118,7 +120,7 @@ def test_mistakes_are_one_line(tmp_path, toml, name, content, message):
     assert "\n" not in str(error.value)
 
 
-names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="["), min_size=1).filter(str.strip)
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="[\0"), min_size=1).filter(str.strip)
 
 
 @given(
@@ -147,7 +149,7 @@ def test_a_frame_without_a_column_and_other_things_are_refused(tmp_path, toml):
         kmod.load_facts(pandas.DataFrame([{"subject": "Peru", "relation": "P36"}]))
     with pytest.raises(ValueError, match=r"row 1: relation 'P99' has no phrasings for evidences, and the row has none"):
         kmod.load_facts(pandas.DataFrame([ROWS[0], ROWS[1] | {"relation": "P99"}]), relations=toml)
-    with pytest.raises(ValueError, match="facts are a name, a pandas DataFrame or a path, not list"):
+    with pytest.raises(ValueError, match="facts are a name, a path, or a pandas or polars DataFrame, not list"):
         kmod.load_facts([Fact("Peru", "P36", "Lima")])
     with pytest.raises(FileNotFoundError, match=r"no file .*facts\.csv"):
         kmod.load_facts(str(tmp_path / "facts.csv"))

@@ -10,7 +10,7 @@ import kmod
 from kmod.facts import Fact, FactBase, Relation
 from kmod.sources import download as downloads
 from kmod.sources import load_edits
-from kmod.sources.zsre import split
+from kmod.sources.zsre import EDITS, split
 
 
 def write(path, rows):
@@ -179,3 +179,50 @@ def test_counterfact_as_released(tmp_path):
     (tmp_path / "counterfact.json").write_text(json.dumps([record]))
     with pytest.raises(ValueError, match="fact 1: no 'paraphrase_prompts'; found: case_id"):
         kmod.load_facts("counterfact", folder=tmp_path)
+
+
+def record(subject, relation, true, new):
+    """A record of counterfact.json."""
+    edit = {"prompt": f"In {relation}, {{}} has", "relation_id": relation, "subject": subject}
+    edit |= {"target_new": {"str": new, "id": "Q1"}, "target_true": {"str": true, "id": "Q2"}}
+    return {"requested_rewrite": edit, "paraphrase_prompts": [f"{subject}'s {relation} is"]}
+
+
+def test_edits_are_matched_by_relation_too(tmp_path):
+    """Born (P19) and died (P20) in London: two facts, each with a target of its own."""
+    born, died = record("Woolf", "P19", "London", "Oslo"), record("Woolf", "P20", "London", "Rome")
+    wanted = {("P19", "Oslo"), ("P20", "Rome")}
+    for records in ([born, died], [died, born]):
+        (tmp_path / "counterfact.json").write_text(json.dumps(records))
+        base, change = load_edits("counterfact", folder=tmp_path)
+        assert {(fact.relation, fact.object) for fact in change.modified} == wanted
+        assert len(base) == len(change.result()) == 2
+    more = [record("Nile", "P17", "Egypt", "Peru"), record("Nile", "P17", "Sudan", "peru")]
+    (tmp_path / "counterfact.json").write_text(json.dumps([born, *more]))
+    assert load_edits("counterfact", folder=tmp_path)[1].objects == ("Oslo", "Peru")  # one object is not given twice
+
+
+def test_zsres_edits_are_matched_by_relation_too(tmp_path):
+    row = dict(relation=None, question_template=None, answer="x", answerable=False, context="", subject="", question="")
+    write(tmp_path / "zsre_qa_context.jsonl", [row])
+    for file, fields in EDITS.values():
+        edits = [("Where was Woolf born?", "Oslo"), ("Where did Woolf die?", "Rome")]
+        prompt, true, rephrased, new = fields
+        rows = [{"subject": "Woolf", prompt: q, true: ["London"], rephrased: f"{q}?", new: n} for q, n in edits]
+        write(tmp_path / file, rows)
+    change = load_edits("zsre:mend", folder=tmp_path)[1]
+    pairs = {(fact.relation, fact.object) for fact in change.modified}
+    assert pairs == {("Where was … born?", "Oslo"), ("Where did … die?", "Rome")}
+
+
+@pytest.mark.parametrize("value", [None, 3, ["x"]])
+@pytest.mark.parametrize("field", ["requested_rewrite", "paraphrase_prompts", "prompt", "subject", "target_new"])
+def test_null_in_an_edit_set_is_one_line(tmp_path, field, value):
+    wrong = record("Woolf", "P19", "London", "Oslo")
+    (wrong if field in wrong else wrong["requested_rewrite"])[field] = value
+    if (field, value) == ("paraphrase_prompts", ["x"]):
+        wrong[field] = [None]
+    (tmp_path / "counterfact.json").write_text(json.dumps([wrong]))
+    with pytest.raises(ValueError, match=rf"counterfact.json, fact 1: (one of )?'{field}' (is|must be) ") as error:
+        load_edits("counterfact", folder=tmp_path)
+    assert "\n" not in str(error.value) and len(str(error.value)) <= 300

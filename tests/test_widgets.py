@@ -365,6 +365,19 @@ def test_a_table_is_read_and_bad_lines_are_refused_by_number(mark, session, toy)
     assert read_changes("", session) == (None, []) and read_changes("a,b", session)[0] is None
 
 
+def test_a_fact_with_several_objects_asks_which_in_the_lab(model, toy, tmp_path):
+    several = Fact("Arva", "P17", "Quor")
+    lab = EditLab(model, kmod.FactBase([*toy, several], toy.relations), tmp_path)
+    old, new = toy[toy.find("Arva", "P17")].object, "Low Rill"
+    index = len(toy)
+    change, refused = read_changes(f"Arva,P17,{new}\nArva,P17,quor -> {new}\nArva,P17,{old} → {new}", lab.session)
+    assert (change.indices, change.objects) == ((index,), (new,))
+    assert "Arva has 2 objects in P17" in refused[0] and "by line 2 already" in refused[1] and len(refused) == 2
+    refuses("Arva has 2 objects in P17", lab.pick, "Arva", "P17")
+    lab.pick("Arva", "P17", "Quor")
+    assert lab.choosing.fact() == several
+
+
 def test_the_report_counts_as_evaluate_does(session, toy):
     index, sample = FactIndex(toy), SampledFacts(session.model, toy)
     change = toy.modify_to([("Arva", "P17", "Quor"), ("Belm", "P190", "Low Rill")])

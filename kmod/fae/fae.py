@@ -20,7 +20,7 @@ from ..mentions import OUTSIDE, Finder
 from ..models.fingerprint import Texts
 from ..models.masked_lm import MaskedLM, evaluating
 from ..models.presets import build_net
-from ..models.statements import check_subjects, statements_of
+from ..models.statements import check_statement, check_subjects, statements_of
 from ..models.vocabulary import build_tokenizer
 from .config import ENTITY_SIZE
 from .entities import Names, Rows, tensors
@@ -105,8 +105,7 @@ class FaE(MaskedLM):
         Raises ValueError unless every statement has exactly one [MASK] and is no longer than the model's `limit`.
         """
         for text in statements:
-            if text.count(MASK) != 1:
-                raise ValueError(f"a statement needs {MASK} exactly once: {text!r}")
+            check_statement(text)
         detected = []
         with evaluating(self):
             for i in range(0, len(statements), batch_size):

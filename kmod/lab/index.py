@@ -10,6 +10,7 @@ import numpy as np
 from ..facts import MASK, OBJECT, SUBJECT, Fact, FactBase
 from ..mentions import Finder, words
 from ..models.masked_lm import MaskedLM
+from ..models.statements import check_statement
 from ..names import accentless as plain
 from ..names import alike, normal, pieces_of
 
@@ -113,7 +114,8 @@ def own_statement(statement: str, old: str, tests: Sequence[str], subject: str) 
     Raises ValueError for a statement without exactly one [MASK].
     """
     for text in (statement, *tests):
-        if text.count(MASK) != 1 or SUBJECT in text or OBJECT in text:
+        check_statement(text)
+        if SUBJECT in text or OBJECT in text:
             raise ValueError(f"a statement needs {MASK} exactly once, and neither {SUBJECT} nor {OBJECT}: {text!r}")
     if statement in tests:
         raise ValueError(f"another phrasing is the statement itself: {statement!r}")

@@ -96,9 +96,11 @@ def on_device(array: np.ndarray, device: torch.device | str) -> Tensor:
 def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: Sequence[int], limit: int) -> Examples:
     """Tokenise masked statements, each with as many mask tokens as its object has word pieces there.
 
-    Raises ValueError, naming the object or the statement, if an object cannot be written in the model's vocabulary or a
-    statement has more than `limit` tokens.
+    Raises ValueError, naming the object or the statement, if a statement does not have exactly one [MASK] or has more
+    than `limit` tokens, or an object cannot be written in the model's vocabulary.
     """
+    for statement in statements:
+        check_statement(statement)
     laid = lay_out(tokenizer, statements, objects)
     for (_, ids, pieces), statement in zip(laid, statements, strict=True):
         text = shown(statement, 120)
@@ -198,6 +200,15 @@ def check_subjects(tokenizer, examples: Examples, statements: Sequence[str], fac
         fact = facts[examples.owner[row]]
         if unknown_in(tokenizer, statements[row], fact.subject):
             raise cannot_be_written(tokenizer, "subject", fact.subject)
+
+
+def check_statement(statement: str) -> None:
+    """Raise ValueError unless `statement` is text with exactly one [MASK]."""
+    if not isinstance(statement, str):
+        raise ValueError(f"a statement is text with one {MASK}, got {shown(str(statement), 120)}")
+    if (n := statement.count(MASK)) != 1:
+        needed = f"a statement needs {MASK} exactly once, in the place of the answer, whatever the model's own mask is"
+        raise ValueError(f"{needed}; this has it {n} times: {shown(statement, 120)}")
 
 
 def end_to_end(parts: Sequence[Sequence[int]], dtype: type = np.int32) -> tuple[np.ndarray, np.ndarray]:

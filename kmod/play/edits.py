@@ -100,7 +100,7 @@ def edit_fact(unedited: Unedited, subject: str, relation: str, objects: Iterable
     """All edits of one fact, as its script holds them: to each of `objects`, by each choice of blocks and radius.
     `after_each` is called after each edit."""
     facts = unedited.facts
-    i = facts.find(subject, relation)
+    i = facts.find_one(subject, relation)
     fact, others = facts[i], np.arange(len(facts)) != i
     statements = [*facts.tests(fact), *facts.evidences(fact)]
     asked, intact = others[unedited.tests.owner], np.flatnonzero(unedited.known & others)

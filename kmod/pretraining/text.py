@@ -20,9 +20,11 @@ from ..files import appearing, cache_dir
 from ..mentions import spoken
 from ..models.vocabulary import read_tokenizer, train_tokenizer
 from ..progress import silent
-from ..sources.read import json_lines, lines
+from ..sources.lines import COMPRESSED, ending, fault, lines, one_line
+from ..sources.read import json_lines, need, text_of
 
-ENDINGS = (".txt", ".jsonl", ".txt.gz", ".jsonl.gz", ".txt.zst", ".jsonl.zst")
+ENDINGS = (".txt", ".jsonl")
+KNOWN = f"{' and '.join(ENDINGS)}, plain or compressed ({', '.join(COMPRESSED)})"
 
 
 def read_text(
@@ -68,16 +70,16 @@ def read_text(
 
 
 def text_files(source: str | Path) -> list[Path]:
-    """The files of `source`: a file, a pattern such as "wiki-*.jsonl.zst", or all files of a known ending in a folder.
-    Raises FileNotFoundError if there is none, ValueError for an unknown ending."""
+    """The files of `source`: a file, a pattern such as "wiki-*.jsonl.zst", or all files of a known ending in a folder
+    but hidden ones. Raises FileNotFoundError if there is none, ValueError for an unknown ending."""
     paths = [Path(source)] if Path(source).is_file() else sorted(map(Path, glob(str(source))))
     if Path(source).is_dir():
-        paths = sorted(path for path in Path(source).iterdir() if path.name.endswith(ENDINGS))
+        paths = sorted(p for p in Path(source).iterdir() if ending(p) in ENDINGS and p.name[0] != "." and p.is_file())
     if not paths:
-        raise FileNotFoundError(f"no text at {source}: give a file, a pattern or a folder of {', '.join(ENDINGS)}")
+        raise FileNotFoundError(one_line(f"no text at {source}: give a file, a pattern or a folder of {KNOWN}"))
     for path in paths:
-        if not path.name.endswith(ENDINGS):
-            raise ValueError(f"{path.name} is not a text that can be read; known endings: {', '.join(ENDINGS)}")
+        if path.is_file() and ending(path) not in ENDINGS:
+            raise fault(path, f"not a text that can be read; known are {KNOWN}")
     return paths
 
 
@@ -86,22 +88,34 @@ def documents(source: str | Path) -> Iterator[str]:
 
     In .txt files an empty line ends a document; in .jsonl files a line is an object with its text under "text".
 
-    Raises ValueError that names file and line for what is not UTF-8, not JSON or lacks "text".
+    Raises ValueError that names file and line for what cannot be decoded, is not JSON, lacks "text" or has something
+    else there, for a compressed file that is cut short, and for a source without any text.
     """
     if str(source).startswith("hub:"):
         from datasets import load_dataset
 
         _, id, *config = str(source).split(":")
-        for row in load_dataset(id, *config, split="train", streaming=True):
-            yield row["text"]
+        for number, row in enumerate(load_dataset(id, *config, split="train", streaming=True)):
+            need(row, ["text"], where := f"{source}, row {number}")
+            yield text_of(row, "text", where)
         return
+    empty = True
     for path in text_files(source):
-        if ".jsonl" in path.name:
-            yield from (row["text"] for row in json_lines(path, "text"))
-        else:
-            for filled, group in groupby((line.strip() for _, line in lines(path)), bool):
-                if filled:
-                    yield "\n".join(group)
+        for text in _of_file(path):
+            empty = empty and not text.strip()
+            yield text
+    if empty:
+        raise fault(source, "there is no text in it")
+
+
+def _of_file(path: Path) -> Iterator[str]:
+    if ending(path) == ".jsonl":
+        yield from (text_of(row, "text", where) for where, row in json_lines(path, "text"))
+        return
+    stripped = (line.removeprefix("\ufeff").strip() for _, line in lines(path))
+    for filled, group in groupby(stripped, bool):
+        if filled:
+            yield "\n".join(group)
 
 
 def without(texts: Iterable[str], facts: FactBase) -> Iterator[str]:

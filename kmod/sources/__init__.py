@@ -10,6 +10,7 @@ from .atlas import atlas
 from .bios import bios
 from .counterfact import counterfact
 from .edits import load_edits
+from .lines import ending
 from .sets import modification_set
 from .table import SUFFIXES, table
 from .tokens import single_token, writable
@@ -44,13 +45,13 @@ def load_facts(name: object = "atlas", **options) -> FactBase:
     Args:
         name: "atlas", "trex", "trex+pararel" (with three sentences a fact, and ParaRel's phrasings to learn from),
             "zsre" or "counterfact"; any of these with ":N" or ":N:SEED" for a sample of N facts; "bios:N" or
-            "bios:N:SEED" for N generated people; a pandas DataFrame, or the path of a table.
+            "bios:N:SEED" for N generated people; a pandas or polars DataFrame, or the path of a table.
         options: those of `kmod.sources.trex`, `zsre`, `counterfact` (such as `folder=`; else $KMOD_DATA says where the
             files are) or `table`.
 
     Raises ValueError, which lists the known sources, for another name.
     """
-    if not isinstance(name, str) or name.removesuffix(".gz").endswith(SUFFIXES):
+    if not isinstance(name, str) or ending(name) in SUFFIXES:
         return table(Path(name) if isinstance(name, str) else name, **options)
     source, *numbers = name.split(":")
     if source in NAMED or source == "bios":
@@ -61,4 +62,6 @@ def load_facts(name: object = "atlas", **options) -> FactBase:
             return bios(*map(int, numbers), **options)
         facts = NAMED[source](**options)
         return facts.sample(*map(int, numbers)) if numbers else facts
+    if name and Path(name).exists():
+        return table(Path(name), **options)  # says which endings a table has
     raise ValueError(f"unknown facts {name!r}; known: {KNOWN}")

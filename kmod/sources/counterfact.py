@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..facts import MASK, SUBJECT, Fact, FactBase, Relation
-from .read import data_file, json_lines, json_list, need, usable
+from .read import data_file, json_lines, json_list, need, part_of, text_of, texts_of, usable
 
 FILES = ("counterfact.json", "counterfact_500.jsonl")
 FIELDS = ("subject", "prompt", "ground_truth", "rephrase_prompt", "target_new")
@@ -42,16 +42,16 @@ def records(folder: str | Path | None) -> Iterator[Row]:
     """The records of CounterFact with their new objects."""
     path = data_file(folder, *FILES)
     if ".jsonl" in path.name:
-        for row in json_lines(path, *FIELDS):
-            relation = row["prompt"].replace(row["subject"], "…").strip()
-            subject, prompt, obj, rephrased, new = (row[field] for field in FIELDS)
-            yield subject, relation, obj, prompt, rephrased, new
+        for where, row in json_lines(path, *FIELDS):
+            subject, prompt, new = (text_of(row, field, where) for field in ("subject", "prompt", "target_new"))
+            relation = prompt.replace(subject, "…").strip()
+            yield subject, relation, row["ground_truth"], prompt, texts_of(row, "rephrase_prompt", where), new
         return
     for where, record in json_list(path, "requested_rewrite", "paraphrase_prompts"):
-        edit = record["requested_rewrite"]
+        edit = part_of(record, "requested_rewrite", dict, where)
         need(edit, ("prompt", "subject", "relation_id", "target_true", "target_new"), where)
         for target in ("target_true", "target_new"):
-            need(edit[target], ("str",), f"{where}, {target}")
-        prompt = edit["prompt"].replace("{}", edit["subject"])
-        new, true = edit["target_new"]["str"], edit["target_true"]["str"]
-        yield edit["subject"], edit["relation_id"], true, prompt, record["paraphrase_prompts"], new
+            need(part_of(edit, target, dict, where), ("str",), f"{where}, {target}")
+        subject, relation, prompt = (text_of(edit, field, where) for field in ("subject", "relation_id", "prompt"))
+        true, new = (text_of(edit[target], "str", f"{where}, {target}") for target in ("target_true", "target_new"))
+        yield subject, relation, true, prompt.replace("{}", subject), texts_of(record, "paraphrase_prompts", where), new

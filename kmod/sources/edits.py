@@ -22,8 +22,9 @@ def load_edits(
 
     `name` is "counterfact", or "zsre:knowedit", "zsre:mend" or "zsre:ke", whose facts are those of the stand-in that
     `load_facts("zsre")` describes. The new objects are the set's targets; those of `FactBase.modify` follow the paper's
-    rule. Edits of a fact that is not in the base, or to an object that its subject already has, are left out. Of
-    several edits of one fact the first counts.
+    rule. An edit's fact is that of its subject, relation and true object. Edits of a fact that is not in the base, or
+    to an object that its subject already has or is given in the relation, are left out. Of several edits of one fact
+    the first counts.
 
     Raises ValueError for an unknown set, or more edits than there are.
     """
@@ -31,24 +32,25 @@ def load_edits(
         raise ValueError(f"unknown edit set {name!r}; known: {', '.join(EDIT_SETS)}")
     if name == "counterfact":
         base = counterfact(folder)
-        rows = ((subject, obj, new) for subject, _, obj, _, _, new in records(folder))
+        rows = ((subject, relation, true, new) for subject, relation, true, _, _, new in records(folder))
     else:
         base = stand_in(folder, seed)
-        rows = ((subject, true, new) for subject, _, true, new in edit_rows(folder, name.removeprefix("zsre:")))
+        edits = edit_rows(folder, name.removeprefix("zsre:"))
+        rows = ((subject, relation, true, new) for subject, relation, _, true, new in edits)
     return base, _modification(base, rows, name, n, seed)
 
 
 def _modification(base: FactBase, rows, name: str, n: int | None, seed: int) -> Modification:
-    # The sets do not name relations, so a fact is found by subject and true answer.
-    positions: dict[tuple[str, str], int] = {}
+    positions: dict[tuple[str, str], dict[str, int]] = {}  # subject and relation → objects, and where their facts are
     for i, fact in enumerate(base):
-        if base.tests(fact):
-            positions.setdefault((normal(fact.subject), normal(fact.object)), i)
+        positions.setdefault((normal(fact.subject), fact.relation), {})[normal(fact.object)] = i
     changes: dict[int, str] = {}
-    for subject, true, new in rows:
-        i = positions.get((normal(subject), normal(true)))
-        if i is not None and normal(new) not in {"", *(normal(other.object) for other in base.siblings(base[i]))}:
-            changes.setdefault(i, new.strip())
+    for subject, relation, true, new in rows:
+        objects = positions.get((normal(subject), relation), {})
+        i = objects.get(normal(true)) if isinstance(true, str) else None
+        taken = {*objects, *(normal(changes[j]) for j in objects.values() if j in changes)}
+        if i is not None and i not in changes and base.tests(base[i]) and normal(new) not in {"", *taken}:
+            changes[i] = new.strip()
     chosen = list(changes)
     if n is not None:
         if not is_whole(n) or not 1 <= n <= len(chosen):

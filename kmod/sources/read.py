@@ -1,89 +1,96 @@
-"""Reading data files. Errors are one line that names the file and the line, and says what to do."""
+"""Reading data files: rows of JSON, the fields of a row, where files are. Errors are one line with file and line."""
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import os
 import random
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from ..facts import MASK, OBJECT, SUBJECT
 from ..names import composed
+from .cells import shown, text
+from .lines import COMPRESSED, fault, lines
 
 
-def _open(path: Path) -> BinaryIO:
-    if path.suffix == ".zst":
-        import zstandard
-
-        return io.BufferedReader(zstandard.open(path))
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-
-
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number, text) of every line of a file that is plain, gzipped (.gz) or compressed by Zstandard (.zst).
-
-    Raises ValueError that names the first line that is not UTF-8, or the last line of a file that is cut short.
-    """
-    number = 0
-    with _open(path) as file:
-        try:
-            for number, raw in enumerate(file, 1):
-                try:
-                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    byte = error.object[error.start]
-                    raise ValueError(
-                        f"{path}, line {number}: byte 0x{byte:02x} is not UTF-8; save the whole file as UTF-8"
-                    ) from None
-                yield number, text
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            raise ValueError(f"{path} is not a whole gzip file (line {number:,} is its last); get it again") from None
-
-
-def json_lines(path: Path, *fields: str) -> Iterator[dict]:
-    """The objects of a JSON Lines file.
+def json_lines(path: Path, *fields: str) -> Iterator[tuple[str, dict]]:
+    """(file and line, object) for each object of a JSON Lines file.
 
     Raises ValueError that names the first line that is not a JSON object, or lacks one of `fields`.
     """
-    for number, text in lines(path):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not JSON ({error.msg}); the file may be cut short") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"{path}, line {number}: a JSON object is needed, not {type(row).__name__}")
-        need(row, fields, f"{path}, line {number}")
-        yield row
+    for number, line in lines(path):
+        if line := line.removeprefix("\ufeff").strip():  # files with marks, joined: a mark may begin any line
+            where = f"{path}, line {number}"
+            row = _json(line, where, "; the file may be cut short")
+            if not isinstance(row, dict):
+                raise fault(where, f"a JSON object is needed, not {type(row).__name__}")
+            need(row, fields, where)
+            yield where, row
 
 
 def json_list(path: Path, *fields: str) -> Iterator[tuple[str, dict]]:
-    """(where it stands, object) for each object of a JSON file that holds a list of objects.
+    """(file and number, object) for each object of a JSON file that holds a list of objects.
 
     Raises ValueError for a file that is not such a list, or the first object that lacks one of `fields`.
     """
-    try:
-        rows = json.loads("".join(text for _, text in lines(path)))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error}); the file may be cut short") from None
+    advice = "; the file may be cut short, or hold an object a line: then its name must end in .jsonl"
+    rows = _json("".join(line for _, line in lines(path)), str(path), advice)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{path}: a list of JSON objects is needed")
+        raise fault(path, "a list of JSON objects is needed, as pandas writes with orient='records'")
     for number, row in enumerate(rows, 1):
         where = f"{path}, fact {number}"
         need(row, fields, where)
         yield where, row
 
 
+def _json(content: str, where: str, advice: str) -> object:
+    try:
+        return json.loads(content, object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, " * (error.lineno > 1) + f"column {error.colno}"
+        raise fault(where, f"not JSON ({error.msg}, {place}){advice}") from None
+    except RecursionError:
+        raise fault(where, "JSON that is nested too deeply") from None
+    except ValueError as error:  # a field twice, or a number of thousands of digits
+        raise fault(where, error) from None
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the field {next(name for name in names if names.count(name) > 1)!r} stands there twice")
+    return row
+
+
 def need(row: Iterable[str], fields: Iterable[str], where: str) -> None:
     """Raise ValueError unless `row` has all `fields`; it names those that are missing and those that are there."""
     if missing := [repr(field) for field in fields if field not in row]:
-        raise ValueError(f"{where}: no {' and no '.join(missing)}; found: {', '.join(map(str, row)) or 'nothing'}")
+        raise fault(where, f"no {' and no '.join(missing)}; found: {', '.join(map(str, row)) or 'nothing'}")
+
+
+def text_of(row: Mapping, field: str, where: str) -> str:
+    """The text in a field of `row`. Raises ValueError for anything else, also for null."""
+    try:
+        return text(row[field], repr(field))
+    except ValueError as error:
+        raise fault(where, error) from None
+
+
+def texts_of(row: Mapping, field: str, where: str) -> list[str]:
+    """The list of texts in a field of `row`. Raises ValueError for anything else."""
+    try:
+        return [text(each, f"one of {field!r}") for each in part_of(row, field, list, where)]
+    except ValueError as error:
+        raise fault(where, error) from None
+
+
+def part_of(row: Mapping, field: str, kind: type, where: str):
+    """The list or the object (`kind` is list or dict) in a field of `row`. Raises ValueError for anything else."""
+    if not isinstance(value := row[field], kind):
+        raise fault(where, f"{field!r} must be {'a list' if kind is list else 'an object'}, not {shown(value)}")
+    return value
 
 
 def local_folder(folder: str | Path | None) -> Path | None:
@@ -95,8 +102,8 @@ def local_folder(folder: str | Path | None) -> Path | None:
 
 
 def find(folder: Path | None, *names: str) -> Path | None:
-    """The first of the files `names` in `folder`, plain or gzipped."""
-    paths = [folder / file for name in names for file in (name, f"{name}.gz")] if folder else []
+    """The first of the files `names` in `folder`, plain or compressed."""
+    paths = [folder / f"{name}{end}" for name in names for end in ("", *COMPRESSED)] if folder else []
     return next((path for path in paths if path.is_file()), None)
 
 

@@ -15,7 +15,9 @@ from ..checks import check_whole
 from ..facts import MASK, Fact, FactBase, Relation, fill
 from ..files import cache_dir
 from ..names import normal
-from .read import data_file, draw, find, json_lines, local_folder, need, usable
+from .cells import text
+from .lines import fault
+from .read import data_file, draw, find, json_lines, local_folder, need, part_of, text_of, texts_of, usable
 
 URL = "https://dl.fbaipublicfiles.com/LAMA/data.zip"
 HUB = "facebook/lama"
@@ -151,8 +153,11 @@ def _local(folder: Path) -> tuple[str, Iterator[Row], Templates] | None:
     if described is None or not (files or compact):
         return None
     templates = {
-        row["relation"]: (row.get("label") or row["relation"], row["template"])
-        for row in json_lines(described, "relation", "template")
+        text_of(row, "relation", where): (
+            row.get("label") or row["relation"],
+            row["template"] and text_of(row, "template", where),
+        )
+        for where, row in json_lines(described, "relation", "template")
     }
     if files:
         return "a folder of LAMA's files", _rows(files, "predicate_id"), templates
@@ -161,9 +166,13 @@ def _local(folder: Path) -> tuple[str, Iterator[Row], Templates] | None:
 
 def _rows(files: Iterable[Path], relation: str) -> Iterator[Row]:
     for file in files:
-        for row in json_lines(file, "sub_label", "obj_label", relation, "evidences"):
-            masked = [evidence.get("masked_sentence") or "" for evidence in row["evidences"]]
-            yield row["sub_label"], row[relation], row["obj_label"], masked
+        for where, row in json_lines(file, "sub_label", "obj_label", relation, "evidences"):
+            evidences = part_of(row, "evidences", list, where) if row["evidences"] is not None else []
+            try:
+                masked = [text(each.get("masked_sentence") or "", "masked_sentence") for each in evidences]
+            except (AttributeError, ValueError):
+                raise fault(where, "'evidences' is a list of objects with a masked_sentence, which is text") from None
+            yield row["sub_label"], text_of(row, relation, where), row["obj_label"], masked
 
 
 def _hub() -> tuple[str, Iterator[Row], Templates]:
@@ -202,8 +211,8 @@ def _archive() -> tuple[str, Iterator[Row], Templates]:
 def _pararel(folder: str | Path | None) -> dict[str, list[str]]:
     """ParaRel's phrasings of each relation, in its order."""
     patterns: dict[str, list[str]] = {}
-    for row in json_lines(data_file(folder, "pararel_patterns.jsonl"), "relation", "pattern"):
-        patterns.setdefault(row["relation"], []).append(row["pattern"])
+    for where, row in json_lines(data_file(folder, "pararel_patterns.jsonl"), "relation", "pattern"):
+        patterns.setdefault(text_of(row, "relation", where), []).append(text_of(row, "pattern", where))
     return patterns
 
 
@@ -219,9 +228,10 @@ def _questions(folder: str | Path | None) -> dict[tuple[str, str], list[tuple[st
     """EntityQuestions by (subject, relation): each question with its answers."""
     questions: dict[tuple[str, str], list[tuple[str, set[str]]]] = {}
     path = data_file(folder, "entity_questions.jsonl")
-    for row in json_lines(path, "relation", "subject", "question", "answers"):
-        answers = {normal(answer) for answer in row["answers"]}
-        questions.setdefault((normal(row["subject"]), row["relation"]), []).append((row["question"], answers))
+    for where, row in json_lines(path, "relation", "subject", "question", "answers"):
+        answers = {normal(answer) for answer in texts_of(row, "answers", where)}
+        subject, relation, question = (text_of(row, field, where) for field in ("subject", "relation", "question"))
+        questions.setdefault((normal(subject), relation), []).append((question, answers))
     return questions
 
 

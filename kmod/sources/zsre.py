@@ -14,7 +14,8 @@ from pathlib import Path
 from ..facts import MASK, SUBJECT, Fact, FactBase, Relation
 from ..files import cache_dir
 from ..names import normal
-from .read import data_file, draw, find, json_lines, local_folder, need, usable
+from .lines import fault
+from .read import data_file, draw, find, json_lines, local_folder, need, part_of, text_of, usable
 
 URL = "https://dl.fbaipublicfiles.com/KILT/structured_zeroshot-train-kilt.jsonl"
 # From kilt_tasks/dataset_infos.json of Hugging Face datasets, for a file of 71,444,475 bytes.
@@ -99,43 +100,52 @@ def split(questions: list[str], seed: int, *fact: str) -> tuple[list[str], list[
 
 
 def _kilt(path: Path) -> Iterator[Row]:
-    for row in json_lines(path, "input", "output", "meta"):
-        where = f"{path}, {row.get('id', row['input'])!r}"
-        need(row["meta"], ("template_questions",), f"{where}, meta")
-        subject, separator, relation = row["input"].partition(" [SEP] ")
+    for where, row in json_lines(path, "input", "output", "meta"):
+        need(meta := part_of(row, "meta", dict, where), ("template_questions",), f"{where}, meta")
+        subject, separator, relation = text_of(row, "input", where).partition(" [SEP] ")
         if not separator:
-            raise ValueError(f"{where}: the input is not 'subject [SEP] relation'")
-        answer = next((output["answer"] for output in row["output"] if output.get("answer")), None)
-        yield subject.strip(), relation.strip(), answer, row["meta"]["template_questions"], []
+            raise fault(where, f"the input {row['input']!r} is not 'subject [SEP] relation'")
+        outputs = (each for each in part_of(row, "output", list, where) if isinstance(each, dict))
+        answer = next((output["answer"] for output in outputs if output.get("answer")), None)
+        yield subject.strip(), relation.strip(), answer, part_of(meta, "template_questions", list, where), []
+
+
+def _published(folder: str | Path | None) -> Iterator[tuple[str, dict]]:
+    """The answerable rows of the published questions."""
+    fields = ("subject", "relation", "question", "question_template", "answer", "answerable", "context")
+    for where, row in json_lines(data_file(folder, CONTEXT), *fields):
+        if row["answerable"]:
+            yield where, row
 
 
 def _stand_in(folder: str | Path | None) -> Iterator[Row]:
-    """The facts of the published questions and of the edit sets.
+    """The facts of the published questions and of the edit sets."""
+    for where, row in _published(folder):
+        context, answer = text_of(row, "context", where), text_of(row, "answer", where)
+        once = context.count(answer) == 1 and MASK not in context
+        masked = [context.replace(answer, MASK)] if once else []
+        yield row["subject"], row["relation"], answer, [row["question"]], masked
+    for subject, relation, questions, answer, _ in edit_rows(folder, *EDITS):
+        yield subject, relation, answer, questions, []
 
-    The edit sets do not name relations. The form of a question is the question without its subject. Its relation is the
-    one that the form has most often among the published questions; a form that is not there is its own relation.
+
+def edit_rows(folder: str | Path | None, *names: str) -> Iterator[tuple[str, str, list[str], str, str]]:
+    """(subject, relation, questions, true answer, new answer) of each edit of the published sets `names`.
+
+    The sets do not name relations. The form of a question is the question without its subject. Its relation is the one
+    that the form has most often among the published questions; a form that is not there is its own relation.
     """
     forms: dict[str, Counter[str]] = {}
-    fields = ("subject", "relation", "question", "question_template", "answer", "answerable", "context")
-    for row in json_lines(data_file(folder, CONTEXT), *fields):
-        if not row["answerable"]:
-            continue
+    for where, row in _published(folder):
         if row["relation"]:
-            forms.setdefault(row["question_template"], Counter())[row["relation"]] += 1
-        once = row["context"].count(row["answer"]) == 1 and MASK not in row["context"]
-        masked = [row["context"].replace(row["answer"], MASK)] if once else []
-        yield row["subject"], row["relation"], row["answer"], [row["question"]], masked
-    for name in EDITS:
-        for subject, questions, answer, _ in edit_rows(folder, name):
-            form = questions[0].replace(subject, SUBJECT)
+            form = text_of(row, "question_template", where)
+            forms.setdefault(form, Counter())[text_of(row, "relation", where)] += 1
+    for name in names:
+        file, (prompt, true, rephrased, new) = EDITS[name]
+        for where, row in json_lines(data_file(folder, file), "subject", prompt, true, rephrased, new):
+            subject, question = text_of(row, "subject", where), text_of(row, prompt, where)
+            form = question.replace(subject, SUBJECT)
             relation = forms[form].most_common(1)[0][0] if form in forms else form.replace(SUBJECT, "…")
-            yield subject, relation, answer, questions, []
-
-
-def edit_rows(folder: str | Path | None, name: str) -> Iterator[tuple[str, list[str], str, str]]:
-    """(subject, questions, true answer, new answer) of each edit of a published set."""
-    file, (prompt, true, rephrased, new) = EDITS[name]
-    for row in json_lines(data_file(folder, file), "subject", prompt, true, rephrased, new):
-        rephrasings = row[rephrased] if isinstance(row[rephrased], list) else [row[rephrased]]
-        answer = row[true][0] if isinstance(row[true], list) else row[true]
-        yield row["subject"], [row[prompt], *rephrasings], answer, row[new]
+            rephrasings = row[rephrased] if isinstance(row[rephrased], list) else [row[rephrased]]
+            answer = next(iter(row[true]), None) if isinstance(row[true], list) else row[true]
+            yield subject, relation, [question, *rephrasings], answer, text_of(row, new, where)

@@ -69,9 +69,10 @@ class Choosing(Listening):
     def kind(self) -> int:
         return self.tabs.selected_index
 
-    def pick(self, subject: str, relation: str) -> None:
-        """Choose a fact of the base, as by searching and clicking. Raises KeyError that lists what is known."""
-        i = self.session.facts.find(subject, relation)
+    def pick(self, subject: str, relation: str, object: str | None = None) -> None:
+        """Choose a fact of the base, as by searching and clicking. Raises KeyError that lists what is known, and
+        ValueError where the subject has several objects in the relation and `object` does not say which."""
+        i = self.session.facts.find_one(subject, relation, object)
         with self.deaf():
             self.tabs.selected_index = FACT
             self._entered, self.search.value = None, f"{subject} {self.index.label(relation)}"
