@@ -40,6 +40,8 @@ def unshared(net: nn.Module) -> bool:
 def _text_config(net: nn.Module):
     """The configuration of `net`, or that of its language model, if it has a vision model, too."""
     config = getattr(net, "config", None)
+    if hasattr(net, "_orig_mod"):
+        raise WrongTypeError("the net is compiled: give it as it was before torch.compile (compiled._orig_mod)")
     if not isinstance(net, nn.Module) or not hasattr(config, "get_text_config"):
         raise WrongTypeError(f"a Hugging Face model is needed, such as model.net; got {type(net).__name__}")
     return config if config.is_encoder_decoder else config.get_text_config()
@@ -58,7 +60,9 @@ def _lists(net: nn.Module) -> list[str]:
             if isinstance(module, nn.ModuleList) and len(module) == depth and name not in found and "vision" not in name
         ]
         if not lists:
-            raise ValueError(f"{type(net).__name__}: no list of Transformer blocks, one a layer, is found")
+            raise ValueError(
+                f"{type(net).__name__} cannot be edited: it has no list of Transformer blocks, one a layer"
+            )
         found.append(min(lists, key=lambda name: name.count(".")))  # the outermost: a block may hold such a list, too
     return found
 

@@ -27,7 +27,7 @@ from transformers.utils import logging
 import kmod
 from kmod.models import MaskedLM, build_tokenizer
 from kmod.models.activations import activations
-from kmod.parts import INSIDE, blocks, layout
+from kmod.parts import INSIDE, blocks, layout, unshared
 
 PAGE = Path(__file__).parents[1] / "families.md"
 WIDTH, SPREAD = 16, 0.3  # the weights are large enough for every part to matter
@@ -54,7 +54,8 @@ OWN = {  # what a family calls otherwise, or needs to be small; None takes a set
     "neomme": {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "embedding_rank": 8},
     "nystromformer": {"segment_means_seq_len": 16, "num_landmarks": 4},  # as published: fewer landmarks than tokens
     "perceiver": {"num_latents": 8, "d_latents": WIDTH, "d_model": WIDTH, "num_self_attends_per_block": 3,
-                  "num_self_attention_heads": 2, "num_cross_attention_heads": 2, "hidden_size": None},
+                  "num_self_attention_heads": 2, "num_cross_attention_heads": 2,
+                  "hidden_size": None, "num_hidden_layers": None},
     "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "lsh", "local"], "feed_forward_size": 32,
                  "attention_head_size": 8, "num_buckets": 2, "hash_seed": 0},
     "rembert": {"input_embedding_size": 8, "output_embedding_size": 8},
@@ -71,7 +72,7 @@ def facts() -> kmod.FactBase:
     """A few facts, some with objects of several word pieces, whose statements differ in length."""
     atlas = kmod.load_facts("atlas")
     relations = ("P397", "P1303")
-    few = [fact for relation in relations for fact in [f for f in atlas if f.relation == relation][:10]]
+    few = [fact for relation in relations for fact in [f for f in atlas if f.relation == relation][:6]]
     return kmod.FactBase(few, {r: atlas.relations[r] for r in relations}, "few")
 
 
@@ -81,7 +82,7 @@ def small_net(family: str, vocab_size: int) -> torch.nn.Module:
     settings = {name: value for name, value in settings.items() if value is not None}
     if family in COMPOSITE:
         text = settings | {"model_type": COMPOSITE[family]}
-        settings = {"text_config": text, "vision_config": VISION, "image_token_id": 5, "pad_token_id": 0}
+        settings = {"text_config": text, "vision_config": VISION, "image_token_id": 5, "initializer_range": SPREAD}
     torch.manual_seed(0)
     return AutoModelForMaskedLM.from_config(AutoConfig.for_model(family, **settings)).eval()
 
@@ -114,7 +115,8 @@ def trial(family: str, base: kmod.FactBase, tokenizer) -> Row:
             return Row(family, reason=str(error).partition(" cannot be edited: ")[2] or str(error))
         row = Row(family, parts=parts(model, base), kept=kept_states(model, base))
         row.edit = edit(model, base, folder)
-        assert (row.kept != "no") or any("slower" in str(warning.message) for warning in said) or row.kept == "shared"
+        if row.kept == "no" and unshared(model.net):
+            assert any(str(warning.message).endswith("right, but slower") for warning in said)
     return row
 
 
@@ -183,7 +185,7 @@ def edit(model: MaskedLM, base: kmod.FactBase, folder: str) -> str:
     before = model.fingerprint()
     settings = {"block": -1, "batch_size": 10_000, "lr": 0.01}
     made, next_step = (kmod.finetune(model, change, steps=n, **settings) for n in (12, 13))
-    assert made.made["curve"][-1] < made.made["curve"][0], "the loss does not fall"
+    assert made.made["curve"][-1] < made.made["curve"][0], f"the loss does not fall: {made.made['curve']}"
     examples = model.examples(base, "evidences", change.modified)
     targets = torch.from_numpy(examples.targets).long()
     with made(model), torch.no_grad():

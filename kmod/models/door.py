@@ -29,8 +29,8 @@ def check_model(model: object, change: object = None, *, learns: bool = False, f
         raise WrongTypeError(
             f"a {family} is needed, such as load_model('fae-nano', facts), not a {type(model).__name__}"
         )
-    if hasattr(model.net, "_orig_mod"):
-        raise WrongTypeError("model.net is compiled: make the MaskedLM of the plain net (compiled._orig_mod)")
+    if compiled(model.net):
+        raise WrongTypeError("model.net is compiled: make a kmod.MaskedLM of the net as it was before torch.compile")
     if change is not None and not isinstance(change, Modification):
         raise WrongTypeError(f"a change is needed, such as facts.modify(32); got a {type(change).__name__}")
     if learns:
@@ -59,6 +59,11 @@ def trainable(model) -> dict[str, nn.Parameter]:
     return params
 
 
+def compiled(module: object) -> bool:
+    """Whether `module` was compiled by torch.compile, or in place by its method compile."""
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+
+
 def _instead(model: object) -> str:
     """What `model` is, and what to do with it."""
     if hasattr(model, "_orig_mod"):
@@ -80,8 +85,8 @@ def check_net(net: object, tokenizer: object) -> None:
         raise WrongTypeError("the net comes first, then the tokeniser: kmod.MaskedLM(net, tokenizer)")
     if isinstance(net, nn.Module) and any(kind.__name__ == "MaskedLM" for kind in type(net).__mro__):
         raise WrongTypeError("this is a MaskedLM already: use it as it is, or give its net")
-    if hasattr(net, "_orig_mod"):
-        raise WrongTypeError("the net is compiled by torch.compile, and its blocks cannot be seen: give net._orig_mod")
+    if compiled(net):
+        raise WrongTypeError("the net is compiled: give it as it was before torch.compile (compiled._orig_mod)")
     if hasattr(net, "merge_and_unload"):
         raise WrongTypeError(f"the net is a {name} of peft: give net.merge_and_unload()")
     if isinstance(getattr(net, "module", None), nn.Module) and not hasattr(net, "config"):
@@ -96,20 +101,20 @@ def check_net(net: object, tokenizer: object) -> None:
     ids, rows = set(tokenizer.get_vocab().values()), rows_of(net)
     if len(ids - set(tokenizer.all_special_ids)) < 5:  # what no file gives: special tokens, an empty piece
         raise ValueError(
-            f"the tokeniser has {len(ids)} pieces for a model of {rows:,}: the tokeniser's own files are missing "
+            f"the tokeniser has {len(ids)} pieces for the {rows or 0:,} rows of the model: its own files are missing "
             "(tokenizer.json, or vocab.txt and the like); save them beside the model by tokenizer.save_pretrained"
         )
-    if max(ids) >= rows:
+    if rows is not None and max(ids) >= rows:
         raise ValueError(
             f"the tokeniser has {max(ids) + 1:,} tokens and the model {rows:,} rows: after adding tokens, call "
             "net.resize_token_embeddings(len(tokenizer)) and train them, or load the tokeniser of this model"
         )
 
 
-def rows_of(net: nn.Module) -> int:
-    """How many tokens the embeddings of `net` have rows for."""
+def rows_of(net: nn.Module) -> int | None:
+    """How many tokens the embeddings of `net` have rows for; None for a model without such a table."""
     table = net.get_input_embeddings()
-    return len(getattr(table, "weight", table))  # in Perceiver, the tensor itself
+    return table.weight.shape[0] if isinstance(table, nn.Module) else None
 
 
 def check_files(folder: str | Path) -> None:

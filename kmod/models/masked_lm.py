@@ -52,7 +52,7 @@ class MaskedLM(nn.Module):
         self.proven: dict[tuple, bool] = {}  # of `proof.holds`
         self.nameless: list[int] = []  # rows of the vocabulary that have no token
         if type(self).forward is MaskedLM.forward:
-            self.nameless = sorted(set(range(door.rows_of(net))) - set(tokenizer.get_vocab().values()))
+            self.nameless = sorted(set(range(door.rows_of(net) or 0)) - set(tokenizer.get_vocab().values()))
             proof.check(self)
 
     @property

@@ -26,44 +26,53 @@ from torch.func import functional_call
 from ..parts import blocks, layout
 from .statements import Batch, Examples, end_to_end
 
-LENGTHS = (6, 3, 6)  # tokens of the statements between the special ones; two are equal, so that they share a batch
+LENGTHS = (7, 4, 7, 12)  # tokens of the statements between the special ones: equal and different, odd and even
 ROUNDING = 1000  # how many times the precision of a type two ways may differ, relative to the largest logit
 
 
 class CannotEditError(ValueError):
-    """A model of a family that kmod cannot edit."""
+    """A model that kmod cannot edit, and why."""
+
+    def __init__(self, net: nn.Module, reason: str):
+        super().__init__(f"{type(net).__name__} cannot be edited: {reason}"[:300])
 
 
 def check(model) -> None:
     """Set `model.head` to None if its slots cannot pass the head alone, and `model.apart` if it sees padding, each with
     a warning. Raises CannotEditError, with the reason, for a model that cannot be edited."""
     net, name = model.net, type(model.net).__name__
-    try:
-        examples = probes(model)
-        batch = examples.collate(np.arange(len(examples)), model.device)
-        with _at_rest(model):
-            alone = _alone(net, [examples.collate(np.array([i]), model.device) for i in range(len(examples))])
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # whatever the family's own code raises
-        reason = " ".join(str(error).split()).removeprefix(f"{name}: ") or type(error).__name__
-        raise CannotEditError(f"{name} cannot be edited: {reason}"[:300]) from error
+    blocks(net)  # raises ValueError where there are none
+    examples = probes(model)
+    batch = examples.collate(np.arange(len(examples)), model.device)
+    ones = [examples.collate(np.array([i]), model.device) for i in range(len(examples))]
+    with _at_rest(model):
+        try:
+            alone = _alone(net, ones)
+        except (CannotEditError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            tokens = " or ".join(map(str, sorted(set(examples.lengths.tolist()))))
+            reason = f"its own code fails on statements of {tokens} tokens: {' '.join(str(error).split())}"
+            raise CannotEditError(net, reason) from error
+
+    def slots() -> Tensor:
+        return model(batch.input_ids, batch.attention_mask, batch.slots)
+
     with _at_rest(model), torch.no_grad():
-        if model.head and not _agrees(
-            lambda: model(batch.input_ids, batch.attention_mask, batch.slots), _whole(net, batch)
-        ):
+        whole = _whole(net, batch)
+        if model.head and not _agrees(slots, whole):
             model.head = None
             _say(f"{name}: all tokens pass the head, as slots alone give other logits; right, but slower")
-        if not agree(_whole(net, batch), alone):
+        if not agree(whole, alone):
             model.apart = True
             _say(f"{name} sees padding: statements of different lengths are run apart; right, but slower")
-            if not agree(model(batch.input_ids, batch.attention_mask, batch.slots), alone):
-                raise CannotEditError(f"{name} cannot be edited: an answer depends on what else is asked with it")
+            if not _agrees(slots, alone):
+                raise CannotEditError(net, "an answer depends on what else is asked with it")
 
 
 def _alone(net: nn.Module, batches: list[Batch]) -> Tensor:
-    """The logits of the slots of `batches`. Raises ValueError if hooks do not see the blocks, or their weights get no
-    gradient."""
+    """The logits of the slots of `batches`. Raises CannotEditError if they are not finite, if hooks do not see the
+    blocks, or if the blocks' weights get no gradient."""
     ends = dict(blocks(net)[i] for i in (0, -1))
     ours = {f"{at}.{own}": p.detach() for at, block in ends.items() for own, p in block.named_parameters()}
     ours = {name: theta.requires_grad_() for name, theta in ours.items()}
@@ -71,16 +80,16 @@ def _alone(net: nn.Module, batches: list[Batch]) -> Tensor:
     with blocks(net)[-1][1].register_forward_hook(lambda *_: seen.append(1)), torch.enable_grad():
         logits = torch.cat([_whole(net, batch, ours) for batch in batches])
         if not logits.isfinite().all():
-            raise ValueError("its logits are not finite; do its weights hold NaN or infinity?")
+            raise CannotEditError(net, "its logits are not finite; do its weights hold NaN or infinity?")
         if not seen:
-            raise ValueError("its blocks are run past their hooks, so what enters and leaves them cannot be seen")
+            raise CannotEditError(net, "its blocks are run past their hooks, so that their states cannot be seen")
         if not logits.requires_grad:  # inside torch.inference_mode, where answers are all that can be asked for
             return logits
         slopes = torch.autograd.grad(logits.square().mean(), list(ours.values()), allow_unused=True)
     reached = {n for n, slope in zip(ours, slopes, strict=True) if slope is not None and 0 < slope.norm() < math.inf}
     for at in ends:
         if not any(name.startswith(f"{at}.") for name in reached):
-            raise ValueError(f"no gradient reaches the weights of {at}")
+            raise CannotEditError(net, f"no gradient reaches the weights of {at}")
     return logits.detach()
 
 
