@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -11,6 +12,10 @@ from ..checks import WrongTypeError
 from ..facts import FactBase, Modification
 
 POINTER = b"version https://git-lfs"
+JSON = (
+    "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "model.safetensors.index.json",
+)  # fmt: skip
 
 
 def check_model(model: object, change: object = None, *, learns: bool = False, family: str = "MaskedLM") -> None:
@@ -118,12 +123,15 @@ def rows_of(net: nn.Module) -> int | None:
 
 
 def check_files(folder: str | Path) -> None:
-    """Raise ValueError for a file of a model's folder that is a Git LFS pointer in place of the data, or is empty."""
+    """Raise ValueError for a file of a model's folder that is a Git LFS pointer in place of the data, or damaged."""
     for path in sorted(Path(folder).iterdir()):
         if path.suffix in (".json", ".safetensors", ".txt", ".model") and path.is_file():
             with path.open("rb") as file:
-                start = file.read(len(POINTER))
-            if start == POINTER:
+                pointer = file.read(len(POINTER)) == POINTER
+            if pointer:
                 raise ValueError(f"{path} is a Git LFS pointer, not the file itself: run `git lfs pull` in its folder")
-            if not start and path.suffix in (".json", ".safetensors"):
-                raise ValueError(f"{path} is empty: copy or download it again")
+        if path.name in JSON and path.is_file():
+            try:
+                json.loads(path.read_bytes())
+            except ValueError:  # of JSON, or of its encoding
+                raise ValueError(f"{path} is cut short or damaged: copy or download it again") from None

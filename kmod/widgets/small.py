@@ -86,6 +86,7 @@ class BlockChooser(PageWidget):
     """
 
     def __init__(self, model: MaskedLM):
+        check_model(model)
         self.net = model.net
         sizes: Counter[int | str] = Counter()  # a block's number, or a component outside the blocks → parameters
         for name, (block, component) in layout(self.net).items():
