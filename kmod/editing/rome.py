@@ -97,9 +97,8 @@ def second_matrix(model: MaskedLM, block: int) -> tuple[str, int]:
         raise TypeError(f"ROME changes one block: block must be its number, got {block!r}")
     (index,) = block_indices(net, int(block))
     if not unshared(net):
-        raise ValueError(
-            f"{type(net).__name__} shares its blocks over depths, or has two stacks: ROME needs one of each"
-        )
+        name = type(net).__name__
+        raise ValueError(f"{name} shares its blocks over depths, or has two stacks of them; ROME needs one stack")
     modules = dict(net.named_modules())
     names = [name.removesuffix(".weight") for name in select(net, index, "mlp") if name.endswith(".weight")]
     if len(names) != 2 or not all(isinstance(modules[name], nn.Linear) for name in names):
