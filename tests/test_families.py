@@ -69,6 +69,14 @@ def test_a_model_that_sees_padding_runs_each_length_by_itself(family, small, bas
         torch.testing.assert_close(model(batch.input_ids, batch.attention_mask, backwards), together.flip(0))
 
 
+def test_methods_that_look_into_padded_batches_refuse_a_model_that_sees_padding(small, base):
+    model, _ = small("convbert")
+    change = base.modify(2, seed=0)
+    for method, settings in ((kmod.knn, {"epsilon": 1.0}), (kmod.rome, {})):
+        with pytest.raises(ValueError, match="sees padding"):
+            method(model, change, **settings)
+
+
 def test_a_head_of_more_modules_than_kmod_knows_is_not_cut_short(small):
     model, said = small("modernvbert")
     assert model.head is None and any("all tokens pass the head" in line for line in said)

@@ -189,7 +189,7 @@ def edit(model: MaskedLM, base: kmod.FactBase, folder: str) -> str:
     for where in [{"component": "head"}] * head + [{"block": -1}]:
         # The loss that a longer training meets at its last step is the one that the shorter training has reached.
         settings = where | {"batch_size": 10_000, "lr": 0.01}
-        made, longer = (kmod.finetune(model, change, steps=n, **settings) for n in (6, 7))
+        made, longer = (kmod.finetune(model, change, steps=n, **settings) for n in (3, 4))
         curve = longer.made["curve"]
         assert curve[-1] < curve[0], f"the loss does not fall: {curve}"
         with made(model), torch.no_grad():

@@ -113,6 +113,8 @@ def _entering_decoder(model: MaskedLM) -> Iterator[list[Tensor]]:
     """A list to which the (K, width) hidden states of each call are added as they enter the decoder."""
     if model.head is None:
         raise ValueError(f"{type(model.net).__name__}: the modules of its decoder are not known, so it has no keys")
+    if model.apart:
+        raise ValueError(f"{type(model.net).__name__} sees padding, so a batch of several lengths has no keys for kNN")
     states: list[Tensor] = []
     head = getattr(model.net, model.head[0])
     with head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0])):

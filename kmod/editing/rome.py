@@ -99,6 +99,8 @@ def second_matrix(model: MaskedLM, block: int) -> tuple[str, int]:
     if not unshared(net):
         name = type(net).__name__
         raise ValueError(f"{name} shares its blocks over depths, or has two stacks of them; ROME needs one stack")
+    if model.apart:
+        raise ValueError(f"{type(net).__name__} sees padding; ROME needs batches of statements of several lengths")
     modules = dict(net.named_modules())
     names = [name.removesuffix(".weight") for name in select(net, index, "mlp") if name.endswith(".weight")]
     if len(names) != 2 or not all(isinstance(modules[name], nn.Linear) for name in names):

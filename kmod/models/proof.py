@@ -188,10 +188,15 @@ def _whole(net: nn.Module, batch: Batch, weights: Mapping[str, Tensor] | None = 
 
 @contextmanager
 def _at_rest(model) -> Iterator[None]:
-    """Inside, the model is in evaluation mode and random numbers are drawn from a state of their own."""
+    """Inside, the model is in evaluation mode, random numbers are drawn from a state of their own, and products are
+    computed in full precision: that of TF32 would hide a difference, or look like one."""
     from .masked_lm import evaluating
 
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), evaluating(model):
-        torch.manual_seed(0)
-        yield
+    devices, precision = [model.device] if model.device.type == "cuda" else [], torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.random.fork_rng(devices), evaluating(model):
+            torch.manual_seed(0)
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
