@@ -15,6 +15,7 @@ import numpy as np
 
 from .facts import FactBase, Modification
 from .models.activations import Activations, activations
+from .models.door import check_facts, check_model
 from .models.masked_lm import MaskedLM
 from .models.statements import Examples
 from .parts import block_indices, blocks, plan
@@ -109,6 +110,8 @@ def score(
 
     Raises ValueError for an unknown kind or block.
     """
+    check_model(model)
+    check_facts(base)
     kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     if not kinds or not set(kinds) <= set(KINDS):
         raise ValueError(f"kinds must be among {', '.join(KINDS)}, got {', '.join(map(repr, kinds)) or 'none'}")
@@ -216,6 +219,8 @@ def evaluate(
 
     Raises ValueError if `change` was drawn from other facts, modifies all of them, or only facts without tests.
     """
+    check_model(model, change)
+    check_facts(base)
     if len(base) != len(change.base) or (base is not change.base and base.fingerprint() != change.base.fingerprint()):
         raise ValueError(f"this change was drawn from {change.base}, not from {base}")
     if len(change) == len(base):

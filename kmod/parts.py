@@ -24,19 +24,65 @@ OUTSIDE = ("embeddings", "head", "decoder_bias")
 
 def blocks(net: nn.Module) -> list[tuple[str, nn.Module]]:
     """The Transformer blocks of `net`, first to last, as (name, module): its list of as many modules as it has layers.
+    An encoder-decoder has those of its encoder, then those of its decoder.
 
     A model that uses the same block at all depths (ALBERT) has one block. Raises ValueError if the model has no such
     list, TypeError if `net` is not a Hugging Face model.
     """
+    return [(f"{name}.{i}", block) for name in _lists(net) for i, block in enumerate(net.get_submodule(name))]
+
+
+def unshared(net: nn.Module) -> bool:
+    """Whether each block of `net` is run once, one after the other: not in ALBERT, nor in an encoder-decoder."""
+    return len(blocks(net)) == _text_config(net).num_hidden_layers
+
+
+def _text_config(net: nn.Module):
+    """The configuration of `net`, or that of its language model, if it has a vision model, too."""
     config = getattr(net, "config", None)
-    if not isinstance(net, nn.Module) or config is None:
+    if hasattr(net, "_orig_mod"):
+        raise WrongTypeError("the net is compiled: give it as it was before torch.compile (compiled._orig_mod)")
+    if not isinstance(net, nn.Module) or not hasattr(config, "get_text_config"):
         raise WrongTypeError(f"a Hugging Face model is needed, such as model.net; got {type(net).__name__}")
-    depth = getattr(config, "num_hidden_groups", None) or getattr(config, "num_hidden_layers", None)
-    lists = [(name, m) for name, m in net.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
-    if not lists:
-        raise ValueError(f"{type(net).__name__}: no list of {depth} Transformer blocks found")
-    name, modules = min(lists, key=lambda item: item[0].count("."))  # the outermost: a block may hold such a list, too
-    return [(f"{name}.{i}", block) for i, block in enumerate(modules)]
+    return config if config.is_encoder_decoder else config.get_text_config()
+
+
+def _lists(net: nn.Module) -> list[str]:
+    """The names of the lists that hold the blocks: one, or two in an encoder-decoder."""
+    config = _text_config(net)
+    stacks = [getattr(config, "num_hidden_groups", None) or getattr(config, "num_hidden_layers", None)]
+    stacks += [config.decoder_layers] if config.is_encoder_decoder else []
+    found: list[str] = []
+    for depth in stacks:
+        lists = [
+            name
+            for name, module in net.named_modules()
+            if isinstance(module, nn.ModuleList) and len(module) == depth and name not in found and "vision" not in name
+        ]
+        if not lists:
+            raise ValueError(
+                f"{type(net).__name__} cannot be edited: it has no list of Transformer blocks, one a layer"
+            )
+        found.append(min(lists, key=lambda name: name.count(".")))  # the outermost: a block may hold such a list, too
+    return found
+
+
+def _prefixes(net: nn.Module) -> dict[str, int]:
+    """The beginning of a parameter's name → the block that it belongs to.
+
+    XLM keeps the attentions, norms and MLPs of its blocks in lists of their own, side by side.
+    """
+    prefixes: dict[str, int] = {}
+    for name in _lists(net):
+        home, depth = name.rpartition(".")[0], len(net.get_submodule(name))
+        beside = [
+            f"{home}.{own}".lstrip(".")
+            for own, module in net.get_submodule(home).named_children()
+            if isinstance(module, nn.ModuleList) and len(module) == depth
+        ]
+        first = len(set(prefixes.values()))
+        prefixes |= {f"{other}.{i}.": first + i for other in beside for i in range(depth)}
+    return prefixes
 
 
 def block_indices(net: nn.Module, block: Block) -> list[int]:
@@ -56,33 +102,56 @@ def block_indices(net: nn.Module, block: Block) -> list[int]:
 def layout(net: nn.Module) -> dict[str, tuple[int | None, str]]:
     """Full parameter name → (its block or None, its component), in the model's order.
 
-    Components are recognised by module names that the model families share: a norm has "norm" in its name, attention is
-    called attention or attn (or fourier, in FNet), and the rest of a block is its MLP. A decoder matrix tied to the
-    word embeddings is the same parameter as they are, and counts as embeddings. So do the memories of a FaE, which feed
-    its blocks as embeddings do.
+    Components are recognised by what the model families share. A norm has "norm" in its name or its class, attention is
+    called attention or attn (or fourier, in FNet), and the rest of a block is its MLP. Outside the blocks, embeddings
+    are the tables and what the model's base holds before its blocks. A decoder matrix tied to the word embeddings is
+    the same parameter as they are, and counts as embeddings. So do the memories of a FaE, which feed its blocks as
+    embeddings do.
     """
-    prefixes = [(f"{name}.", i) for i, (name, _) in enumerate(blocks(net))]
+    prefixes, special = _prefixes(net), _special(net)
     tables = {id(module.weight) for module in net.modules() if isinstance(module, nn.Embedding)}
     vocabulary = net.get_input_embeddings().weight.shape[0]
+    base = f"{net.base_model_prefix}." if net.base_model is not net else None
     places: dict[str, tuple[int | None, str]] = {}
+    apart = len(prefixes) > len(set(prefixes.values()))
+    below = True  # until the first block is met
     for name, parameter in net.named_parameters():
-        prefix, block = next(((p, i) for p, i in prefixes if name.startswith(p)), ("", None))
-        words = name[len(prefix) :].lower().split(".")
-        if block is not None:
-            if any("norm" in word for word in words):
+        prefix = next((p for p in prefixes if name.startswith(p)), "")
+        block, words = prefixes.get(prefix), name.lower().split(".")
+        below = below and block is None
+        if (place := next((place for start, place in special.items() if name.startswith(start)), None)) is not None:
+            block, component = place
+        elif block is not None:
+            own = words[prefix.count(".") - (2 if apart else 0) :]  # apart, the list's name says what it holds
+            norm = "norm" in type(net.get_submodule(name.rpartition(".")[0])).__name__.lower()
+            if norm or any("norm" in word for word in own):
                 component = "layernorm"
-            elif any("attention" in word or "attn" in word or word == "fourier" for word in words):
+            elif any("attention" in word or "attn" in word or word == "fourier" for word in own):
                 component = "attention"
             else:
                 component = "mlp"
         elif words[-1] == "bias" and parameter.shape == (vocabulary,):
             component = "decoder_bias"
-        elif id(parameter) in tables or any("embeddings" in w or "embedding_" in w or "_memory" in w for w in words):
+        elif (
+            id(parameter) in tables
+            or any("embedding" in w or w.startswith("embed_") or "_memory" in w for w in words)
+            or (below and base and name.startswith(base))
+        ):
             component = "embeddings"
         else:
             component = "head"
         places[name] = (block, component)
     return places
+
+
+def _special(net: nn.Module) -> dict[str, tuple[int | None, str]]:
+    """Where parameters belong whose names and order do not tell: the beginning of a name → block and component."""
+    found: dict[str, tuple[int | None, str]] = {}
+    for name, module in net.named_modules():
+        if type(module).__name__ == "DebertaV2Encoder":  # its norm is that of the relative positions
+            found |= {f"{name}.LayerNorm.": (None, "embeddings"), f"{name}.conv.LayerNorm.": (0, "layernorm")}
+            found |= {f"{name}.conv.": (0, "mlp")}  # it runs once, on what the first block gives
+    return found
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from ..evaluation import Scores, evaluate, score
 from ..facts import Modification
+from ..models.door import check_model
 from ..models.masked_lm import MaskedLM
 from ..progress import silent
 from .finetune import finetune
@@ -72,6 +73,7 @@ def choose(
 
     Raises ValueError if there is nothing to choose from, or too few facts are known to draw from.
     """
+    check_model(model)
     if not changes or not grid or apart < 1:
         raise ValueError("choosing needs modifications, settings, and at least one separate modification")
     base, grid = changes[0].base, [dict(settings) for settings in grid]

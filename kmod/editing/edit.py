@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..files import save_whole
+from ..models.door import check_model
 from ..models.fingerprint import format_of
 from ..models.masked_lm import MaskedLM
 
@@ -63,6 +64,7 @@ class Edit:
 
         Raises ValueError for a name that the model does not have, or another shape or type than its own.
         """
+        check_model(model)
         current = model.tensors()
         for name, value in new.items():
             if name not in current:
@@ -103,11 +105,26 @@ class Edit:
 
     def _state(self, model: MaskedLM, verb: str) -> str:
         """The fingerprint of `model`, `before` or `after`. Raises WrongModelError if it is neither."""
+        check_model(model)
         now = model.fingerprint(format=format_of(self.before))
         if now not in (self.before, self.after):
             prints = f"fingerprint {self.before[:12]}, this model has {now[:12]}"
-            raise WrongModelError(f"cannot {verb}: the edit was made for another model ({prints})")
+            differs = self._differs(model)
+            raise WrongModelError(f"cannot {verb}: the edit was made for another model ({prints}): {differs}"[:300])
         return now
+
+    def _differs(self, model: MaskedLM) -> str:
+        """What of `model` differs from the model that the edit was made for: a name, a shape, a type, or the values."""
+        current = model.tensors()
+        for name, xor in self.xor.items():
+            if (theta := current.get(name)) is None:
+                return f"this one has no {name}"
+            if theta.shape != xor.shape:
+                return f"the shape of {name} is {tuple(theta.shape)}, not {tuple(xor.shape)}"
+            if _BITS[theta.element_size()] != xor.dtype:
+                own = str(theta.dtype).removeprefix("torch.")
+                return f"the type of {name} is {own}, not one of {8 * xor.element_size()} bits: load the model anew"
+        return "the shapes and types of what it changes are the same, but other values or another vocabulary"
 
     def _require(self, model: MaskedLM, state: str, verb: str) -> None:
         """Raise WrongModelError unless `model` is in the state `before` or `after` that is given."""

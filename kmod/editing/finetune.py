@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..constraints import Constraint, Linf
 from ..facts import Modification
+from ..models.door import check_model
 from ..models.masked_lm import MaskedLM
 from ..parts import Block, plan
 from ..training.history import Stop
@@ -67,6 +68,7 @@ def finetune(
     Raises TypeError or ValueError for a wrong block, component, constraint or number, and ValueError for an object
     outside the model's vocabulary, before any training; FloatingPointError if the training diverges.
     """
+    check_model(model, change, learns=True)
     if reset_moments and not isinstance(constraint, Linf):
         raise ValueError("reset_moments needs the constraint Linf: the bounds of single parameters")
     check_training(steps, batch_size, lr, stop)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..checks import check_delta, check_positive
 from ..facts import Fact, FactBase, Modification
+from ..models.door import check_model
 from ..models.masked_lm import MaskedLM, evaluating
 from .common import record
 from .edit import WrongModelError
@@ -53,6 +54,7 @@ class Datastore:
 
         Raises WrongModelError for another model than the one that made the keys.
         """
+        check_model(model)
         if not model.matches(self.before):
             raise WrongModelError("the datastore was made with another model: use that model, or make a new datastore")
 
@@ -86,6 +88,7 @@ def knn(model: MaskedLM, change: Modification, *, epsilon: float, most: int = 10
     Raises ValueError for a wrong ε or `most`, and for a model whose decoder is not known (see `kmod.models`) or does
     not give the answer, such as a FaE.
     """
+    check_model(model, change)
     epsilon = check_delta(epsilon)
     check_positive(most=(most, numbers.Integral))
     base = change.base
@@ -110,6 +113,8 @@ def _entering_decoder(model: MaskedLM) -> Iterator[list[Tensor]]:
     """A list to which the (K, width) hidden states of each call are added as they enter the decoder."""
     if model.head is None:
         raise ValueError(f"{type(model.net).__name__}: the modules of its decoder are not known, so it has no keys")
+    if model.apart:
+        raise ValueError(f"{type(model.net).__name__} sees padding, so a batch of several lengths has no keys for kNN")
     states: list[Tensor] = []
     head = getattr(model.net, model.head[0])
     with head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0])):

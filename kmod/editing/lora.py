@@ -16,6 +16,7 @@ from torch import nn
 
 from ..checks import check_positive
 from ..facts import Modification
+from ..models.door import check_model
 from ..models.masked_lm import MaskedLM
 from ..parts import Block, plan
 from ..training.history import Stop
@@ -52,6 +53,7 @@ def lora(
     Raises ValueError for wrong settings, or if no linear layer is chosen, before any training, and ImportError, saying
     what to install, without peft.
     """
+    check_model(model, change, learns=True)
     alpha = rank if alpha is None else alpha
     check_positive(rank=(rank, numbers.Integral), alpha=(alpha, numbers.Real))
     check_training(steps, batch_size, lr, stop)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
+from ..models.door import check_model
 from ..models.masked_lm import MaskedLM
 from .ewc import ewc
 from .finetune import finetune
@@ -137,6 +138,8 @@ def register(family: type, methods: dict[str, Method]) -> None:
 
 def methods_for(model: MaskedLM | type) -> dict[str, Method]:
     """Name → method, for a model or its class."""
+    if not isinstance(model, type):
+        check_model(model)
     family = model if isinstance(model, type) else type(model)
     return next(_OF[parent] for parent in family.__mro__ if parent in _OF)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 
 from ..facts import Modification
+from ..models.door import check_model
 from ..models.masked_lm import MaskedLM
 from ..training.memorise import memorise
 from .common import record
@@ -26,6 +27,8 @@ def retrain(model: MaskedLM, change: Modification, *, start: MaskedLM, **setting
 
     Raises ValueError if `start` is not of the shape of `model`, or settings are wrong, before any training.
     """
+    for of in (model, start):
+        check_model(of, change, learns=True)
     shapes = [{name: p.shape for name, p in m.net.named_parameters()} for m in (model, start)]
     if shapes[0] != shapes[1] or model.tokenizer.get_vocab() != start.tokenizer.get_vocab():
         raise ValueError("`start` is not the model that `model` was trained from: its shapes or vocabulary differ")

@@ -27,10 +27,11 @@ from torch.nn.functional import cross_entropy
 
 from ..checks import check_positive
 from ..facts import Modification
+from ..models.door import check_model
 from ..models.masked_lm import MaskedLM, evaluating
 from ..models.statements import Batch, Examples, last_tokens, statements_of
 from ..names import shown
-from ..parts import block_indices, blocks, select
+from ..parts import block_indices, blocks, select, unshared
 from ..training.loop import Forward, Gradients, descend
 from .common import modified, record, unmodified
 from .edit import Edit
@@ -64,6 +65,7 @@ def rome(
     Raises ValueError, before any work, for wrong settings, a family whose blocks have no MLP of two matrices or share
     them over depths, and an evidence that does not contain its subject.
     """
+    check_model(model, change, learns=True)
     check_positive(keep=(keep, numbers.Real), lr=(lr, numbers.Real))
     check_positive(steps=(steps, numbers.Integral), evidences=(evidences, numbers.Integral))
     name, lowest = second_matrix(model, block)
@@ -95,8 +97,11 @@ def second_matrix(model: MaskedLM, block: int) -> tuple[str, int]:
     if isinstance(block, bool) or not isinstance(block, numbers.Integral):
         raise TypeError(f"ROME changes one block: block must be its number, got {block!r}")
     (index,) = block_indices(net, int(block))
-    if len(blocks(net)) != net.config.num_hidden_layers:
-        raise ValueError(f"{type(net).__name__} shares its blocks over depths; ROME needs a block of one depth")
+    if not unshared(net):
+        name = type(net).__name__
+        raise ValueError(f"{name} shares its blocks over depths, or has two stacks of them; ROME needs one stack")
+    if model.apart:
+        raise ValueError(f"{type(net).__name__} sees padding; ROME needs batches of statements of several lengths")
     modules = dict(net.named_modules())
     names = [name.removesuffix(".weight") for name in select(net, index, "mlp") if name.endswith(".weight")]
     if len(names) != 2 or not all(isinstance(modules[name], nn.Linear) for name in names):

@@ -8,6 +8,7 @@ from tqdm.auto import tqdm
 
 from ..constraints import Constraint
 from ..facts import Modification
+from ..models.door import check_model
 from ..models.masked_lm import MaskedLM
 from ..parts import plan
 from ..progress import silent
@@ -36,6 +37,7 @@ def sweep(
     Raises as `method` does, and TypeError or ValueError for a wrong constraint of any run, before any training; a
     FloatingPointError names the run that diverged.
     """
+    check_model(model)
     names = plan(model.net, settings.get("block", "all"), settings.get("component")).names
     origin = {name: model.net.get_parameter(name).detach() for name in names}
     for _, constraint, _ in runs:

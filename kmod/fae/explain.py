@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..models.door import check_model
 from ..models.masked_lm import MaskedLM, evaluating
 from .memory import spans_of
 from .statements import Statement, encode_mentions, place
@@ -64,6 +65,7 @@ def explain(model: MaskedLM, statement: str, subject: str | None = None, k: int 
 
     Raises ValueError for a statement without exactly one [MASK], or a subject that does not stand in it.
     """
+    check_model(model, family="FaE")
     asked = model.read([statement])[0]
     if subject is not None:
         if (span := place(statement, subject)) is None:

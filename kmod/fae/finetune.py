@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from ..editing.edit import Edit
 from ..editing.finetune import finetune
 from ..facts import Modification
+from ..models.door import check_model
 from ..parts import INSIDE, OUTSIDE, blocks, select
 from .fae import FaE
 from .symbolic import update_facts
@@ -53,6 +54,7 @@ def finetune_fae(
 
     Raises ValueError for a wrong part or number, or an object that is not an entity of the memory, before any training.
     """
+    check_model(model, change, learns=True, family="FaE")
     names = fae_parts(model, where)
     update = update_facts(model, change) if symbolic else None
     made = {"method": "UPDATE + FTM" if symbolic else "FTM", "where": where}

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from ..editing.common import changed_facts
 from ..editing.edit import Edit
 from ..facts import Fact, Modification
+from ..models.door import check_model
 from ..versions import versions
 from .entities import Rows, tensors
 from .fae import FaE
@@ -47,6 +48,7 @@ def update_facts(model: FaE, change: Modification | Iterable[tuple[str, str, str
 
 
 def _rows(model: FaE) -> Rows:
+    check_model(model)
     if not isinstance(model, FaE):
         raise TypeError(f"only a FaE has a fact memory to edit, not a {type(model).__name__}")
     return Rows.of(model.names, model.net.fact_memory)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..facts import FactBase
+from ..models.door import check_facts, check_model, trainable
 from ..models.masked_lm import evaluating
 from ..training.checkpoint import Checkpoint, train_once
 from ..training.history import History
@@ -84,6 +85,8 @@ def train_fae(
     Raises ValueError for settings out of range, and for facts without evidences, before any training, and TimeoutError
     when the time is up.
     """
+    check_model(model, learns=True, family="FaE")
+    check_facts(facts)
     losses = losses or Losses()
     if not (epochs > 0 and batch_size > 0 and lr > 0 and sentences >= 0 and 0 <= hide <= 1):
         raise ValueError(
@@ -146,7 +149,7 @@ def fit_fae(
     Raises FloatingPointError if a loss, or a weight after the last step, is not finite.
     """
     net, weights = model.net, asdict(losses)
-    params = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    params = trainable(model)
     table = net.entity_embeddings.weight
     dense = [p for p in params.values() if sample is None or p is not table]
     optimizers = [torch.optim.Adam(dense, lr=lr, fused=True)]

@@ -17,6 +17,7 @@ import torch
 from ..editing.common import modified
 from ..editing.edit import Edit, WrongModelError
 from ..facts import Fact, FactBase, Modification
+from ..models.door import check_facts, check_model
 from ..models.masked_lm import MaskedLM
 from ..names import normal
 from .index import OWN, joined
@@ -58,6 +59,8 @@ class Session:
     at all. `lock` is held while it changes."""
 
     def __init__(self, model: MaskedLM, facts: FactBase):
+        check_model(model)
+        check_facts(facts)
         self.model, self.facts = model, facts
         self.steps: list[Step] = []  # in the order they were made
         self.stack: list[Step] = []  # applied, the top last

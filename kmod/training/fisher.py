@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from ..checks import check_whole
 from ..facts import Modification
+from ..models.door import check_model
 from ..models.masked_lm import MaskedLM, evaluating
 from ..parts import Block, select
 from ..progress import silent
@@ -38,6 +39,7 @@ def fisher_diagonal(
 
     Raises ValueError unless `evidences` is a whole number from 1.
     """
+    check_model(model, change, learns=True)
     check_whole("evidences", evidences)
     facts = change.unmodified
     count = sum(len(change.base.evidences(fact)) for fact in facts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..checks import WrongTypeError
 from ..evaluation import Rate, score
 from ..facts import FactBase
+from ..models.door import check_facts, check_model, trainable
 from ..models.masked_lm import MaskedLM
 from .checkpoint import Checkpoint, train_once
 from .history import History
@@ -63,6 +64,8 @@ def memorise(
     Raises ValueError for facts without evidences, or objects outside the model's vocabulary, before any training;
     TypeError for a model that is trained by another function; and TimeoutError when the time is up.
     """
+    check_model(model, learns=True)
+    check_facts(facts)
     if model.trained_by != "kmod.memorise":
         name = type(model).__name__
         raise WrongTypeError(f"a {name} learns more than its answers: train it with {model.trained_by}(model, facts)")
@@ -77,7 +80,7 @@ def memorise(
             raise ValueError(f"nothing to memorise: {facts} has no evidences")
         epoch = -(-len(evidences) // batch_size)
         steps = max(round(epochs * epoch), least_steps)
-        params = {name: p for name, p in model.net.named_parameters() if p.requires_grad}
+        params = trainable(model)
         if progress:
             estimate = steps * seconds_a_step(model, evidences, params, batch_size)
             work = f"{len(facts):,} facts from {len(evidences):,} evidences: at most {steps:,} steps"

@@ -13,6 +13,7 @@ from ..evaluation import evaluate, score
 from ..facts import Modification
 from ..html import table
 from ..lab.settings import place_name
+from ..models.door import check_model
 from ..models.masked_lm import MaskedLM
 from ..parts import INSIDE, OUTSIDE, blocks, layout, plan
 from . import view
@@ -33,6 +34,7 @@ class DeltaExplorer(PageWidget):
     """
 
     def __init__(self, model: MaskedLM, change: Modification, deltas: Sequence[float] = DELTAS, **settings):
+        check_model(model, change, learns=True)
         if not deltas or list(deltas) != sorted(deltas):
             raise ValueError(f"deltas must be radii in ascending order, got {deltas!r}")
         self.change, self.deltas = change, tuple(deltas)
@@ -84,6 +86,7 @@ class BlockChooser(PageWidget):
     """
 
     def __init__(self, model: MaskedLM):
+        check_model(model)
         self.net = model.net
         sizes: Counter[int | str] = Counter()  # a block's number, or a component outside the blocks → parameters
         for name, (block, component) in layout(self.net).items():
