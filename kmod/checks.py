@@ -1,13 +1,25 @@
-"""Checks of arguments. NumPy's numbers count as Python's; booleans and NaN do not count as numbers."""
+"""Checks of arguments, and the length of messages.
+
+NumPy's numbers count as Python's; booleans and NaN do not count as numbers.
+"""
 
 from __future__ import annotations
 
 import math
 import numbers
 
+LONGEST = 300
+"""Characters of a message."""
+
 
 class WrongTypeError(TypeError):
     """An argument of a type that is not accepted, found by a check: a mistake of the caller, not a fault of kmod."""
+
+
+def brief(message: object) -> str:
+    """A message on one line. One of more than 300 characters loses its middle: it ends with what to do."""
+    text = " ".join(str(message).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[3 - LONGEST // 2 :]}"
 
 
 def is_number(value: object) -> bool:

@@ -16,6 +16,7 @@ import torch
 
 from ..editing.edit import Edit, WrongModelError
 from ..facts import Fact, FactBase, Modification
+from ..files import user_path
 from ..models.masked_lm import MaskedLM
 from ..names import normal
 from .index import OWN, joined
@@ -157,7 +158,7 @@ class Session:
 
     def save(self, step: Step, path: str | Path) -> Path:
         """Write the edit as one safetensors file."""
-        path = Path(path)
+        path = user_path(path)
         step.edit.save(path)
         return path
 

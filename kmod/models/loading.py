@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from ..facts import FactBase
+from ..files import user_path
 from .masked_lm import HEADS, MaskedLM
 from .presets import PRESETS, build_net, is_preset
 from .vocabulary import build_tokenizer
@@ -65,6 +66,7 @@ def load_model(
     Raises ValueError if a preset is asked for without facts or tokeniser, or the weights are not those of a masked LM,
     and OSError if nothing is found.
     """
+    name = user_path(name) if str(name).startswith("~") else name
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     family = next((family for family in FAMILIES if is_preset(name, family)), None)
     if (is_preset(name) or family or name in PACKAGED) and Path(name).is_dir():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..facts import MASK, OBJECT, SUBJECT
+from ..files import user_path
 
 
 def _open(path: Path) -> BinaryIO:
@@ -88,9 +89,9 @@ def need(row: Iterable[str], fields: Iterable[str], where: str) -> None:
 def local_folder(folder: str | Path | None) -> Path | None:
     """The folder with the data: `folder`, or $KMOD_DATA, or None. Raises NotADirectoryError if it does not exist."""
     path = folder or os.environ.get("KMOD_DATA")
-    if path and not Path(path).is_dir():
+    if path and not user_path(path).is_dir():
         raise NotADirectoryError(f"no folder {path} (given as {'folder=' if folder else '$KMOD_DATA'})")
-    return Path(path) if path else None
+    return user_path(path) if path else None
 
 
 def find(folder: Path | None, *names: str) -> Path | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..facts import MASK, OBJECT, Fact, FactBase, Relation, fill
+from ..files import user_path
 from .read import json_lines, json_list, lines, need
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
@@ -32,7 +33,7 @@ def table(source: object, relations: str | Path | Mapping[str, Relation] | None 
     """
     known = dict(relations) if isinstance(relations, Mapping) else _relations(relations)
     if isinstance(source, (str, Path)):
-        path = Path(source)
+        path = user_path(source)
         if not path.is_file():
             raise FileNotFoundError(f"no file {path}")
         rows, name = _file_rows(path), path.name
@@ -68,7 +69,7 @@ def table(source: object, relations: str | Path | Mapping[str, Relation] | None 
 def _relations(path: str | Path | None) -> dict[str, Relation]:
     if path is None:
         return {}
-    text = "".join(line for _, line in lines(Path(path)))
+    text = "".join(line for _, line in lines(user_path(path)))
     try:
         rows = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
