@@ -66,8 +66,8 @@ def read_text(
 
 
 def _trained_once(source: str | Path, out: Path, size: int, words_of: FactBase | None) -> Path:
-    """The folder `out`/tokenizer, with a tokeniser that was trained on this text. Raises ValueError if it was trained on
-    another, and an unfinished training needs it."""
+    """The folder `out`/tokenizer, with a tokeniser that was trained on this text. Raises ValueError if an unfinished
+    training there needs the one of another text."""
     folder = out / "tokenizer"
     made_from, wanted = folder / "made_from.json", {"text": source_key(source), "pieces": size}
     wanted["words_of"] = words_of.fingerprint() if words_of else None
