@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 
+from ..checks import brief, is_number, native
 from ..experiments import records as _records
 from ..experiments.settings import Setting
 from ..experiments.statistics import Mean, mean
@@ -76,19 +77,19 @@ def complete(rows: Iterable[Mapping], need: Sequence[str]) -> tuple[list[dict], 
     for i, row in enumerate(map(native, rows)):
         if missing := [name for name in need if name not in row]:
             raise ValueError(brief(f"row {i} ({row.get('label', 'no label')}) lacks {', '.join(missing)}"))
-        if not isinstance(delta := row.get("delta"), str) and not (is_number(delta) and delta < math.inf):
+        if "delta" in row and not isinstance(row["delta"], str) and not _is_finite(row["delta"]):
             row["delta"] = None
         if isinstance(row.get("curve"), list):
             finite = [point for point in row["curve"] if _is_finite(point)]
             points += len(row["curve"]) - len(finite)
             row["curve"] = finite
         if bad := [name for name in need if not _is_finite(row[name])]:
-            without |= {name: f"row {i}: {name} is {row[name]!r}, not a fraction between 0 and 1" for name in bad}
+            without |= {name: f"row {i}: {name} is {row[name]!r}, not a fraction; no rows are left" for name in bad}
             continue
         kept.append(row)
     dropped = i + 1 - len(kept) if kept or without else 0
     if without and not kept:
-        raise ValueError(brief(f"no rows to draw: in all {dropped} {', '.join(without)} are missing or infinite"))
+        raise ValueError(brief(next(iter(without.values()))))
     parts = [f"{dropped} rows without a finite {' or '.join(without)}"] * bool(dropped)
     parts += [f"{points} points of the curves that are not finite"] * bool(points)
     return kept, f". Left out: {', '.join(parts)}" * bool(parts)
