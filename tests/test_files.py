@@ -1,10 +1,11 @@
-"""Files appear whole or not at all, with the user's modes; output decides nothing; tables and command lines of any text."""
+"""Files that appear whole, output that decides nothing, and tables and command lines of any text."""
 
 import io
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from kmod import charts
 from kmod.checks import brief
 from kmod.cli import main
 from kmod.files import appearing, append, cache_dir
+from kmod.sources import SUFFIXES
 
 
 def test_a_full_disk_leaves_an_older_model_as_it_was(model, tmp_path, monkeypatch):
@@ -22,7 +24,7 @@ def test_a_full_disk_leaves_an_older_model_as_it_was(model, tmp_path, monkeypatc
     (tmp_path / "model" / "notes.txt").write_text("mine")
     before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
 
-    def full(folder, **_):
+    def full(self, folder, **_):
         raise Exception("No space left on device (os error 28)")  # as tokenizers says it
 
     monkeypatch.setattr(type(model.tokenizer), "save_pretrained", full)
@@ -52,7 +54,7 @@ def test_records_need_no_fcntl():
     path = "/dev/shm/kmod-test.jsonl" if os.path.isdir("/dev/shm") else "kmod-test.jsonl"
     try:
         subprocess.run([sys.executable, "-W", "ignore", "-c", code, path], check=True)
-        assert open(path).read() == '{"a": 1}\n'
+        assert Path(path).read_text() == '{"a": 1}\n'
     finally:
         os.path.exists(path) and os.remove(path)
 
@@ -128,7 +130,7 @@ TEXT = st.text(max_size=40)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.lists(TEXT, min_size=3, max_size=5), max_size=4),
-    st.sampled_from(kmod.sources.table.__globals__["SUFFIXES"]),
+    st.sampled_from(SUFFIXES),
 )
 def test_a_table_of_any_text_is_read_or_refused_in_words(tmp_path_factory, lines, ending):
     path = tmp_path_factory.getbasetemp() / f"fuzz{ending}"
