@@ -21,6 +21,7 @@ from .experiments.selection import Selection
 from .experiments.settings import Setting
 from .experiments.statistics import Mean, mean
 from .experiments.suites import SUITES, Profile
+from .files import user_path
 from .html import Html, escape, scrolling, table
 
 MARKS = {"reproduced": "✓", "not reproduced": "✗", "mixed": "±", "undecided": "?", "not yet run": "–"}
@@ -30,7 +31,7 @@ OTHER_TRAINING = "From starting states that were trained anew"
 def results() -> Path:
     """$KMOD_RESULTS, or the folder `results` of the checkout that the chapter lies in. Raises FileNotFoundError."""
     if os.environ.get("KMOD_RESULTS"):
-        return Path(os.environ["KMOD_RESULTS"])
+        return user_path(os.environ["KMOD_RESULTS"])
     for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).parents[1]):
         if any((folder / "results" / suite).is_dir() for suite in SUITES):
             return folder / "results"
@@ -91,13 +92,15 @@ def percent(runs: Iterable[Mapping], metric: str) -> Mean:
 
 
 @cache
-def _verdicts(folder: Path, sizes: Profile) -> dict[str, Verdict]:
+def _verdicts(folder: Path, sizes: Profile, files: tuple) -> dict[str, Verdict]:
     return {verdict.claim: verdict for verdict in ledger(folder, sizes)}
 
 
 def verdicts(training: int = 0) -> dict[str, Verdict]:
     """The ledger: claim → verdict. `training` is the seed that the starting states were trained from."""
-    return _verdicts(results(), replace(profile(), training=training or None))
+    sizes, folder = replace(profile(), training=training or None), results()
+    files = [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.glob("*/*.jsonl"))]
+    return _verdicts(folder, sizes, tuple(files))
 
 
 def other_trainings() -> dict[str, str]:

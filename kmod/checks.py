@@ -1,13 +1,39 @@
-"""Checks of arguments. NumPy's numbers count as Python's; booleans and NaN do not count as numbers."""
+"""Checks of arguments, and the length of messages.
+
+NumPy's numbers count as Python's; booleans and NaN do not count as numbers.
+"""
 
 from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Mapping
+
+import numpy as np
+
+LONGEST = 300
+"""Characters of a message."""
 
 
 class WrongTypeError(TypeError):
     """An argument of a type that is not accepted, found by a check: a mistake of the caller, not a fault of kmod."""
+
+
+def brief(message: object) -> str:
+    """A message on one line. One of more than 300 characters loses its middle: it ends with what to do."""
+    text = " ".join(str(message).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[3 - LONGEST // 2 :]}"
+
+
+def native(value: object) -> object:
+    """Numbers of NumPy and torch, alone or in lists and mappings, as Python's: float32 0.1 is 0.1."""
+    if isinstance(value, Mapping):
+        return {native(key): native(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [native(each) for each in value]
+    if isinstance(value, np.floating):
+        return float(str(value))
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def is_number(value: object) -> bool:

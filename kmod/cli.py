@@ -13,18 +13,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
-from .checks import WrongTypeError, check_delta
+import torch
+from safetensors import SafetensorError
+
+from .checks import WrongTypeError, brief, check_delta
 from .constraints import CONSTRAINTS
 from .editing.methods import METHODS, find
 from .experiments import commands as experiments
-from .files import appearing
+from .files import appearing, user_path
 from .lab.trial import DELTA
 from .names import UnknownNameError
+from .output import kept_going
 from .sources import commands as sources
 from .versions import commit, versions
 
-MISTAKES = (ValueError, OSError, ImportError, FloatingPointError, UnknownNameError, WrongTypeError)  # of the user
+MISTAKES = (ValueError, OSError, ImportError, FloatingPointError, UnknownNameError, WrongTypeError, SafetensorError)
+"""Errors that say what the user, or a file, has wrong."""
+MEMORY = (MemoryError, torch.OutOfMemoryError)
 
 EXAMPLES = """
 a first session, with the small BERT that comes with kmod and knows the facts:
@@ -41,8 +48,13 @@ a model of your own, in about three minutes on two CPU cores:
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, brief(f"kmod: {message}; see {self.prog} --help") + "\n")
+
+
+def parser() -> Parser:
+    top = Parser(
         prog="python -m kmod",
         description="Change facts that a masked language model has memorised, and measure what else changes.",
         epilog=EXAMPLES,
@@ -70,14 +82,14 @@ def parser() -> argparse.ArgumentParser:
 
     option = add("memorise", _memorise, "train a model until it recalls the facts, and save it as a folder")
     option("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
-    option("--out", type=Path, required=True, metavar="FOLDER", help="where to write the trained model")
+    option("--out", type=user_path, required=True, metavar="FOLDER", help="where to write the trained model")
     option("--epochs", type=float, default=11, help="most passes over the evidences, at least 500 steps; default 11")
     option("--seed", type=int, default=0, help="seed of initial weights and batches; default 0")
 
     option = add("pretrain", _pretrain, "train a model on text with the masked-LM loss; run it again to resume")
     option("--model", default="nano", metavar="NAME", help=MODEL_HELP + "; default nano")
     option("--text", required=True, metavar="SOURCE", help="file, folder, pattern (.txt, .jsonl, .gz, .zst), or hub:ID")
-    option("--vocab", type=Path, metavar="FILE", help="a vocab.txt or tokeniser folder; by default one is trained")
+    option("--vocab", type=user_path, metavar="FILE", help="a vocab.txt or tokeniser folder; by default one is trained")
     option("--vocab-size", type=int, default=8000, help="word pieces of a trained vocabulary; default 8000")
     option("--words-of", metavar="FACTS", help="make every word of these facts one word piece")
     option("--without-facts", metavar="FACTS", help="leave out paragraphs that name subjects of these facts")
@@ -91,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     option("--lr", type=float, default=1e-3, help="peak learning rate; default 1e-3")
     option("--warm-start", action="store_true", help="start from word vectors of the text (a BERT with random weights)")
     option("--seed", type=int, default=0, help="seed of weights, order and masks; default 0")
-    option("--out", type=Path, required=True, metavar="FOLDER", help="where to write model, checkpoint and record")
+    option("--out", type=user_path, required=True, metavar="FOLDER", help="where to write model, checkpoint and record")
 
     option = add("edit", _edit, "change facts by constrained fine-tuning, and save the edit as a small file")
     which = commands.choices["edit"].add_mutually_exclusive_group(required=True)
@@ -108,12 +120,12 @@ def parser() -> argparse.ArgumentParser:
     option("--steps", type=int, help="optimiser steps; default: the method's own, 60 for FTM")
     option("--lr", type=float, help="Adam's learning rate; default: the method's own, 1e-3 for FTM")
     option("--seed", type=int, default=0, help="seed of the drawn facts and of the batches; default 0")
-    option("--out", type=Path, required=True, metavar="FILE", help="where to write the edit")
-    option("--merge", type=Path, metavar="FOLDER", help="also write the edited model as a Hugging Face folder")
+    option("--out", type=user_path, required=True, metavar="FILE", help="where to write the edit")
+    option("--merge", type=user_path, metavar="FOLDER", help="also write the edited model as a Hugging Face folder")
 
     option = add("evaluate", _evaluate, "measure a model on all facts; or an edit: what it changed, and what else")
     option("--model", default="nano-atlas", metavar="NAME", help="the model, without the edit; default nano-atlas")
-    option("--edit", type=Path, metavar="FILE", help="a file that the edit command wrote")
+    option("--edit", type=user_path, metavar="FILE", help="a file that the edit command wrote")
     option("--json", action="store_true", help="print the numbers as JSON")
 
     experiments.add_parsers(commands)
@@ -125,28 +137,41 @@ MODEL_HELP = "nano, mini, small, medium, base or large (random weights), a folde
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command. Returns the exit status: 0 if it worked, 2 for a mistake of the user, 1 for a fault of kmod.
+    """Run a command. Returns the exit status: 0 if it worked, 2 for a mistake of the user, 1 for a fault of kmod or of
+    the machine.
 
-    An error is one line on stderr; with KMOD_DEBUG=1 its traceback comes before.
+    An error is one line on stderr; with KMOD_DEBUG=1 its traceback comes before. Where the output goes decides nothing:
+    the work is done and written also if no one reads it.
     """
-    args = parser().parse_args(argv)
+    with kept_going() as output:
+        status = _run(argv)
+        output.flush()
+        if status == 0 and isinstance(output.lost, OSError) and not isinstance(output.lost, BrokenPipeError):
+            print(brief(f"kmod: done, but the output could not be written: {output.lost}"), file=sys.stderr)
+            status = 1
+    return status
+
+
+def _run(argv: list[str] | None) -> int:
     try:
+        args = parser().parse_args(argv)
         args.run(args)
-    except BrokenPipeError:  # `... | head`: what Python flushes at exit goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # --help
+        raise
     except KeyboardInterrupt:
         print("kmod: interrupted", file=sys.stderr)
         return 130
-    except Exception as error:
+    except BaseException as error:  # a panic of tokenizers or safetensors is no Exception
         if os.environ.get("KMOD_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
-        if isinstance(error, MISTAKES):
-            print(f"kmod: {error}", file=sys.stderr)
-            return 2
-        message = " ".join(str(error).split())
+        name, text = type(error).__name__, str(error)
         advice = "(a fault of kmod: run it again with KMOD_DEBUG=1 for the traceback, and report it)"
-        print(f"kmod: unexpected {type(error).__name__}: {message} {advice}", file=sys.stderr)
-        return 1
+        if isinstance(error, MEMORY):
+            advice = "(out of memory: choose a smaller model, a smaller batch or fewer facts)"
+        mistake = isinstance(error, MISTAKES)
+        message = (text or name) if mistake else f"unexpected {name}: {text} {advice}"
+        print(brief(f"kmod: {message}"), file=sys.stderr)
+        return 2 if mistake else 1
     return 0
 
 
@@ -240,7 +265,7 @@ def _edit(args) -> None:
     from .editing.balls import make_ball
 
     delta, block = check_delta(args.delta), _block(args.block)
-    if args.merge and (args.merge.is_file() or args.merge.resolve() == Path(args.model).resolve()):
+    if args.merge and (args.merge.is_file() or args.merge.resolve() == user_path(args.model).resolve()):
         raise ValueError(f"--merge needs a folder of its own, got {args.merge}")
     if args.out.is_dir():
         raise ValueError(f"--out needs a file, got the folder {args.out}")
@@ -260,11 +285,12 @@ def _edit(args) -> None:
     progress = {"progress": True} if method.descends else {}
     edit = method.function(model, change, **settings, **defaults | chosen, **method.fixed, **progress)
     edit.save(args.out)
+    if args.merge:
+        edit.merge(model, args.merge)
     print(edit)
     _print_answers(model, facts, change, edit)
     print(f"saved to {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
     if args.merge:
-        edit.merge(model, args.merge)
         print(f"merged into {args.merge}")
 
 

@@ -1,7 +1,10 @@
 """HTML for notebooks and pages: escaped text, and tables that a screen reader can follow."""
 
 import html
+import math
 from collections.abc import Iterable, Sequence
+
+from .checks import native
 
 
 class Html(str):
@@ -14,7 +17,8 @@ def escape(value: object) -> str:
 
 def plain(value: object) -> str:
     """The text of a table cell: None as a dash, floats with four significant digits."""
-    if value is None:
+    value = native(value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -42,5 +46,6 @@ def _text(value: object) -> str:
 
 
 def _cell(value: object) -> str:
+    value = native(value) if not isinstance(value, str) else value
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return f'<td class="number">{_text(value)}</td>' if number else f"<td>{_text(value)}</td>"

@@ -42,7 +42,6 @@ def change(folder, suite, which, to):
                     record["metrics"][metric] = value
     file.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
     assert touched
-    book._verdicts.cache_clear()
 
 
 def test_a_verdict_follows_the_records(own):

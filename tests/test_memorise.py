@@ -25,8 +25,8 @@ def often(monkeypatch):
 FACTS = kmod.load_facts("bios:4")
 
 
-def train(**settings):
-    model = kmod.load_model("nano", FACTS)
+def train(model=None, **settings):
+    model = model or kmod.load_model("nano", FACTS)
     settings = {"epochs": 1, "least_steps": 40, "batch_size": 8, "progress": False} | settings
     report = kmod.memorise(model, FACTS, **settings)
     return model.fingerprint(), report
@@ -68,7 +68,7 @@ def test_a_kill_loses_what_came_after_the_last_file_and_no_more(cache, often, mo
 @pytest.mark.parametrize("where", ["the backward pass", "Adam", "after Adam"])
 def test_interrupted_within_a_step_it_loses_that_step_at_most(cache, monkeypatch, where):
     whole, _ = train(cache=False)
-    steps = []
+    model, steps = kmod.load_model("nano", FACTS), []
 
     def interrupting(call):
         def called(*args, **others):
@@ -86,7 +86,7 @@ def test_interrupted_within_a_step_it_loses_that_step_at_most(cache, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, interrupting(getattr(owner, name)))
         with pytest.raises(KeyboardInterrupt):
-            train()
+            train(model)
     seen = []
     with watching(lambda history: seen.append(history.steps)):
         assert train()[0] == whole

@@ -8,7 +8,7 @@ import altair as alt
 
 from .compare import grids, lead
 from .page import titled
-from .runs import around, spread, subtitle
+from .runs import around, complete, spread, subtitle
 from .theme import PADDING, color_and_shape, key, menu, picker, shown, tips
 from .words import at, capital, from_to, pct
 
@@ -21,7 +21,7 @@ def change_by_part(rows: Iterable[Mapping], finding: str | None = None) -> alt.L
     Menus switch the edit (label and δ; `charts.at_best` keeps one δ a label) and the norm (ℓ2 or ℓ∞). Raises ValueError
     as `runs.cells` does, and if no row has norms (a datastore changes no parameters).
     """
-    rows = [row for row in rows if row.get("norms")]
+    rows, left_out = complete((row for row in rows if row.get("norms")), ("norms",))
     if not rows:
         raise ValueError("no rows with norms to draw; a datastore or a symbolic edit changes no parameters")
     by_label = grids(rows, ("norms",))
@@ -45,7 +45,7 @@ def change_by_part(rows: Iterable[Mapping], finding: str | None = None) -> alt.L
     menus = menu("edit", "Edit", list(edits), start), menu("norm", "Norm", list(NORMS.values()), NORMS["l2"])
     chart = alt.layer(stem, interval, dots.add_params(legend)).add_params(*menus)
     chart = chart.properties(width="container", height=len(places) * (16 * len(parts) + 8), padding=PADDING)
-    sub = subtitle({start: edits[start]}) + ". A larger part has a larger ℓ2 at the same ℓ∞"
+    sub = subtitle({start: edits[start]}) + ". A larger part has a larger ℓ2 at the same ℓ∞" + left_out
     return titled(chart, finding or _finding(start, edits[start]), sub, _description(start, drawn), _numbers(drawn))
 
 

@@ -8,7 +8,7 @@ import altair as alt
 
 from .compare import lead
 from .page import titled
-from .runs import around, cells, spread, subtitle
+from .runs import around, cells, complete, spread, subtitle
 from .theme import PADDING, PALETTE, log_axis, menu, tips
 from .words import capital, from_to
 
@@ -21,6 +21,7 @@ def cost_chart(rows: Iterable[Mapping], finding: str | None = None) -> alt.Layer
     Points are geometric means over runs. A row needs `edit` (seconds) and `peak_bytes`. Runs that differ in δ alone are
     one sweep; each has its share of the sweep's time. Raises ValueError as `runs.cells` does.
     """
+    rows, left_out = complete(rows, tuple(KINDS))
     by_label = {label: cell for (label,), cell in cells(rows, ("label",), tuple(KINDS)).items()}
     for label, cell in by_label.items():
         if any(row["edit"] <= 0 or row["peak_bytes"] <= 0 for row in cell.values()):
@@ -48,7 +49,7 @@ def cost_chart(rows: Iterable[Mapping], finding: str | None = None) -> alt.Layer
     chart = chart.properties(width="container", height=32 * len(order) + 10, padding=PADDING)
     devices = [row["device"] for cell in by_label.values() for row in cell.values() if row.get("device")]
     sub = subtitle(by_label, "Bars") + f". On {' and '.join(dict.fromkeys(devices))}" * bool(devices)
-    return titled(chart, finding or _finding(by_label, order), sub, _description(drawn), _numbers(drawn))
+    return titled(chart, finding or _finding(by_label, order), sub + left_out, _description(drawn), _numbers(drawn))
 
 
 def _short(value: float) -> str:

@@ -7,7 +7,7 @@ import altair as alt
 
 from .compare import by_delta, lead, rate_table
 from .page import titled
-from .runs import RATE_MENU, RATES, around, cells, left_alone, radii, spread, subtitle, values
+from .runs import RATE_MENU, RATES, around, cells, complete, left_alone, radii, spread, subtitle, values
 from .theme import PADDING, menu, tips
 from .words import at, capital, delta_text, pct, points
 
@@ -17,6 +17,7 @@ def heat_map(rows: Iterable[Mapping], kind: str = "block", finding: str | None =
 
     The best cell has a star and a frame. `kind` names what the labels are. Raises ValueError as `runs.cells` does.
     """
+    rows, left_out = complete(rows, tuple(RATES))
     groups = cells(rows, ("label", "delta"), tuple(RATES))
     grids = by_delta(groups)
     names, labels = [delta_text(delta) for delta in radii(grids.values())], list(grids)
@@ -44,7 +45,7 @@ def heat_map(rows: Iterable[Mapping], kind: str = "block", finding: str | None =
     sub = subtitle(groups, "Intervals in the table")
     sub += "" if alone is None else f". Where nothing is learnt and nothing lost, Ā is {pct(alone)}"
     sub += ". Percent; ★ is the highest, the colour runs from the lowest cell to the highest"
-    sub += "; empty cells were not run" * (len(groups) < len(labels) * len(names))
+    sub += "; empty cells were not run" * (len(groups) < len(labels) * len(names)) + left_out
     return titled(chart, finding or _finding(groups, kind), sub, _description(grids), rate_table(grids, kind))
 
 

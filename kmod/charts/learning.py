@@ -10,7 +10,7 @@ import numpy as np
 
 from .compare import by_delta, lead
 from .page import titled
-from .runs import Mean, around, cells, radii, spread, subtitle
+from .runs import Mean, around, cells, complete, radii, spread, subtitle
 from .theme import DASHES, PADDING, key, log_axis, menu, picker, scale, shown, tips
 from .words import at, capital, delta_text, from_to
 
@@ -25,7 +25,7 @@ def learning_curves(rows: Iterable[Mapping], kind: str = "block", finding: str |
     Menus switch the label and bring one δ forward; so does the legend. `kind` names what the labels are. Raises
     ValueError as `runs.cells` does, and if no row has a curve (retraining and datastores have none).
     """
-    rows = [row for row in rows if row.get("curve")]
+    rows, left_out = complete((row for row in rows if row.get("curve")), ("curve",))
     if not rows:
         raise ValueError("no rows with a curve to draw; only edits that descend have one")
     groups = cells(rows, ("label", "delta"), ("curve",))
@@ -59,7 +59,7 @@ def learning_curves(rows: Iterable[Mapping], kind: str = "block", finding: str |
     menus = menu("label", capital(kind), labels, start), menu("highlight", "δ", ["all", *names], "all")
     chart = alt.layer(*layers).add_params(*menus).properties(width="container", height=320, padding=PADDING)
     sub = subtitle(grids[start], "Bands")
-    sub += ". Geometric means, and intervals of the logarithm" * ("means of" in sub)
+    sub += ". Geometric means, and intervals of the logarithm" * ("means of" in sub) + left_out
     return titled(chart, finding or _finding(start, grids[start]), sub, _description(ends), _numbers(ends, kind))
 
 

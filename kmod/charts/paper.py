@@ -5,6 +5,7 @@ from statistics import fmean
 
 import altair as alt
 
+from ..checks import native
 from .page import titled
 from .runs import Mean, around
 from .theme import PADDING, PALETTE, below, color_and_shape, percent, tips
@@ -60,7 +61,7 @@ def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None 
 
 
 def _checked(rows: Iterable[Mapping]) -> list[Mapping]:
-    rows = list(rows)
+    rows = [native(row) for row in rows]
     if not rows:
         raise ValueError("no rows to draw")
     for i, row in enumerate(rows):

@@ -7,7 +7,7 @@ import altair as alt
 from ..experiments.selection import Selection
 from .compare import by_delta, lead, rate_table
 from .page import titled
-from .runs import RATE_TITLES, RATES, around, cells, left_alone, places, subtitle, values
+from .runs import RATE_TITLES, RATES, around, cells, complete, left_alone, places, subtitle, values
 from .theme import PADDING, by_label, delta_axis, menu, numbered, percent, picker, shown, tips
 from .words import at, capital, delta_text, pct, points
 
@@ -20,6 +20,7 @@ def tradeoff_curves(rows: Iterable[Mapping], kind: str = "block", finding: str |
     block, constraint, start, model. `finding` replaces the title, which otherwise states what the rows show. Raises
     ValueError as `runs.cells` does.
     """
+    rows, left_out = complete(rows, tuple(RATES))
     groups = cells(rows, ("label", "delta"), tuple(RATES))
     grids = by_delta(groups)
     drawn, labels = _points(grids), list(grids)
@@ -55,7 +56,7 @@ def tradeoff_curves(rows: Iterable[Mapping], kind: str = "block", finding: str |
     chart = alt.concat(plane, over, columns=2, spacing=24).add_params(*menus)
     chart = chart.properties(padding=PADDING, autosize=alt.AutoSizeParams(type="pad", resize=True))
     sub = subtitle(groups) + explained
-    sub += ". Drag over points in one panel, or pick a δ, to find them in the other"
+    sub += ". Drag over points in one panel, or pick a δ, to find them in the other" + left_out
     return titled(chart, finding or _finding(grids, kind), sub, _description(drawn), rate_table(grids, kind))
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 
+from ..checks import brief, is_number, native
 from ..experiments import records as _records
 from ..experiments.settings import Setting
 from ..experiments.statistics import Mean, mean
@@ -62,6 +63,45 @@ def _word(name: str, value, block) -> str:
     if name == "delta":
         return f"δ = {delta_text(value)}"
     return f"|M| = {value}" if name == "n" else str(value)
+
+
+def complete(rows: Iterable[Mapping], need: Sequence[str]) -> tuple[list[dict], str]:
+    """The rows with a finite value of each of `need`, their numbers as Python's, and what was left out, for a subtitle.
+
+    A radius that is missing or infinite is None, no limit. Values of `need` may be numbers, curves (pairs of step and
+    loss, of which the finite are kept) or mappings of numbers.
+
+    Raises ValueError for a row that lacks one of `need`, and if no row is left.
+    """
+    kept, without, points = [], {}, 0
+    for i, row in enumerate(map(native, rows)):
+        if missing := [name for name in need if name not in row]:
+            raise ValueError(brief(f"row {i} ({row.get('label', 'no label')}) lacks {', '.join(missing)}"))
+        if "delta" in row and not isinstance(row["delta"], str) and not _is_finite(row["delta"]):
+            row["delta"] = None
+        if isinstance(row.get("curve"), list):
+            finite = [point for point in row["curve"] if _is_finite(point)]
+            points += len(row["curve"]) - len(finite)
+            row["curve"] = finite
+        if bad := [name for name in need if not _is_finite(row[name])]:
+            without |= {name: f"row {i}: {name} is {row[name]!r}, not a fraction; no rows are left" for name in bad}
+            continue
+        kept.append(row)
+    dropped = i + 1 - len(kept) if kept or without else 0
+    if without and not kept:
+        raise ValueError(brief(next(iter(without.values()))))
+    parts = [f"{dropped} rows without a finite {' or '.join(without)}"] * bool(dropped)
+    parts += [f"{points} points of the curves that are not finite"] * bool(points)
+    return kept, f". Left out: {', '.join(parts)}" * bool(parts)
+
+
+def _is_finite(value: object) -> bool:
+    """Whether a value holds numbers, all of them finite; of text and mappings of mappings too."""
+    if isinstance(value, Mapping):
+        return bool(value) and all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return bool(value) and all(map(_is_finite, value))
+    return is_number(value) and not math.isinf(value)
 
 
 def cells(rows: Iterable[Mapping], keys: Sequence[str], need: Sequence[str]) -> dict[tuple, Cell]:

@@ -10,7 +10,7 @@ from ..experiments.statistics import Mean
 from .compare import by_delta, lead
 from .page import titled
 from .plane import untouched
-from .runs import RATE_MENU, RATES, around, cells, radii, spread, subtitle, values
+from .runs import RATE_MENU, RATES, around, cells, complete, radii, spread, subtitle, values
 from .theme import PADDING, by_label, menu, named_places, numbered, percent, picker, shown, tips
 from .words import capital, delta_text, pct, percent_columns
 
@@ -23,6 +23,7 @@ def over_size(rows: Iterable[Mapping], kind: str = "block", finding: str | None 
     Menus switch the accuracy (Ā, A_M, A_F∖S) and how δ is chosen: at each |M| the one with the highest Ā, or the same
     everywhere. `kind` names what the labels are. Raises ValueError as `runs.cells` does.
     """
+    rows, left_out = complete(rows, tuple(RATES))
     groups = cells(rows, ("label", "n", "delta"), tuple(RATES))
     grids = _grids(groups)
     drawn, labels = _points(grids), list(grids)
@@ -48,7 +49,7 @@ def over_size(rows: Iterable[Mapping], kind: str = "block", finding: str | None 
     menus = [menu("metric", "Accuracy", list(RATE_MENU.values()), start=RATE_MENU["A_mean"])]
     menus += [menu("policy", "δ", policies, policies[0]), menu("highlight", capital(kind), ["all", *labels], "all")]
     chart = alt.layer(*layers).add_params(*menus).properties(width="container", height=300, padding=PADDING)
-    sub = subtitle(groups) + explained + f". δ {BEST} is chosen at each |M| on the seeds shown"
+    sub = subtitle(groups) + explained + f". δ {BEST} is chosen at each |M| on the seeds shown" + left_out
     return titled(chart, finding or _finding(grids, kind), sub, _description(drawn), _numbers(drawn, kind))
 
 

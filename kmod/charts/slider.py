@@ -11,7 +11,7 @@ import altair as alt
 
 from .compare import Grids, by_delta
 from .page import titled
-from .runs import RATE_TITLES, Cell, around, cells, places, radii, spread, values
+from .runs import RATE_TITLES, Cell, around, cells, complete, places, radii, spread, values
 from .theme import PADDING, PALETTE, SHAPES, below, color_and_shape, delta_axis, menu, percent, picker, shown, tips
 from .words import at, delta_text, from_to, pct, to
 
@@ -43,6 +43,7 @@ def tradeoff(rows: Iterable[Mapping], finding: str | None = None) -> alt.LayerCh
     with several methods another menu chooses which is drawn. `finding` replaces the title, which otherwise states what
     the rows show. Raises ValueError as `runs.cells` does.
     """
+    rows, left_out = complete(rows, NEEDED)
     grids = by_delta(cells(rows, ("method", "delta"), NEEDED))
     drawn, (best, _) = _points(grids), _best(grids)
     labels = list(METRICS.values())
@@ -79,7 +80,7 @@ def tradeoff(rows: Iterable[Mapping], finding: str | None = None) -> alt.LayerCh
         layers += [reading.mark_point(filled=True, size=80, opacity=1, shape=SHAPES[i], color=PALETTE[i])]
         layers += [text.encode(text="reading:N")]
     chart = alt.layer(*layers).add_params(pick, highlight, method)
-    return _finished(chart, grids, drawn, finding or _finding_tradeoff(grids), "Bands and bars")
+    return _finished(chart, grids, drawn, finding or _finding_tradeoff(grids), "Bands and bars", left_out)
 
 
 def frontier(rows: Iterable[Mapping], finding: str | None = None) -> alt.LayerChart:
@@ -89,6 +90,7 @@ def frontier(rows: Iterable[Mapping], finding: str | None = None) -> alt.LayerCh
     `tradeoff` on the page over the same deltas; pointing at a delta brings its points forward. `finding` replaces the
     title. Raises ValueError as `runs.cells` does.
     """
+    rows, left_out = complete(rows, NEEDED)
     grids = by_delta(cells(rows, ("method", "delta"), NEEDED))
     drawn = _points(grids)
     learned, kept = ([p for p in drawn if p["metric"] == METRICS[name]] for name in ("A_M", "A_FS"))
@@ -116,7 +118,7 @@ def frontier(rows: Iterable[Mapping], finding: str | None = None) -> alt.LayerCh
         _heading(reading.transform_calculate(reading=READING), -18),
     ]
     chart = alt.layer(*layers).add_params(pick)
-    return _finished(chart, grids, drawn, finding or _finding_frontier(grids), "Crosses")
+    return _finished(chart, grids, drawn, finding or _finding_frontier(grids), "Crosses", left_out)
 
 
 def _heading(base: alt.Chart, y: float) -> alt.Chart:
@@ -124,14 +126,14 @@ def _heading(base: alt.Chart, y: float) -> alt.Chart:
     return base.mark_text(align="left", fontWeight=600).encode(x=alt.value(0), y=alt.value(y), text="reading:N")
 
 
-def _finished(chart: alt.LayerChart, grids: Grids, drawn: list[dict], finding: str, marks: str):
+def _finished(chart: alt.LayerChart, grids: Grids, drawn: list[dict], finding: str, marks: str, left_out: str):
     """The chart with its size, its texts, and the `group` in which charts.js ties the sliders together."""
     group = " ".join(map(delta_text, radii(grids.values())))
     chart = chart.properties(width="container", height=300, padding=PADDING, usermeta={"group": group})
     counts = {len(cell) for grid in grids.values() for cell in grid.values()}
     subtitle = f"Mean of {to(counts)} runs for each δ, one a seed. {marks} are 95 % t-intervals over the runs"
     subtitle = "One run each, so no intervals" if counts == {1} else subtitle
-    return titled(chart, finding, subtitle, _description(drawn), _numbers(drawn))
+    return titled(chart, finding, subtitle + left_out, _description(drawn), _numbers(drawn))
 
 
 def _points(grids: Grids) -> list[dict]:

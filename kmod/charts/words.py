@@ -1,5 +1,6 @@
 """Numbers in words, for titles, descriptions and tables."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 
 from ..experiments.statistics import Mean
@@ -17,14 +18,14 @@ def points(value: float) -> str:
 
 def delta_text(delta: float | None) -> str:
     """How a radius is printed: 0.5, 2e-3, or "no limit"."""
-    if delta is None:
+    if delta in (None, math.inf):
         return UNCONSTRAINED
     mantissa, exponent = f"{delta:.6e}".split("e")
     return f"{delta:g}" if int(exponent) >= -2 else f"{float(mantissa):g}e{int(exponent)}"
 
 
 def at(delta: float | None) -> str:
-    return "without a limit" if delta is None else f"at δ = {delta_text(delta)}"
+    return "without a limit" if delta in (None, math.inf) else f"at δ = {delta_text(delta)}"
 
 
 def capital(text: str) -> str:

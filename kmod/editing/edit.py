@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..files import save_whole
+from ..files import save_whole, user_path
 from ..models.door import check_model
 from ..models.fingerprint import format_of
 from ..models.masked_lm import MaskedLM
@@ -185,12 +185,13 @@ class Edit:
             "after": self.after,
             "made": json.dumps(self.made, default=_plain),
         }
-        save_whole(Path(path), {name: xor.contiguous() for name, xor in self.xor.items()}, about)
+        save_whole(path, {name: xor.contiguous() for name, xor in self.xor.items()}, about)
 
     @classmethod
     def load(cls, path: str | Path) -> Edit:
         """Read a file that `save` wrote. Raises FileNotFoundError, or ValueError for a file that is not an edit."""
-        if not Path(path).is_file():
+        path = user_path(path)
+        if not path.is_file():
             raise FileNotFoundError(f"no edit at {path}")
         try:
             with safe_open(path, framework="pt") as file:

@@ -7,6 +7,7 @@ from argparse import RawDescriptionHelpFormatter
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..files import user_path
 from ..versions import commit, versions
 
 RUN_HELP = """
@@ -46,7 +47,7 @@ def add_parsers(commands) -> None:
             option("--seeds", type=int, metavar="N", help="this many seeds instead of the profile's")
             option("--training", type=int, default=0, metavar="SEED", help="seed of the starting states; default 0")
             option("--pretrained", metavar="NAME", help="the pretrained model for RQ4: a folder, or a Hugging Face id")
-        option("--out", type=Path, default=Path("results"), metavar="FOLDER", help="the records; default results")
+        option("--out", type=user_path, default=Path("results"), metavar="FOLDER", help="the records; default results")
         return command
 
     run = add("run", _run, "do the missing runs of a suite, and record them", epilog=RUN_HELP)
@@ -61,11 +62,11 @@ def add_parsers(commands) -> None:
     claims = add("claims", _claims, "print the verdict on each claim of the paper, from the records", suite=False)
     claims.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     merge = add("merge", _merge, "add the records of another machine to these", suite=False)
-    merge.add_argument("source", type=Path, help="the folder to read")
+    merge.add_argument("source", type=user_path, help="the folder to read")
     play = commands.add_parser("play", help="make the edits that readers of the book try out", description=PLAY_HELP)
     play.set_defaults(run=_play)
     folder = "book/_static/play"
-    play.add_argument("--out", type=Path, default=Path(folder), metavar="FOLDER", help=f"default {folder}")
+    play.add_argument("--out", type=user_path, default=Path(folder), metavar="FOLDER", help=f"default {folder}")
 
 
 def _suites(name: str) -> list[str]:
@@ -120,7 +121,7 @@ def _status(args) -> None:
         record = {"suite": args.suite, "profile": profile.name, "training": args.training, "on": device}
         record |= {"time": datetime.now(UTC).isoformat(), "commit": commit(), "versions": versions()}
         record |= {"facts": profile.facts, "model": profile.model, "lines": lines}
-        print(json.dumps(record, indent=1, ensure_ascii=False))
+        print(json.dumps(record, indent=1))
     else:
         print("\n".join(lines))
 
@@ -130,7 +131,7 @@ def _claims(args) -> None:
 
     verdicts = ledger(args.out, _profile(args))
     if args.json:
-        print(json.dumps([verdict.record() for verdict in verdicts], ensure_ascii=False))
+        print(json.dumps([verdict.record() for verdict in verdicts]))
     else:
         print("\n\n".join(map(str, verdicts)))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..facts import Modification
-from ..files import append
+from ..files import append, user_path
 from ..models import PRESETS, build_tokenizer, load_model
 from ..sources import load_facts, writable
 from ..sources.sets import checksums
@@ -46,7 +46,7 @@ class Known:
 
 def stored(out: str | Path) -> list[dict]:
     """The lines under the folder `out`."""
-    file = Path(out) / FILE
+    file = user_path(out) / FILE
     return list(records.lines(file)) if file.is_file() else []
 
 
@@ -54,7 +54,7 @@ def keep(out: Path, *lines: dict) -> int:
     """Add the lines that the folder `out` lacks; how many those were."""
     old = stored(out)
     new = [line for line in lines if line not in old]
-    append(Path(out) / FILE, new)
+    append(user_path(out) / FILE, new)
     return len(new)
 
 

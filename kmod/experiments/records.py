@@ -16,7 +16,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from ..files import append
+from ..files import append, user_path
 
 SCHEMA = 1
 
@@ -28,7 +28,7 @@ def read(path: str | Path) -> list[dict]:
     A torn last line is left out, with a warning. Raises ValueError that names file and line for one that is no record,
     or of a newer schema than this code knows.
     """
-    path, by_id = Path(path), {}
+    path, by_id = user_path(path), {}
     for file in sorted(path.glob("*/*.jsonl")) if path.is_dir() else [path] * path.is_file():
         for record in _records(file):
             before = by_id.setdefault(record["id"], record)
@@ -68,7 +68,7 @@ def merge(source: Path, into: Path) -> int:
     new = [record for record in read(source) if here.get(record["id"]) not in ("done", record["status"])]
     place = itemgetter("suite", "profile")
     for (suite, profile), records in groupby(sorted(new, key=place), place):
-        append(Path(into) / suite / f"{profile}.jsonl", records)
+        append(user_path(into) / suite / f"{profile}.jsonl", records)
     return len(new)
 
 

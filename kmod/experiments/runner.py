@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from ..files import user_path
 from ..progress import noted_signals
 from . import records
 from .cost import Device, Estimate, here, text
@@ -116,7 +117,7 @@ def run(
 
     SIGINT and SIGTERM let the group in hand finish and then stop; a second one drops it.
     """
-    started, out, on = time.perf_counter(), Path(out), on or here()
+    started, out, on = time.perf_counter(), user_path(out), on or here()
     todo = plan(suites, profile, out, on=on, retry=retry)
     tell(f"{', '.join(suites)} ({profile.name}): {todo}")
     if not todo.groups:

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..checks import check_whole, is_number, is_whole
 from ..constraints import CONSTRAINTS
 from ..editing.methods import Method, methods_for
+from ..files import user_path
 from ..models import MaskedLM
 from ..models.presets import PRESETS
 
@@ -31,9 +32,9 @@ def model_name(model: str) -> str:
 
     Raises ValueError for a folder whose name begins like that of a FaE or an ALBERT.
     """
-    if model in PRESETS or not (Path(model) / "config.json").is_file():
+    if model in PRESETS or not (user_path(model) / "config.json").is_file():
         return model
-    folder = Path(model).resolve()
+    folder = user_path(model).resolve()
     if folder.name.startswith((FAE, ALBERT)):
         raise ValueError(f"{model}: names that begin with {FAE} or {ALBERT} are taken; rename the folder")
     digest = hashlib.sha256()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -174,15 +176,16 @@ class Bench:
             within = None if self.until == math.inf else max(0.0, self.until - time.perf_counter())
             settings = {"epochs": state.epochs, "least_steps": state.least_steps, "seed": state.training}
             train(model, facts, **settings, batch_size=batch_size, within=within, progress=False)
-            _marker(state).parent.mkdir(parents=True, exist_ok=True)
-            _marker(state).touch()
+            with suppress(OSError):  # `train` has said that nothing is kept
+                _marker(state).parent.mkdir(parents=True, exist_ok=True)
+                _marker(state).touch()
         smaller = given.batch_size if given else batch_size if batch_size != BATCH else None
         return Prepared(state, model, facts, held=held, batch_size=smaller)
 
 
 def kept(state: State) -> bool:
     """Whether the state need not be trained: it comes with the package, or was trained on this machine before."""
-    return state in SHIPPED or _marker(state).exists()
+    return state in SHIPPED or os.path.exists(_marker(state))
 
 
 def _marker(state: State) -> Path:

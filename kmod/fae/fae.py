@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..facts import MASK, Fact, FactBase
+from ..files import user_path
 from ..mentions import OUTSIDE, Finder
 from ..models.fingerprint import Texts
 from ..models.masked_lm import MaskedLM, evaluating
@@ -186,20 +187,21 @@ class FaE(MaskedLM):
         for name, buffer in buffers.items():
             buffer.copy_(getattr(rows, name))
 
-    def save(self, folder: str | Path) -> None:
+    def _write(self, folder: Path) -> None:
         """Write a Hugging Face folder (config, safetensors, tokeniser) with the names in entities.json."""
-        super().save(folder)
+        super()._write(folder)
         names = {"entities": list(self.names.entities), "relations": list(self.names.relations)}
-        (Path(folder) / NAMES).write_text(json.dumps(names, ensure_ascii=False), "utf-8")
+        (folder / NAMES).write_text(json.dumps(names, ensure_ascii=False), "utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> FaE:
         """Read a folder that `save` wrote. Raises OSError if it is none."""
         from transformers import AutoTokenizer
 
-        if not (Path(folder) / NAMES).is_file():
+        folder = user_path(folder)
+        if not (folder / NAMES).is_file():
             raise OSError(f"{folder} holds no FaE ({NAMES} is missing)")
-        names = json.loads((Path(folder) / NAMES).read_text("utf-8"))
+        names = json.loads((folder / NAMES).read_text("utf-8"))
         net = FaEForMaskedLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         return cls(net.eval(), tokenizer, Names(tuple(names["entities"]), tuple(names["relations"])))

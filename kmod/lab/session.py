@@ -17,6 +17,7 @@ import torch
 from ..editing.common import modified
 from ..editing.edit import Edit, WrongModelError
 from ..facts import Fact, FactBase, Modification
+from ..files import user_path
 from ..models.door import check_facts, check_model
 from ..models.masked_lm import MaskedLM
 from ..names import normal
@@ -161,7 +162,7 @@ class Session:
 
     def save(self, step: Step, path: str | Path) -> Path:
         """Write the edit as one safetensors file."""
-        path = Path(path)
+        path = user_path(path)
         step.edit.save(path)
         return path
 

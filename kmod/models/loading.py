@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from ..facts import FactBase
+from ..files import user_path
 from .door import check_files
 from .masked_lm import HEADS, MaskedLM
 from .presets import PRESETS, build_net, is_preset
@@ -67,6 +68,7 @@ def load_model(
     Raises ValueError if a preset is asked for without facts or tokeniser, if the files are damaged, or if the model is
     no masked LM or cannot be edited, and OSError if nothing is found.
     """
+    name = user_path(name) if str(name).startswith("~") else name
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     family = next((family for family in FAMILIES if is_preset(name, family)), None)
     if (is_preset(name) or family or name in PACKAGED) and Path(name).is_dir():

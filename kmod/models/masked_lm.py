@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..facts import Fact, FactBase
+from ..files import appearing, user_path
 from . import door, proof
 from .fingerprint import SHORT, Digests, Texts, combined, first_format, format_of
 from .statements import Batch, Examples, check_subjects, encode, lay_out, statements_of
@@ -27,6 +28,8 @@ HEADS = (  # the modules that lead from the last hidden states to the logits, in
     ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),  # DistilBERT
     ("head", "decoder"),  # ModernBERT
 )
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+"""The files of a folder that hold a model's weights: one, or several and their index."""
 
 
 class MaskedLM(nn.Module):
@@ -210,10 +213,19 @@ class MaskedLM(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write a plain Hugging Face folder (config, safetensors, tokeniser) that transformers loads by itself.
 
-        Raises NotADirectoryError if `folder` is a file.
+        The model appears whole or not at all: if it cannot be written, an older one in the folder stays as it is. Files
+        that are not the model's stay there in any case.
+
+        Raises NotADirectoryError if `folder` is a file, OSError if it cannot be written.
         """
-        if Path(folder).exists() and not Path(folder).is_dir():
+        folder = user_path(folder)
+        if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"{folder} is a file; a model needs a folder")
+        with appearing(folder, outdated=WEIGHTS) as draft:
+            self._write(draft)
+
+    def _write(self, folder: Path) -> None:
+        """Write the files of the model into a folder."""
         self.net.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 

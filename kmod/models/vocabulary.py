@@ -11,6 +11,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from ..facts import MASK, FactBase
+from ..files import user_path
 
 if TYPE_CHECKING:  # imported where it is used: `import kmod` stays quick
     from transformers import BertTokenizer
@@ -75,7 +76,7 @@ def read_tokenizer(path: str | Path) -> BertTokenizer:
     `save_pretrained` wrote. Raises ValueError if a special token is missing, FileNotFoundError if nothing is there."""
     from transformers import AutoTokenizer
 
-    path = Path(path)
+    path = user_path(path)
     if path.is_dir():
         return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     if not path.is_file():

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from ..experiments.cost import text
 from ..facts import FactBase
-from ..files import appearing
+from ..files import appearing, user_path
 from ..models.masked_lm import MaskedLM
 from ..parts import blocks as blocks_of
 from ..progress import silent
@@ -57,7 +57,7 @@ def make(
     Returns what index.js holds. Raises KeyError or ValueError, before any edit, for an unknown fact, an object that it
     cannot be given, and a new object with another number of word pieces than the old.
     """
-    out = Path(out)
+    out = user_path(out)
     for subject, relation, objects in choices:
         for new in objects:
             single_change(model, facts, subject, relation, new)

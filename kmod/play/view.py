@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import user_path
 from ..html import Html, escape, scrolling, table
 
 FOLDER = Path("book") / "_static" / "play"
@@ -41,7 +42,7 @@ def widget(
 
     Raises ValueError that lists what there is. Where the edits are not at hand, as on Colab, the widget says so.
     """
-    folder = Path(folder) if folder else _folder()
+    folder = user_path(folder) if folder else _folder()
     if folder is None:
         return Widget({}, None, None, None)
     index = read(folder / "index.js")

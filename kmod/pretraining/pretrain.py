@@ -8,6 +8,7 @@ Method: Devlin et al. 2019, "BERT" (15 % masked; 80/10/10), packed as in Liu et 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
+from ..files import appearing, user_path
 from ..models.door import check_model, trainable
 from ..models.masked_lm import MaskedLM, evaluating
 from ..progress import noted_signals, silent
@@ -29,8 +31,7 @@ from ..training.history import History
 from ..training.loop import schedule
 from ..versions import versions
 from .packed import MASKED, PackedText
-
-CHECKPOINT = "checkpoint.safetensors"
+from .text import CHECKPOINT
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,9 @@ def pretrain(
     accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no")
     limits = {"steps": steps, "minutes": minutes, "accumulate": accumulate, "checkpoint_minutes": checkpoint_minutes}
     _check(model, settings, limits, accumulate * accelerator.num_processes)
+    settings["corpus"] = _digest(tokens, model.tokenizer)
     corpus = PackedText(tokens, model.tokenizer, length, batch_size, held_out, seed)
-    out, device = Path(out), accelerator.device
+    out, device = user_path(out), accelerator.device
     steps = _steps_of_checkpoint(out / CHECKPOINT, settings, steps)
     out.mkdir(parents=True, exist_ok=True)
     model.to(device)
@@ -227,7 +229,8 @@ def pretrain(
     if accelerator.is_main_process:
         model.save(out)
         curve = [round(x, 4) for x in history.loss]
-        (out / "pretraining.json").write_text(json.dumps(asdict(report) | {"curve": curve}) + "\n", "utf-8")
+        with appearing(out / "pretraining.json") as draft:
+            draft.write_text(json.dumps(asdict(report) | {"curve": curve}) + "\n", "utf-8")
     accelerator.wait_for_everyone()
     return report
 
@@ -241,6 +244,14 @@ def _check(model: MaskedLM, settings: dict, others: dict, parts: int) -> None:
         raise ValueError(f"length must be from 8 to {model.limit}, the model's longest input; got {settings['length']}")
     if settings["batch_size"] % parts:
         raise ValueError(f"batch_size {settings['batch_size']} must be a multiple of accumulate × processes = {parts}")
+
+
+def _digest(tokens: np.ndarray, tokenizer) -> str:
+    """Which text it is, in which word pieces."""
+    total = hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
+    for i in range(0, len(tokens), 1 << 24):
+        total.update(np.ascontiguousarray(tokens[i : i + (1 << 24)]))
+    return total.hexdigest()[:16]
 
 
 def _steps_of_checkpoint(path: Path, settings: dict, steps: int | None) -> int | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from glob import glob
 from itertools import groupby, islice
@@ -15,14 +16,17 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from ..checks import brief
 from ..facts import MASK, FactBase
-from ..files import appearing, cache_dir
+from ..files import appearing, cache_dir, file_sha256, user_path
 from ..mentions import spoken
 from ..models.vocabulary import read_tokenizer, train_tokenizer
 from ..progress import silent
-from ..sources.lines import COMPRESSED, ending, fault, lines, one_line
+from ..sources.lines import COMPRESSED, ending, fault, lines
 from ..sources.read import json_lines, need, text_of
 
+CHECKPOINT = "checkpoint.safetensors"
+"""The file of an unfinished training, in its folder."""
 ENDINGS = (".txt", ".jsonl")
 KNOWN = f"{' and '.join(ENDINGS)}, plain or compressed ({', '.join(COMPRESSED)})"
 
@@ -51,14 +55,9 @@ def read_text(
     from accelerate import PartialState
 
     with PartialState().main_process_first():
-        folder = Path(out) / "tokenizer"
-        if vocab is None and folder.is_dir():
-            vocab = folder
         if vocab is None:
-            tokenizer = train_tokenizer(islice(documents(source), 20_000), vocab_size, words_of)
-            tokenizer.save_pretrained(folder)
-        else:
-            tokenizer = read_tokenizer(vocab) if isinstance(vocab, str | Path) else vocab
+            vocab = _trained_once(source, user_path(out), vocab_size, words_of)
+        tokenizer = read_tokenizer(vocab) if isinstance(vocab, str | Path) else vocab
         pieces = json.dumps(sorted(tokenizer.get_vocab().items()))
         bases = [f"{base.fingerprint()} {times if base is put_in else 0}" for base in (leave_out, put_in) if base]
         bases += ["accentless"] if leave_out else []  # how mentions are found; before, fewer were
@@ -69,14 +68,36 @@ def read_text(
         return tokenizer, tokenise(texts, tokenizer, path, "tokenising" if progress else None)
 
 
+def _trained_once(source: str | Path, out: Path, size: int, words_of: FactBase | None) -> Path:
+    """The folder `out`/tokenizer, with a tokeniser that was trained on this text. Raises ValueError if an unfinished
+    training there needs the one of another text."""
+    folder = out / "tokenizer"
+    made_from, wanted = folder / "made_from.json", {"text": source_key(source), "pieces": size}
+    wanted["words_of"] = words_of.fingerprint() if words_of else None
+    made = json.loads(made_from.read_text("utf-8")) if made_from.is_file() else {}
+    if folder.is_dir() and made.get("text", wanted["text"]) == wanted["text"]:
+        if made != wanted:
+            about = f"vocabulary of {made['pieces']} pieces" if made else "vocabulary, whose text is not known"
+            warnings.warn(f"{folder} keeps its {about}; choose another folder for a new one", stacklevel=3)
+        return folder
+    if (out / CHECKPOINT).exists():
+        raise ValueError(f"{out} holds a training on another text: choose another folder, or delete its {CHECKPOINT}")
+    tokenizer = train_tokenizer(islice(documents(source), 20_000), size, words_of)
+    with appearing(folder) as draft:
+        tokenizer.save_pretrained(draft)
+        (draft / made_from.name).write_text(json.dumps(wanted), "utf-8")
+    return folder
+
+
 def text_files(source: str | Path) -> list[Path]:
     """The files of `source`: a file, a pattern such as "wiki-*.jsonl.zst", or all files of a known ending in a folder
     but hidden ones. Raises FileNotFoundError if there is none, ValueError for an unknown ending."""
-    paths = [Path(source)] if Path(source).is_file() else sorted(map(Path, glob(str(source))))
-    if Path(source).is_dir():
-        paths = sorted(p for p in Path(source).iterdir() if ending(p) in ENDINGS and p.name[0] != "." and p.is_file())
+    place = user_path(source)
+    paths = [place] if place.is_file() else sorted(map(Path, glob(str(place))))
+    if place.is_dir():
+        paths = sorted(p for p in place.iterdir() if ending(p) in ENDINGS and p.name[0] != "." and p.is_file())
     if not paths:
-        raise FileNotFoundError(one_line(f"no text at {source}: give a file, a pattern or a folder of {KNOWN}"))
+        raise FileNotFoundError(brief(f"no text at {source}: give a file, a pattern or a folder of {KNOWN}"))
     for path in paths:
         if path.is_file() and ending(path) not in ENDINGS:
             raise fault(path, f"not a text that can be read; known are {KNOWN}")
@@ -169,8 +190,7 @@ def tokenise(texts: Iterable[str], tokenizer, path: str | Path, progress: str | 
 
     Raises ValueError if there is no text.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.int32
         parts, texts = [], iter(texts)
         with tqdm(desc=progress, unit=" documents", leave=False, disable=silent(progress)) as bar:
@@ -180,13 +200,19 @@ def tokenise(texts: Iterable[str], tokenizer, path: str | Path, progress: str | 
                 bar.update(len(group))
         if not parts:
             raise ValueError("no text to tokenise: the source holds no document")
-        with appearing(path) as draft:
-            np.save(draft, np.concatenate(parts))
+        tokens = np.concatenate(parts)
+        try:
+            with appearing(path) as draft:
+                np.save(draft, tokens)
+        except OSError as error:  # a full or read-only disk
+            warnings.warn(f"the text is tokenised, but not kept on disk: {error}", stacklevel=3)
+            return tokens
     return np.load(path, mmap_mode="r")
 
 
 def source_key(source: str | Path, *more: str) -> str:
-    """A key for the content of `source`; it changes with the name, size or time of any of its files."""
-    paths = [] if str(source).startswith("hub:") else text_files(source)
-    files = [f"{p.resolve()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in paths] or [str(source)]
+    """A key for the content of `source`: of the bytes of its files, in order; of a hub dataset its name alone."""
+    files = [str(source)]
+    if not files[0].startswith("hub:"):
+        files = [f"{''.join(path.suffixes[-2:])} {file_sha256(path)}" for path in text_files(source)]
     return hashlib.sha256("\n".join([*files, *more]).encode()).hexdigest()[:32]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
+from ..files import user_path
 from ..names import accentless, normal
 from . import KNOWN, counts, load_facts, sets
 
@@ -29,7 +29,9 @@ def add_parser(commands) -> None:
     show = add("show", _show, "all facts about a subject, with their evidences and tests")
     show.add_argument("subject", help='such as France, or "Marie Curie"')
     count = add("count", _count, "facts, relations, evidences and tests, beside the paper's figures", several=True)
-    count.add_argument("--out", type=Path, metavar="FILE", help="also append the counts to FILE, a line of JSON each")
+    count.add_argument(
+        "--out", type=user_path, metavar="FILE", help="also append the counts to FILE, a line of JSON each"
+    )
     check = add("sets", _sets, "draw the recorded modification sets again, and compare their checksums", several=True)
     check.add_argument("--write", action="store_true", help="record new checksums instead of comparing")
 

@@ -6,7 +6,6 @@ recorded in `checksums.json` beside the file, and every later use and download o
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -20,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 from tqdm import tqdm
 
-from ..files import appearing
+from ..files import appearing, file_sha256
 
 RECORDS = "checksums.json"
 
@@ -106,11 +105,6 @@ def _fetch(url: str, part: Path) -> None:
         raise OSError(f"{part.stat().st_size:,} of {total:,} bytes arrived")
 
 
-def file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _recorded(folder: Path) -> dict[str, dict]:
     """File name → what is known about it, from `checksums.json`."""
     try:
@@ -129,13 +123,15 @@ def _record(path: Path, about: dict) -> None:
 
 
 def unzip(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> Path:
-    """Unpack the members of a zip `archive` whose names are `wanted` into `folder`, unless it exists. Returns `folder`.
+    """The folder with the members of a zip `archive` whose names are `wanted`, unpacked unless it exists. Its name is
+    that of `folder` and the archive's checksum.
 
     The folder appears with all members or not at all; of several processes one unpacks and the others wait.
 
     Raises ValueError for an archive that is damaged or holds nothing that is wanted, and for a wanted member that would
     land outside `folder`.
     """
+    folder = folder.with_name(f"{folder.name}-{file_sha256(archive)[:12]}")
     with _locked(folder.parent):
         if folder.is_dir():
             return folder

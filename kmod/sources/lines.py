@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ..checks import brief
+
 BYTE_ORDER_MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32-le",
     codecs.BOM_UTF32_BE: "utf-32-be",
@@ -88,16 +90,9 @@ def ending(path: str | Path) -> str:
     return Path(name.removesuffix(next((end for end in COMPRESSED if name.endswith(end)), ""))).suffix
 
 
-def one_line(text: object, most: int = 300) -> str:
-    """`text` as one line of at most `most` characters. A longer one loses its middle: a place stands in front, a remedy
-    at the end."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= most else f"{line[: most // 2]} … {line[3 + len(line) - most + most // 2 :]}"
-
-
 def fault(where: object, what: object) -> ValueError:
     """The error that says `what` is wrong, and where: one line."""
-    return ValueError(one_line(f"{where}: {what}"))
+    return ValueError(brief(f"{where}: {what}"))
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -136,9 +131,9 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 def _open(path: Path) -> BinaryIO:
     """The content of a file, unpacked if it begins as a compressed file does."""
     if path.is_dir():
-        raise IsADirectoryError(one_line(f"{path} is a folder; give a file"))
+        raise IsADirectoryError(brief(f"{path} is a folder; give a file"))
     if not path.exists():
-        raise FileNotFoundError(one_line(f"no file {path}"))
+        raise FileNotFoundError(brief(f"no file {path}"))
     with path.open("rb") as file:
         head = file.read(32)
     if what := next((what for start, what in NO_TEXT.items() if head.startswith(start)), None):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..facts import MASK, OBJECT, SUBJECT
+from ..files import user_path
 from ..names import composed
 from .cells import shown, text
 from .lines import COMPRESSED, fault, lines
@@ -96,9 +97,9 @@ def part_of(row: Mapping, field: str, kind: type, where: str):
 def local_folder(folder: str | Path | None) -> Path | None:
     """The folder with the data: `folder`, or $KMOD_DATA, or None. Raises NotADirectoryError if it does not exist."""
     path = folder or os.environ.get("KMOD_DATA")
-    if path and not Path(path).is_dir():
+    if path and not user_path(path).is_dir():
         raise NotADirectoryError(f"no folder {path} (given as {'folder=' if folder else '$KMOD_DATA'})")
-    return Path(path) if path else None
+    return user_path(path) if path else None
 
 
 def find(folder: Path | None, *names: str) -> Path | None:

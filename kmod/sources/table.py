@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..checks import WrongTypeError
 from ..facts import OBJECT, SUBJECT, Fact, FactBase, Relation, fill
+from ..files import user_path
 from ..names import normal
 from .cells import name, statements
 from .lines import ending, fault, lines
@@ -36,7 +37,7 @@ def table(source: object, relations: str | Path | Mapping[str, Relation] | None 
     """
     known = _relations(relations)
     if isinstance(source, (str, Path)):
-        path = Path(source)
+        path = user_path(source)
         if path.is_file() and ending(path) not in SUFFIXES:
             raise fault(path, f"a table ends in {', '.join(SUFFIXES)}, or one of these with .gz, .bz2, .xz or .zst")
         rows, title = file_rows(path), path.name
@@ -98,7 +99,7 @@ def _relations(source: str | Path | Mapping[str, Relation] | None) -> dict[str, 
         if not all(isinstance(relation, Relation) for relation in source.values()):
             raise WrongTypeError("relations must map ids to Relation objects, or be the path of a TOML file")
         return dict(source)
-    path = Path(source)
+    path = user_path(source)
     text = "\n".join(line.rstrip("\r\n") for _, line in lines(path))
     try:
         rows = tomllib.loads(text)

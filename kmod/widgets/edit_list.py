@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ipywidgets as w
 
+from ..files import appearing, user_path
 from ..lab.session import Session, Step
 from . import view
 from .controls import Listening, area, control, panel, row, title, wide
@@ -22,7 +23,7 @@ class EditList(Listening):
         self, session: Session, folder: Path, say: Callable, show: Callable, changed: Callable, load: Callable
     ):
         super().__init__(say)
-        self.session, self.folder, self.show, self.changed = session, folder, show, changed
+        self.session, self.folder, self.show, self.changed = session, user_path(folder), show, changed
         self.list = control(w.Select, "Edits", "Every edit so far; choose one to see it", wide(height="126px"), rows=6)
         self.undo_button = self.button("Undo", "Take the chosen edit back, bit for bit", self.undo)
         self.redo_button = self.button("Redo", "Put the chosen edit back", self.redo)
@@ -81,7 +82,8 @@ class EditList(Listening):
             raise ValueError("choose an edit to save")
         path = self.session.save(step, self.folder / f"edit-{step.slug}.safetensors")
         recipe, script = self.session.recipe(step), path.with_suffix(".py")
-        script.write_text(recipe, "utf-8")
+        with appearing(script) as draft:
+            draft.write_text(recipe, "utf-8")
         self.files.value = view.block(view.link(path), view.link(script), view.code(recipe))
         self.path.value = str(path)
         self.say(f"Edit {step.number} is saved to {path}.", "status")

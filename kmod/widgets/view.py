@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,8 @@ def note(text: str, kind: str = "status") -> str:
 
 
 def percent(p: float) -> str:
+    if not math.isfinite(p):
+        return "–"
     return "<0.1\u00a0%" if 0 < p < 0.001 else f"{100 * p:.3g}\u00a0%"
 
 
@@ -90,10 +93,10 @@ def _difference(rate: Rate | None) -> str:
 
 
 def change_by_part(changes: Sequence[PartChange]) -> str:
-    longest = max((change.l2 for change in changes), default=0) or 1
+    longest = max((change.l2 for change in changes if math.isfinite(change.l2)), default=0) or 1
 
     def bar(l2: float) -> Html:
-        width = f"{70 * l2 / longest:.0f}px"
+        width = f"{70 * l2 / longest if math.isfinite(l2) else 0:.0f}px"
         return Html(f'<span class="kmod-bar" aria-hidden="true" style="width:{width}"></span> {l2:.3g}')
 
     rows = [(c.part, bar(c.l2), f"{c.largest:.3g}", f"{c.parameters:,}") for c in changes]
@@ -133,16 +136,23 @@ def compare(a: Step, b: Step) -> str:
 def curve(loss: Sequence[float], recall: Sequence[float], steps: int) -> str:
     """The loss of the modified facts and the share answered, step by step, as a drawing of fixed size."""
     width, height, left = 320, 84, 4
+    finite = [value for value in loss if math.isfinite(value)]
 
     def line(values: Sequence[float], largest: float, style: str) -> str:
         across, down = (width - 2 * left) / max(steps - 1, 1), (height - 14) / largest
-        points = " ".join(f"{left + across * i:.1f},{height - 6 - down * max(v, 0):.1f}" for i, v in enumerate(values))
+        points = " ".join(
+            f"{left + across * i:.1f},{height - 6 - down * max(v, 0):.1f}"
+            for i, v in enumerate(values)
+            if math.isfinite(v)
+        )
         return f'<polyline points="{points}" fill="none" {style} stroke-width="2"/>'
 
     text, lines = f"step {len(loss)} of {steps}", ""
     if loss:
         text += f", loss {loss[-1]:.3g}"
-        lines += line(loss, max(loss) or 1.0, f'stroke="{INK[0]}"')
+        lines += line(loss, max(finite, default=0) or 1.0, f'stroke="{INK[0]}"')
+    if len(finite) < len(loss):
+        text += f", {len(loss) - len(finite)} values that are not finite left out"
     if recall:
         text += f", {100 * recall[-1]:.0f} % answered"
         lines += line(recall, 1, f'stroke="{INK[1]}" stroke-dasharray="4 3"')
