@@ -14,6 +14,7 @@ from IPython.display import Markdown
 from . import charts
 from .charts.compare import grids
 from .charts.runs import RATES
+from .checks import brief
 from .experiments import paper, records, report, suites
 from .experiments.claims import CLAIMS, NOT_RUN, Part, Verdict, ledger
 from .experiments.cost import text
@@ -142,7 +143,7 @@ class Rendered:
 def verdict(*claims: str) -> Rendered:
     """The verdicts on claims, each with its parts, as a box. Raises ValueError for an unknown claim."""
     if unknown := [name for name in claims if name not in CLAIMS]:
-        raise ValueError(f"unknown claim {unknown[0]!r}; known: {', '.join(CLAIMS)}")
+        raise ValueError(brief(f"unknown claim {unknown[0]!r}; known: {', '.join(CLAIMS)}"))
     other, chosen = other_trainings(), [verdicts()[name] for name in claims]
     texts = [f"{v}" + f"\n  {OTHER_TRAINING}: {other[v.claim]}" * bool(other[v.claim]) for v in chosen]
     return Rendered("\n\n".join(texts), "".join(_box(v, other[v.claim]) for v in chosen))

@@ -49,7 +49,7 @@ def is_whole(value: object) -> bool:
 def check_whole(name: str, value: object, low: int = 1) -> int:
     """`value` as an int. Raises ValueError, which names the argument, unless it is a whole number from `low`."""
     if not is_whole(value) or value < low:
-        raise ValueError(f"{name} must be a whole number from {low}, got {value!r}")
+        raise ValueError(brief(f"{name} must be a whole number from {low}, got {value!r}"))
     return int(value)
 
 
@@ -57,13 +57,13 @@ def check_positive(**values: tuple[object, type]) -> None:
     """Raise ValueError for an argument that is not a finite number above 0 of its type; name=(value, type)."""
     for name, (value, kind) in values.items():
         if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a number above 0, got {value!r}")
+            raise ValueError(brief(f"{name} must be a number above 0, got {value!r}"))
 
 
 def check_weight(name: str, value: float) -> None:
     """Raise ValueError unless `value` is a finite number, zero or more."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be a number, zero or more, got {value!r}")
+        raise ValueError(brief(f"{name} must be a number, zero or more, got {value!r}"))
 
 
 def check_delta(delta: float) -> float:
@@ -72,7 +72,7 @@ def check_delta(delta: float) -> float:
     Without this check a wrong δ can mean no constraint at all, unnoticed.
     """
     if isinstance(delta, bool) or not isinstance(delta, numbers.Real):
-        raise WrongTypeError(f"delta must be a number, got {delta!r} ({type(delta).__name__})")
+        raise WrongTypeError(brief(f"delta must be a number, got {delta!r} ({type(delta).__name__})"))
     delta = float(delta)
     if math.isnan(delta) or delta < 0:
         raise ValueError(f"delta must be zero or more, got {delta}")

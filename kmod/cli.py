@@ -229,7 +229,7 @@ def _number(text: str) -> int | float | str:
 
 def _block(text: str) -> int | str:
     if text != "all" and not text.removeprefix("-").isdecimal():
-        raise ValueError(f'--block is a number or "all", got {text!r}')
+        raise ValueError(brief(f'--block is a number or "all", got {text!r}'))
     return text if text == "all" else int(text)
 
 
@@ -325,7 +325,9 @@ def _evaluate(args) -> None:
     edit = Edit.load(args.edit)
     made = edit.made  # how it was made
     if made.get("base_fingerprint") != facts.fingerprint():
-        raise ValueError(f"{args.edit} was made on the facts {made.get('base')!r}, not {facts.name!r}: use --facts")
+        raise ValueError(
+            brief(f"{args.edit} was made on the facts {made.get('base')!r}, not {facts.name!r}: use --facts")
+        )
     if edit.applied(model):
         raise ValueError(f"{args.model} is the model with the edit; give --model the one without it")
     change = Modification(facts, tuple(made["indices"]), tuple(new for *_, new in made["facts"]), made["change_seed"])

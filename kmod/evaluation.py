@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from .checks import brief
 from .facts import FactBase, Modification
 from .models.activations import Activations, activations
 from .models.door import check_facts, check_model
@@ -86,7 +87,9 @@ class Scores:
 
     def _counts(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
         if kind not in self.right:
-            raise ValueError(f"no scores on {kind!r}, only on {', '.join(self.right)}: give score() the kinds you need")
+            raise ValueError(
+                brief(f"no scores on {kind!r}, only on {', '.join(self.right)}: give score() the kinds you need")
+            )
         return self.right[kind], self.asked[kind]
 
 
@@ -114,7 +117,7 @@ def score(
     check_facts(base)
     kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     if not kinds or not set(kinds) <= set(KINDS):
-        raise ValueError(f"kinds must be among {', '.join(KINDS)}, got {', '.join(map(repr, kinds)) or 'none'}")
+        raise ValueError(brief(f"kinds must be among {', '.join(KINDS)}, got {', '.join(map(repr, kinds)) or 'none'}"))
     if not len(base):
         raise ValueError(f"{base.name} holds no facts: nothing to ask")
     examples = {kind: (examples or {}).get(kind) or model.examples(base, kind) for kind in kinds}

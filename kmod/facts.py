@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 
 from . import drawing
-from .checks import WrongTypeError, check_whole, is_whole
+from .checks import WrongTypeError, brief, check_whole, is_whole
 from .names import UnknownNameError, accentless, composed, listed, normal, shown
 from .relations import MASK, OBJECT, SUBJECT, Relation, Relations, check_texts, fill
 
@@ -42,12 +42,12 @@ class Fact:
     tests: tuple[str, ...] = ()
 
     def __post_init__(self):
-        triple = (self.subject, self.relation, self.object)
-        for field, value in zip(("subject", "relation", "object"), triple, strict=True):
+        for field in ("subject", "relation", "object"):
+            value = getattr(self, field)
             if not isinstance(value, str) or not composed(value):
-                raise ValueError(f"the {field} of a fact must be text that is not empty, got {value!r} in {triple!r}")
+                raise ValueError(brief(f"the {field} of a fact must be text that is not empty, got {value!r}"))
             if any(slot in value for slot in (SUBJECT, OBJECT, MASK)):
-                raise ValueError(f"the {field} {value!r} holds a slot: {SUBJECT}, {OBJECT}, {MASK} are for phrasings")
+                raise ValueError(brief(f"the {field} {value!r} holds a slot ({SUBJECT}, {OBJECT} or {MASK})"))
         check_texts(self, f"({self.subject}, {self.relation})", "statement", (MASK,))
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ class FactBase(Sequence[Fact]):
     ):
         relations = relations or {}
         if not isinstance(relations, Mapping) or not all(isinstance(r, Relation) for r in relations.values()):
-            raise WrongTypeError(f"relations must map ids to Relation objects, got {relations!r}")
+            raise WrongTypeError(brief(f"relations must map ids to Relation objects, got {relations!r}"))
         self.name, self.relations, self.notes = name, Relations(relations), tuple(notes)
         self.duplicates, self._lazy, self._untested = 0, lazy, untested
         if lazy:
@@ -92,7 +92,7 @@ class FactBase(Sequence[Fact]):
         unique: dict[tuple[str, str, str], Fact] = {}
         for fact in facts:
             if not isinstance(fact, Fact):
-                raise WrongTypeError(f"a fact base is made of Fact(subject, relation, object), got {fact!r}")
+                raise WrongTypeError(brief(f"a fact base is made of Fact(subject, relation, object), got {fact!r}"))
             key = (normal(fact.subject), fact.relation, normal(fact.object))
             if (old := unique.get(key)) is not None:
                 self.duplicates += 1
@@ -105,11 +105,13 @@ class FactBase(Sequence[Fact]):
             for kind in ("evidences",) if untested else ("evidences", "tests"):
                 if not getattr(fact, kind) and not (relation and getattr(relation, kind)):
                     raise ValueError(
-                        f"{fact} has no {kind}: give it masked statements, or its relation {kind} phrasings "
-                        f"(relations known here: {', '.join(self.relations) or 'none'})"
+                        brief(
+                            f"{fact} has no {kind}: give it masked statements, or its relation {kind} phrasings "
+                            f"(relations known here: {', '.join(self.relations) or 'none'})"
+                        )
                     )
             if (fact.evidences or fact.tests) and (seen := set(self.evidences(fact)) & set(self.tests(fact))):
-                raise ValueError(f"{fact}: the test {seen.pop()!r} is one of its evidences; tests must be unseen")
+                raise ValueError(brief(f"{fact}: test {seen.pop()!r} is one of its evidences; tests must be unseen"))
 
     def __len__(self) -> int:
         return len(self._facts)
@@ -162,14 +164,14 @@ class FactBase(Sequence[Fact]):
             return self._positions[next(iter(near)), relation][0]
         if own := sorted({f.relation for f in self if normal(f.subject) == normal(subject)}):
             name = shown(subject)[1:-1]
-            raise UnknownNameError(f"no fact ({name}, {relation}); of {name} these relations are known: {listed(own)}")
+            raise UnknownNameError(brief(f"no fact ({name}, {relation}); of {name} these are known: {listed(own)}"))
         subjects = list(dict.fromkeys(f.subject for f in self if f.relation == relation))
         if not subjects:
             known = listed(sorted({f.relation for f in self}))
-            raise UnknownNameError(f"unknown relation {shown(relation)}; known: {known}")
+            raise UnknownNameError(brief(f"unknown relation {shown(relation)}; known: {known}"))
         near = listed(difflib.get_close_matches(subject, subjects, 5, 0))
         raise UnknownNameError(
-            f"unknown subject {shown(subject)}; nearest of {len(subjects):,} with a {relation}: {near}"
+            brief(f"unknown subject {shown(subject)}; nearest of {len(subjects):,} with a {relation}: {near}")
         )
 
     def find_one(self, subject: str, relation: str, object: str | None = None) -> int:
@@ -184,11 +186,11 @@ class FactBase(Sequence[Fact]):
         listed = textwrap.shorten(", ".join(names), 100, placeholder=" …")
         if object is None and len(positions) > 1:
             ask = f'say which one: "{first.object}", or in a change "{first.object} -> NEW OBJECT"'
-            raise ValueError(f"{first.subject} has {len(names)} objects in {relation} ({listed}): {ask}")
+            raise ValueError(brief(f"{first.subject} has {len(names)} objects in {relation} ({listed}): {ask}"))
         for i, name in zip(positions, names, strict=True):
             if object is None or normal(name) == normal(object):
                 return i
-        raise ValueError(f"{first.subject} has no object {object!r} in {relation}; it has: {listed}")
+        raise ValueError(brief(f"{first.subject} has no object {object!r} in {relation}; it has: {listed}"))
 
     def change_of(self, subject: str, relation: str, new: str) -> tuple[int, str]:
         """(position of the fact, new object) of a change written by hand, as `modify_to` takes it."""
@@ -196,7 +198,7 @@ class FactBase(Sequence[Fact]):
         Fact(subject, relation, told)  # checks the three names
         first = self[self.find(subject, relation)]
         if any(normal(fact.object) == normal(told) for fact in self.siblings(first)):
-            raise ValueError(f"{first} already has the object {told!r}")
+            raise ValueError(brief(f"{first} already has the object {told!r}"))
         return self.find_one(subject, relation, *old), told.strip()
 
     def subset(self, facts: Iterable[Fact], name: str, note: str) -> FactBase:
@@ -206,7 +208,7 @@ class FactBase(Sequence[Fact]):
     def sample(self, n: int, seed: int = 0) -> FactBase:
         """`n` facts drawn uniformly from `seed`, in their order here. Raises ValueError unless 1 ≤ n ≤ len(self)."""
         if not is_whole(n) or not 1 <= n <= len(self):
-            raise ValueError(f"a sample of {self.name} has 1 to {len(self):,} facts, got {n!r}")
+            raise ValueError(brief(f"a sample of {self.name} has 1 to {len(self):,} facts, got {n!r}"))
         chosen = np.sort(np.random.default_rng(check_whole("seed", seed, 0)).choice(len(self), n, replace=False))
         note = f"{n:,} of {len(self):,} facts, drawn by seed {seed}"
         return self.subset((self[int(i)] for i in chosen), f"{self.name}, {n} sampled by seed {seed}", note)
@@ -272,15 +274,15 @@ class FactBase(Sequence[Fact]):
         objects: dict[int, str] = {}  # position → new object
         for change in changes:
             if not isinstance(change, (tuple, list)) or len(change) != 3:
-                raise ValueError(f"a change is (subject, relation, new object), got {change!r}")
+                raise ValueError(brief(f"a change is (subject, relation, new object), got {change!r}"))
             i, new = self.change_of(*change)
             if i in objects:
-                raise ValueError(f"{self[i]} is given twice in one modification")
+                raise ValueError(brief(f"{self[i]} is given twice in one modification"))
             named = normal(self[i].subject), self[i].relation
             if any(normal(objects[j]) == normal(new) for j in self._positions[named] if j in objects):
-                raise ValueError(f"({self[i].subject}, {self[i].relation}) is given the object {new!r} twice")
+                raise ValueError(brief(f"({self[i].subject}, {self[i].relation}) is given the object {new!r} twice"))
             if not self.tests(self[i]):
-                raise ValueError(f"{self[i]} has no tests, so its change could not be measured; change another fact")
+                raise ValueError(brief(f"{self[i]} has no tests to measure its change by; change another fact"))
             objects[i] = new
         return Modification(self, tuple(objects), tuple(objects.values()))
 
@@ -288,7 +290,7 @@ class FactBase(Sequence[Fact]):
         """The objects that could replace `fact`'s under the paper's rule. Raises ValueError if there is none."""
         if names := list(self._alternatives.of(fact)[0]):
             return names
-        raise ValueError(f"{fact} cannot be modified: relation {fact.relation} has no other object")
+        raise ValueError(brief(f"{fact} cannot be modified: relation {fact.relation} has no other object"))
 
 
 @dataclass(frozen=True)
@@ -312,7 +314,7 @@ class Modification:
         wrong = [i for i in self.indices if not is_whole(i) or not 0 <= i < len(self.base)]
         if wrong or len(set(self.indices)) < len(self.indices):
             positions = f"different positions from 0 to {len(self.base) - 1} in {self.base.name}"
-            raise ValueError(f"indices must be {positions}, got {wrong[0] if wrong else 'one of them twice'}")
+            raise ValueError(brief(f"indices must be {positions}, got {wrong[0] if wrong else 'one of them twice'}"))
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -17,12 +17,20 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .checks import brief
+
 PATIENCE = 60  # seconds to wait for another writer of the same file
 
 
 def user_path(path: str | Path) -> Path:
-    """A path as a user writes it: ~ is the home folder, if there is one."""
-    return Path(os.path.expanduser(path))
+    """A path as a user writes it: ~ is the home folder, if there is one.
+
+    Raises FileNotFoundError for a name that no file system takes.
+    """
+    found = Path(os.path.expanduser(path))
+    if any(len(os.fsencode(part)) > 255 for part in found.parts) or "\0" in str(found):
+        raise FileNotFoundError(brief(f"no file has a name like {str(path)!r}"))
+    return found
 
 
 def cache_dir() -> Path:

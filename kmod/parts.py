@@ -13,7 +13,7 @@ from itertools import groupby
 
 from torch import nn
 
-from .checks import WrongTypeError, is_whole
+from .checks import WrongTypeError, brief, is_whole
 
 Block = int | str | Sequence[int]
 """Which Transformer blocks: an index (negative counts from the last), several indices, or "all"."""
@@ -92,7 +92,7 @@ def block_indices(net: nn.Module, block: Block) -> list[int]:
         return list(range(depth))
     wanted = list(block) if isinstance(block, (list, tuple, range, set)) else [block]
     if not all(map(is_whole, wanted)):
-        raise WrongTypeError(f'block must be a number, a list of numbers or "all", got {block!r}')
+        raise WrongTypeError(brief(f'block must be a number, a list of numbers or "all", got {block!r}'))
     outside = [b for b in wanted if not -depth <= b < depth]
     if outside or not wanted:
         raise ValueError(f"no block {outside or block}: this model has blocks 0 to {depth - 1} (or -1 to -{depth})")
@@ -226,18 +226,22 @@ def plan(net: nn.Module, block: Block = "all", component: str | Sequence[str] | 
         component = [c for c in INSIDE if c in present]
     wanted = [component] if isinstance(component, str) else component
     if not isinstance(wanted, (list, tuple, set)) or not wanted or not all(isinstance(name, str) for name in wanted):
-        raise WrongTypeError(f"component must be a name, a list of names, or None; got {component!r}")
+        raise WrongTypeError(brief(f"component must be a name, a list of names, or None; got {component!r}"))
     for name in wanted:
         if name not in (*INSIDE, *OUTSIDE, "everything") and name not in places:
             near = difflib.get_close_matches(name, places, 1, 0) or list(places)[:1]
             raise ValueError(
-                f"no component {name!r}; known: {', '.join((*INSIDE, *OUTSIDE))}, everything, "
-                f"or the full name of a parameter, such as {near[0]}"
+                brief(
+                    f"no component {name!r}; known: {', '.join((*INSIDE, *OUTSIDE))}, everything, "
+                    f"or the full name of a parameter, such as {near[0]}"
+                )
             )
         if name in (*INSIDE, *OUTSIDE) and name not in present:
             raise ValueError(f"{type(net).__name__} has no parameters called {name}")
     if not set(wanted) & set(INSIDE) and not (isinstance(block, str) and block == "all"):
-        raise ValueError(f"block has no effect on {', '.join(wanted)}: leave block out, or add {'/'.join(INSIDE)}")
+        raise ValueError(
+            brief(f"block has no effect on {', '.join(wanted)}: leave block out, or add {'/'.join(INSIDE)}")
+        )
 
     def chosen(name: str) -> bool:
         at, own = places[name]

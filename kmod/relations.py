@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .checks import brief
 from .names import UnknownNameError, listed, shown
 
 SUBJECT, OBJECT, MASK = "[X]", "[Y]", "[MASK]"
@@ -20,13 +21,13 @@ def check_texts(owner, where: str, what: str, slots: Sequence[str]) -> None:
     for kind in ("evidences", "tests"):
         texts = getattr(owner, kind)
         if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"{where}: {kind} must be a tuple of {what}s, got {texts!r}")
+            raise ValueError(brief(f"{where}: {kind} must be a tuple of {what}s, got {texts!r}"))
         object.__setattr__(owner, kind, tuple(texts))
         for text in texts:
             if wrong := ", ".join(f"{slot} {text.count(slot)} times" for slot in slots if text.count(slot) != 1):
                 needed = " and ".join(slots)
                 shown = text if len(text) <= 120 else f"{text[:119]}…"
-                raise ValueError(f"{where}: the {what} {shown!r} needs {needed} exactly once; it has {wrong}")
+                raise ValueError(brief(f"{where}: the {what} {shown!r} needs {needed} exactly once; it has {wrong}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,9 @@ class Relation:
     def __post_init__(self):
         check_texts(self, f"relation {self.id}", "phrasing", (SUBJECT, OBJECT))
         if shared := set(self.evidences) & set(self.tests):
-            raise ValueError(f"relation {self.id}: {shared.pop()!r} is an evidence and a test; tests must be unseen")
+            raise ValueError(
+                brief(f"relation {self.id}: {shared.pop()!r} is an evidence and a test; tests must be unseen")
+            )
 
 
 def fill(phrasing: str, subject: str) -> str:
@@ -58,4 +61,4 @@ class Relations(dict[str, Relation]):
     """Relations by id. The KeyError for an unknown one lists those that are known."""
 
     def __missing__(self, id: str):
-        raise UnknownNameError(f"unknown relation {shown(id)}; known: {listed(self)}")
+        raise UnknownNameError(brief(f"unknown relation {shown(id)}; known: {listed(self)}"))

@@ -150,3 +150,30 @@ def test_a_command_line_of_any_text_gives_a_status(capsys, words):
     except SystemExit as stop:
         status = stop.code
     assert status in (0, 1, 2) and "Traceback" not in capsys.readouterr().err
+
+
+LONG = "x" * 5000
+ENDLESS = {
+    "facts": lambda model, facts: kmod.load_facts(LONG),
+    "sample": lambda model, facts: kmod.load_facts(f"trex:{LONG}"),
+    "model": lambda model, facts: kmod.load_model(LONG),
+    "edits": lambda model, facts: kmod.load_edits(LONG),
+    "edit": lambda model, facts: kmod.Edit.load(LONG),
+    "subject": lambda model, facts: facts.find(LONG, "P36"),
+    "relation": lambda model, facts: facts.find(facts[0].subject, LONG),
+    "change": lambda model, facts: facts.modify_to({(f"{i}", "P36"): "Rome" for i in range(3000)}),
+    "object": lambda model, facts: kmod.finetune(model, facts.modify_to([(facts[0].subject, facts[0].relation, LONG)])),
+    "fact": lambda model, facts: kmod.FactBase([kmod.Fact(LONG, LONG, LONG)], facts.relations, "long"),
+    "phrasing": lambda model, facts: kmod.Relation(LONG, LONG, (f"{LONG} [X] [X] [Y]",), ()),
+    "statement": lambda model, facts: model.answers([LONG], ["x"]),
+    "block": lambda model, facts: kmod.plan(model, LONG),
+    "steps": lambda model, facts: kmod.finetune(model, facts.modify(1), steps=LONG),
+    "method": lambda model, facts: kmod.editing.methods.find(LONG),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_messages_are_short_whatever_is_given(model, facts, name):
+    with pytest.raises((ValueError, OSError, KeyError, TypeError)) as error:
+        ENDLESS[name](model, facts)
+    assert 0 < len(str(error.value)) <= 300 and "\n" not in str(error.value)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import altair as alt
 import vl_convert
 
+from ..checks import brief
 from ..html import escape
 from .tables import Table, table
 from .theme import STATIC_WIDTH, theme
@@ -58,7 +59,7 @@ def use_book_renderer() -> None:
     live = "google.colab" in sys.modules or "JPY_SESSION_NAME" in os.environ
     choice = os.environ.get("KMOD_CHARTS", "altair" if live else "book")
     if choice not in ("book", "altair"):
-        raise ValueError(f"KMOD_CHARTS is {choice!r}; it can be 'book' or 'altair'")
+        raise ValueError(brief(f"KMOD_CHARTS is {choice!r}; it can be 'book' or 'altair'"))
     alt.renderers.enable("kmod" if choice == "book" else "default")
 
 

@@ -5,7 +5,7 @@ from statistics import fmean
 
 import altair as alt
 
-from ..checks import native
+from ..checks import brief, native
 from .page import titled
 from .runs import Mean, around
 from .theme import PADDING, PALETTE, below, color_and_shape, percent, tips
@@ -67,14 +67,16 @@ def _checked(rows: Iterable[Mapping]) -> list[Mapping]:
     for i, row in enumerate(rows):
         missing = [key for key in ("what", "paper", "tag", "ours") if key not in row]
         if missing:
-            raise ValueError(f"row {i} lacks {', '.join(missing)}")
+            raise ValueError(brief(f"row {i} lacks {', '.join(missing)}"))
         if row["paper"] is not None and row["tag"] not in ("sure", "recalled"):
-            raise ValueError(f"row {i}: tag is {row['tag']!r}; known: sure, recalled. A weaker number has paper=None")
+            raise ValueError(
+                brief(f"row {i}: tag is {row['tag']!r}; known: sure, recalled. A weaker number has paper=None")
+            )
         if not row["ours"]:
             raise ValueError(f"row {i} ({row['what']}) has no value of ours; run it first, or leave the row out")
         for value in (*row["ours"], *([] if row["paper"] is None else [row["paper"]])):
             if not 0 <= value <= 1:  # also catches nan
-                raise ValueError(f"row {i}: {value!r} is not a fraction between 0 and 1")
+                raise ValueError(brief(f"row {i}: {value!r} is not a fraction between 0 and 1"))
     if len({row["what"] for row in rows}) < len(rows):
         raise ValueError("two rows have the same `what`")
     return rows

@@ -36,7 +36,7 @@ def rows(records: Iterable[Mapping], by: str | Sequence[str] = "block") -> list[
     by = [by] if isinstance(by, str) else list(by)
     for name in by:
         if name not in SETTINGS:
-            raise ValueError(f"unknown setting {name!r} in `by`; known: {', '.join(SETTINGS)}")
+            raise ValueError(brief(f"unknown setting {name!r} in `by`; known: {', '.join(SETTINGS)}"))
     done = [record for record in records if record["status"] == "done"]
     if not done:
         raise ValueError("no finished records to draw; run the suite first: python -m kmod run <suite>")
@@ -115,12 +115,12 @@ def cells(rows: Iterable[Mapping], keys: Sequence[str], need: Sequence[str]) -> 
         missing = [name for name in ("seed", *keys, *need) if name not in row or (name in need and row[name] is None)]
         if missing:
             label = row.get("label", "no label")
-            raise ValueError(f"row {i} ({label}) lacks {', '.join(missing)}; leave such rows out")
+            raise ValueError(brief(f"row {i} ({label}) lacks {', '.join(missing)}; leave such rows out"))
         for name in need:
             if name.startswith("A_") and not 0 <= row[name] <= 1:  # also catches nan
-                raise ValueError(f"row {i}: {name} is {row[name]!r}, not a fraction between 0 and 1")
+                raise ValueError(brief(f"row {i}: {name} is {row[name]!r}, not a fraction between 0 and 1"))
         if "delta" in keys and row["delta"] is not None and not 0 < row["delta"] < math.inf:
-            raise ValueError(f"row {i}: delta is {row['delta']!r}; give a positive number, or None for no limit")
+            raise ValueError(brief(f"row {i}: delta is {row['delta']!r}; give a positive number, or None for no limit"))
         cell = groups.setdefault(tuple(row[key] for key in keys), {})
         other = next(iter(cell.values()), row)
         differ = [name for name in SETTINGS if name != "seed" and row.get(name) != other.get(name)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..checks import brief
 from ..constraints import CONSTRAINTS, Constraint
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
@@ -28,7 +29,7 @@ def make_ball(
     if name is None:
         return None
     if name not in CONSTRAINTS:
-        raise ValueError(f"no constraint {name!r}; known: {', '.join(CONSTRAINTS)}")
+        raise ValueError(brief(f"no constraint {name!r}; known: {', '.join(CONSTRAINTS)}"))
     if name not in STATISTICS:
         return CONSTRAINTS[name](delta)
     statistics = {} if statistics is None else statistics

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from ..checks import check_positive
+from ..checks import brief, check_positive
 from ..constraints import Constraint
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
@@ -117,7 +117,7 @@ def check_constraint(constraint: Constraint | None, origin: dict[str, Tensor]) -
     if constraint is None:
         return
     if not (hasattr(constraint, "project_") and hasattr(constraint, "delta")):
-        raise TypeError(f"constraint must be a constraint such as kmod.Linf(2e-3), or None; got {constraint!r}")
+        raise TypeError(brief(f"constraint must be a constraint such as kmod.Linf(2e-3), or None; got {constraint!r}"))
     constraint.check(origin)
 
 
@@ -125,4 +125,4 @@ def check_training(steps: int, batch_size: int, lr: float, stop: Stop | None = N
     """Raise TypeError or ValueError, by name, for settings that the training loop cannot take."""
     check_positive(steps=(steps, numbers.Integral), batch_size=(batch_size, numbers.Integral), lr=(lr, numbers.Real))
     if stop is not None and not isinstance(stop, Stop):
-        raise TypeError(f"stop must be such as kmod.Stop(recall=1.0, in_a_row=3), or None; got {stop!r}")
+        raise TypeError(brief(f"stop must be such as kmod.Stop(recall=1.0, in_a_row=3), or None; got {stop!r}"))

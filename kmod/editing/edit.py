@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..checks import brief
 from ..files import save_whole, user_path
 from ..models.door import check_model
 from ..models.fingerprint import format_of
@@ -39,7 +40,7 @@ def _plain(value: object) -> object:
     """A number of NumPy's as one of Python's, for JSON. Raises TypeError for anything else."""
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"an edit's record holds what JSON can hold, not {value!r}")
+    raise TypeError(brief(f"an edit's record holds what JSON can hold, not {value!r}"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +200,7 @@ class Edit:
                 if about.get("format") not in (f"{FORMAT}1", f"{FORMAT}2"):
                     raise ValueError(f"{path} is a safetensors file but not an edit ({FORMAT}1 or {FORMAT}2)")
                 if missing := {"before", "after", "made"} - about.keys():
-                    raise ValueError(f"{path} is not a whole edit: it lacks {', '.join(sorted(missing))}")
+                    raise ValueError(brief(f"{path} is not a whole edit: it lacks {', '.join(sorted(missing))}"))
                 xor = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
                 return cls(xor, about["before"], about["after"], json.loads(about["made"]))
         except SafetensorError as error:

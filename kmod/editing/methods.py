@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
+from ..checks import brief
 from ..models.door import check_model
 from ..models.masked_lm import MaskedLM
 from .ewc import ewc
@@ -39,12 +40,12 @@ class Option:
         """Raise ValueError, by name, for a value that is not allowed."""
         if self.choices:
             if value not in self.choices:
-                raise ValueError(f"{name} must be one of {', '.join(self.choices)}, got {value!r}")
+                raise ValueError(brief(f"{name} must be one of {', '.join(self.choices)}, got {value!r}"))
             return
         kind = numbers.Integral if self.whole else numbers.Real
         if isinstance(value, bool) or not isinstance(value, kind) or not self.low <= value <= self.high:
             what = "whole number" if self.whole else "number"
-            raise ValueError(f"{name} must be a {what} from {self.low:g} to {self.high:g}, got {value!r}")
+            raise ValueError(brief(f"{name} must be a {what} from {self.low:g} to {self.high:g}, got {value!r}"))
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Method:
         for name, value in options.items():
             if name not in self.options:
                 known = ", ".join(self.options) or "none"
-                raise ValueError(f"{self.function.__name__} has no option {name!r}; it has: {known}")
+                raise ValueError(brief(f"{self.function.__name__} has no option {name!r}; it has: {known}"))
             self.options[name].check(name, value)
 
 
@@ -148,7 +149,7 @@ def find(model: MaskedLM | type, name: str) -> Method:
     """The method called `name`. Raises ValueError that lists those there are, or says what to install."""
     known = methods_for(model)
     if name not in known:
-        raise ValueError(f"no method {name!r}; known: {', '.join(known)}")
+        raise ValueError(brief(f"no method {name!r}; known: {', '.join(known)}"))
     if not known[name].available:
         raise ValueError(f"{name} needs {known[name].package}: pip install 'kmod[baselines]'")
     return known[name]

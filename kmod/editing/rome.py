@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..checks import check_positive
+from ..checks import brief, check_positive
 from ..facts import Modification
 from ..models.door import check_model
 from ..models.masked_lm import MaskedLM, evaluating
@@ -70,7 +70,7 @@ def rome(
     check_positive(steps=(steps, numbers.Integral), evidences=(evidences, numbers.Integral))
     name, lowest = second_matrix(model, block)
     if position not in POSITIONS:
-        raise ValueError(f"position must be one of {', '.join(POSITIONS)}, got {position!r}")
+        raise ValueError(brief(f"position must be one of {', '.join(POSITIONS)}, got {position!r}"))
     if position == "subject" and lowest == len(blocks(model.net)) - 1:
         raise ValueError('only the [MASK] passes from the last block to the answer: position="mask", or another block')
     layer = model.net.get_submodule(name)
@@ -95,7 +95,7 @@ def second_matrix(model: MaskedLM, block: int) -> tuple[str, int]:
     """The name of the second linear layer of the block's MLP, and the block counted from 0."""
     net = model.net
     if isinstance(block, bool) or not isinstance(block, numbers.Integral):
-        raise TypeError(f"ROME changes one block: block must be its number, got {block!r}")
+        raise TypeError(brief(f"ROME changes one block: block must be its number, got {block!r}"))
     (index,) = block_indices(net, int(block))
     if not unshared(net):
         name = type(net).__name__

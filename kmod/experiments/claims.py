@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..checks import brief
 from ..fae import FaEConfig
 from . import records
 from .index import Cell, Index, Missing, Runs, Values, common
@@ -166,7 +167,7 @@ CLAIMS: dict[str, tuple[str, Callable[[Runs], Iterable[Part]]]] = {
 def claim(name: str, profile: Profile, rows: Index | Sequence[dict]) -> Verdict:
     """The verdict on one claim from records. Raises ValueError that lists the claims for an unknown one."""
     if name not in CLAIMS:
-        raise ValueError(f"unknown claim {name!r}; known: {', '.join(CLAIMS)}")
+        raise ValueError(brief(f"unknown claim {name!r}; known: {', '.join(CLAIMS)}"))
     question, test = CLAIMS[name]
     runs, parts, missing = Runs(profile, rows if isinstance(rows, Index) else Index(rows)), [], ""
     try:

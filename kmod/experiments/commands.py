@@ -7,6 +7,7 @@ from argparse import RawDescriptionHelpFormatter
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..checks import brief
 from ..files import user_path
 from ..versions import commit, versions
 
@@ -73,7 +74,7 @@ def _suites(name: str) -> list[str]:
     from .suites import NAMED, SUITES
 
     if name != "all" and name not in NAMED:
-        raise ValueError(f"unknown suite {name!r}; known: {', '.join(NAMED)}, or all")
+        raise ValueError(brief(f"unknown suite {name!r}; known: {', '.join(NAMED)}, or all"))
     return list(SUITES) if name == "all" else [name]
 
 

@@ -14,6 +14,7 @@ from functools import cache
 
 import torch
 
+from ..checks import brief
 from ..models import PRESETS
 from ..sources import load_facts
 from ..training.flops import device_name, matmul_flops
@@ -70,7 +71,9 @@ def shape(state: State) -> tuple[int, int]:
     try:
         config = AutoConfig.from_pretrained(FOLDERS.get(name, name), trust_remote_code=False)
     except OSError as error:
-        raise ValueError(f"no model {state.model!r} to estimate the cost of ({str(error).splitlines()[0]})") from error
+        raise ValueError(
+            brief(f"no model {state.model!r} to estimate the cost of ({str(error).splitlines()[0]})")
+        ) from error
     return config.num_hidden_layers, config.hidden_size
 
 
@@ -80,7 +83,7 @@ class Estimate:
     def __init__(self, records: Iterable[dict] = (), on: str | Device | None = None):
         """`on`: one of `RATES`, or a device, instead of this machine. Raises ValueError that lists them."""
         if isinstance(on, str) and on not in RATES:
-            raise ValueError(f"no rate is known for {on!r}; known: {', '.join(RATES)}")
+            raise ValueError(brief(f"no rate is known for {on!r}; known: {', '.join(RATES)}"))
         device = Device(on, "cuda", RATES[on]) if isinstance(on, str) else on or here()
         self.kind, self.name, self.slots = device.kind, device.name, device.slots
         self.flops = EFFICIENCY * device.flops

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..checks import brief
 from ..editing.balls import make_ball
 from ..editing.methods import Method
 from ..facts import Modification
@@ -51,9 +52,11 @@ def check(method: Method, run: Setting) -> None:
     takes = {"block": bool({"block", "where"} & method.takes), "constraint": ball, "delta": method.dial is not None}
     for name in ("block", "steps", "batch_size", "lr", "constraint", "delta"):
         if getattr(run, name) is not None and not takes.get(name, name in method.takes):
-            raise ValueError(f"{run.method} takes no {name}, got {getattr(run, name)!r}")
+            raise ValueError(brief(f"{run.method} takes no {name}, got {getattr(run, name)!r}"))
     if ball and (run.delta is None) != (run.constraint is None):
-        raise ValueError(f"{run.method} takes constraint and delta together, got {run.constraint!r} and {run.delta!r}")
+        raise ValueError(
+            brief(f"{run.method} takes constraint and delta together, got {run.constraint!r} and {run.delta!r}")
+        )
 
 
 def arguments(method: Method, run: Setting) -> dict:

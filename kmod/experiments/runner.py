@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from ..checks import brief
 from ..files import user_path
 from ..progress import noted_signals
 from . import records
@@ -223,5 +224,5 @@ def seconds(budget: str) -> float:
     """ "90s", "9m", "1.5h" or a number of seconds. Raises ValueError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", budget.strip())
     if not match or not float(match[1]):
-        raise ValueError(f"write the budget as 90s, 9m or 1.5h; got {budget!r}")
+        raise ValueError(brief(f"write the budget as 90s, 9m or 1.5h; got {budget!r}"))
     return float(match[1]) * {"m": 60, "h": 3600}.get(match[2], 1)

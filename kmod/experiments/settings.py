@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..checks import check_whole, is_number, is_whole
+from ..checks import brief, check_whole, is_number, is_whole
 from ..constraints import CONSTRAINTS
 from ..editing.methods import Method, methods_for
 from ..files import user_path
@@ -142,7 +142,7 @@ class Setting:
     def __post_init__(self):
         for name, known in (("start", STARTS), ("constraint", (*CONSTRAINTS, None))):
             if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(map(str, known))}")
+                raise ValueError(brief(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(map(str, known))}"))
         for name, value in list(vars(self).items()):
             if name == "options":
                 value = _options(value)
@@ -183,7 +183,7 @@ class Setting:
             from ..fae import FaE as family  # imported here, for it takes seconds
         methods = methods_for(family)
         if self.method not in methods:
-            raise ValueError(f"no method {self.method!r} for {self.model}; known: {', '.join(methods)}")
+            raise ValueError(brief(f"no method {self.method!r} for {self.model}; known: {', '.join(methods)}"))
         return methods[self.method]
 
     @property
@@ -222,7 +222,7 @@ LATER = ("options", "start_batch_size")
 def _number(name: str, value: object, whole: bool) -> int | float:
     """As a float, or (`whole`) as an int where it is a whole number: the form that ids were made from."""
     if not is_number(value) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be a number, zero or more, got {value!r}")
+        raise ValueError(brief(f"{name} must be a number, zero or more, got {value!r}"))
     return int(value) if whole and value == int(value) else float(value)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..checks import check_whole
+from ..checks import brief, check_whole
 from ..sources.table import SUFFIXES
 from .settings import FAE, Setting, model_name
 
@@ -198,7 +198,7 @@ def settings(suite: str, profile: Profile) -> list[Setting]:
     Raises ValueError that lists the suites for an unknown one.
     """
     if suite not in NAMED:
-        raise ValueError(f"unknown suite {suite!r}; known: {', '.join(NAMED)}")
+        raise ValueError(brief(f"unknown suite {suite!r}; known: {', '.join(NAMED)}"))
     cells = list(dict.fromkeys(NAMED[suite](profile)))
     repeated = [cell for cell in cells if not cell.trains]
     return [replace(cell, seed=seed) for i, seed in enumerate(profile.seeds) for cell in (repeated if i else cells)]
@@ -212,7 +212,7 @@ def profile(
     training if asked. Raises ValueError that lists the profiles, for less than one seed, for a training below 0, and
     for facts in a file, whose path would get into the records."""
     if name not in PROFILES:
-        raise ValueError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
+        raise ValueError(brief(f"unknown profile {name!r}; known: {', '.join(PROFILES)}"))
     sizes, changes = PROFILES[name], {"training": check_whole("training", training, 0) or None}
     if model:
         changes["model"] = model_name(model)
@@ -222,7 +222,9 @@ def profile(
         changes["pretrained"] = model_name(pretrained)
     if facts:
         if Path(facts).name != facts or facts.removesuffix(".gz").endswith(SUFFIXES):
-            raise ValueError(f"suites run on facts with a name, such as atlas, bios:1000 or trex:2000; got {facts!r}")
+            raise ValueError(
+                brief(f"suites run on facts with a name, such as atlas, bios:1000 or trex:2000; got {facts!r}")
+            )
         changes["facts"] = facts
     if seeds is not None:
         changes["seeds"] = tuple(range(check_whole("seeds", seeds)))

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import torch
 
+from ..checks import brief
 from ..facts import Fact
 from ..names import accentless, normal
 
@@ -60,14 +61,16 @@ class Names:
         if (number := self.find(name)) < 0:
             near = difflib.get_close_matches(normal(name), self._entity, 1)
             hint = f"; did you mean {self.entities[self._entity[near[0]]]!r}?" if near else ""
-            raise ValueError(f"{name!r} is not among the {len(self.entities):,} entities of this model's memory{hint}")
+            raise ValueError(
+                brief(f"{name!r} is not among the {len(self.entities):,} entities of this model's memory{hint}")
+            )
         return number
 
     def relation(self, name: str) -> int:
         """The number of a relation. Raises ValueError that lists those there are."""
         if name not in self._relation:
             known = ", ".join(self.relations[:40]) + (", …" if len(self.relations) > 40 else "")
-            raise ValueError(f"the relation {name!r} is not in this model's table; known: {known}")
+            raise ValueError(brief(f"the relation {name!r} is not in this model's table; known: {known}"))
         return self._relation[name]
 
 

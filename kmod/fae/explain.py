@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..checks import brief
 from ..models.door import check_model
 from ..models.masked_lm import MaskedLM, evaluating
 from .memory import spans_of
@@ -69,7 +70,7 @@ def explain(model: MaskedLM, statement: str, subject: str | None = None, k: int 
     asked = model.read([statement])[0]
     if subject is not None:
         if (span := place(statement, subject)) is None:
-            raise ValueError(f"{subject!r} does not stand in {statement!r}")
+            raise ValueError(brief(f"{subject!r} does not stand in {statement!r}"))
         mask = statement.index("[MASK]")
         asked = Statement(statement, tuple(sorted([(mask, mask + len("[MASK]"), -1), (*span, -1)])), 0)
     examples = encode_mentions(model.tokenizer, [asked], [0], model.limit)

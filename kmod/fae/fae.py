@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..checks import brief
 from ..facts import MASK, Fact, FactBase
 from ..files import user_path
 from ..mentions import OUTSIDE, Finder
@@ -114,7 +115,7 @@ class FaE(MaskedLM):
                 batch = self.tokenizer(texts, return_offsets_mapping=True, return_tensors="pt", padding=True)
                 for text, tokens in zip(texts, batch["attention_mask"].sum(1).tolist(), strict=True):
                     if tokens > self.limit:  # more than there are positions: on a GPU, an error that ends the process
-                        raise ValueError(f"{tokens} tokens are more than this model's {self.limit}: {text!r}")
+                        raise ValueError(brief(f"{tokens} tokens are more than this model's {self.limit}: {text!r}"))
                 inputs = (batch["input_ids"].to(self.device), batch["attention_mask"].to(self.device))
                 tags = self.net(*inputs, tokens=torch.zeros_like(inputs[0], dtype=torch.bool)).detection.argmax(-1)
                 for text, ids, offsets, row in zip(
@@ -230,7 +231,7 @@ def build_fae(
     """
     if isinstance(start, str):
         if start not in ENTITY_SIZE:
-            raise ValueError(f"no preset {start!r} of FaE; known: {', '.join(ENTITY_SIZE)}")
+            raise ValueError(brief(f"no preset {start!r} of FaE; known: {', '.join(ENTITY_SIZE)}"))
         tokenizer = build_tokenizer(facts, vocab_size)
         bert, entity_size = build_net(start, len(tokenizer), seed), ENTITY_SIZE[start]
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
+from ..checks import brief
 from ..editing.edit import Edit
 from ..editing.finetune import finetune
 from ..facts import Modification
@@ -31,7 +32,9 @@ def fae_parts(model: FaE, where: str | int) -> list[str]:
     or those as far up in a smaller model; block 3 is the last below the entity memory); a number b (that block and
     AWT); or "all". Raises ValueError that lists the parts."""
     if isinstance(where, str) and where not in PLACES:
-        raise ValueError(f"no part {where!r} of a FaE; known: {', '.join(PLACES)}, or a block's number for it and AWT")
+        raise ValueError(
+            brief(f"no part {where!r} of a FaE; known: {', '.join(PLACES)}, or a block's number for it and AWT")
+        )
     if where in PLACES[1:3]:
         where = proportional(int(where.split()[1]), len(blocks(model.net)))
     return select(model.net, **parts_of(where))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import brief
 from ..facts import MASK
 from ..mentions import OUTSIDE, Finder
 from ..models.statements import Batch, Examples, end_to_end, on_device
@@ -91,15 +92,17 @@ def encode_mentions(tokenizer, statements: Sequence[Statement], owner: Sequence[
     spans, asked = [], []
     for statement, ids, offsets in zip(statements, encoded["input_ids"], encoded["offset_mapping"], strict=True):
         if len(ids) > limit:
-            raise ValueError(f"{len(ids)} tokens are more than this model's {limit}: {statement.text!r}")
+            raise ValueError(brief(f"{len(ids)} tokens are more than this model's {limit}: {statement.text!r}"))
         if ids.count(tokenizer.mask_token_id) != statement.text.count(MASK):
-            raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {statement.text!r}")
+            raise ValueError(
+                brief(f"the statement holds the model's own mask token beside its {MASK}: {statement.text!r}")
+            )
         wanted, taken = -1, set()
         for i, (start, stop, _) in enumerate(statement.mentions):
             mention = statement.text[start:stop]
             inside = [t for t, (a, b) in enumerate(offsets) if a < stop and b > start and b > a]
             if not inside or not taken.isdisjoint(inside):
-                raise ValueError(f"the mention {mention!r} has no token of its own: {statement.text!r}")
+                raise ValueError(brief(f"the mention {mention!r} has no token of its own: {statement.text!r}"))
             taken.update(inside)
             spans.append((inside[0], inside[-1]))
             if statement.asked >= 0 and mention == MASK:

@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from ..checks import brief
 from ..facts import MASK, OBJECT, SUBJECT, Fact, FactBase
 from ..mentions import Finder, words
 from ..models.masked_lm import MaskedLM
@@ -116,9 +117,11 @@ def own_statement(statement: str, old: str, tests: Sequence[str], subject: str) 
     for text in (statement, *tests):
         check_statement(text)
         if SUBJECT in text or OBJECT in text:
-            raise ValueError(f"a statement needs {MASK} exactly once, and neither {SUBJECT} nor {OBJECT}: {text!r}")
+            raise ValueError(
+                brief(f"a statement needs {MASK} exactly once, and neither {SUBJECT} nor {OBJECT}: {text!r}")
+            )
     if statement in tests:
-        raise ValueError(f"another phrasing is the statement itself: {statement!r}")
+        raise ValueError(brief(f"another phrasing is the statement itself: {statement!r}"))
     return Fact(subject, OWN, old, (statement,), tuple(tests))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 
+from ..checks import brief
 from ..facts import Modification
 from ..names import normal
 from .session import Session
@@ -37,7 +38,7 @@ def read_changes(text: str, session: Session) -> tuple[Modification | None, list
             siblings = session.facts.siblings(session.facts[index])
             for i, (other, line) in changes.items():
                 if normal(other) == normal(new) and session.facts[i] in siblings:
-                    raise ValueError(f"({subject}, {relation.id}) is given {new!r} by line {line} already")
+                    raise ValueError(brief(f"({subject}, {relation.id}) is given {new!r} by line {line} already"))
             session.change(index, new)
             changes[index] = new, number
         except (ValueError, KeyError, csv.Error) as error:

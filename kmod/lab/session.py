@@ -14,6 +14,7 @@ from threading import RLock
 
 import torch
 
+from ..checks import brief
 from ..editing.common import modified
 from ..editing.edit import Edit, WrongModelError
 from ..facts import Fact, FactBase, Modification
@@ -86,7 +87,9 @@ class Session:
         if not new:
             raise ValueError("type or choose a new object")
         if normal(new) in [normal(sibling.object) for sibling in base.siblings(fact)]:
-            raise ValueError(f"{fact} already has the object {new!r}; to go back to it, undo the edit that changed it")
+            raise ValueError(
+                brief(f"{fact} already has the object {new!r}; to go back to it, undo the edit that changed it")
+            )
         change = Modification(base, (index,), (new,))
         modified(self.model, change)  # raises for an object that cannot be written, or that the model reads as the old
         return change

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import kmod
 
+from ..checks import brief
 from ..constraints import CONSTRAINTS
 from ..editing.balls import STATISTICS
 from ..editing.methods import Method, find, methods_for
@@ -55,7 +56,7 @@ class Settings:
         method = self.entry
         method.check(dict(self.options) | self._dial)
         if self.constraint is not None and self.constraint not in CONSTRAINTS:
-            raise ValueError(f"no constraint {self.constraint!r}; known: {', '.join(CONSTRAINTS)}")
+            raise ValueError(brief(f"no constraint {self.constraint!r}; known: {', '.join(CONSTRAINTS)}"))
         if isinstance(self.block, str) and method.takes & PLACE and self.block not in method.places:
             places = " or ".join(["a block's number", *method.places])
             raise ValueError(f"{self.method} edits {places}, not {self.block}")

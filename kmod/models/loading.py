@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from ..checks import brief
 from ..facts import FactBase
 from ..files import user_path
 from .door import check_files
@@ -68,21 +69,24 @@ def load_model(
     Raises ValueError if a preset is asked for without facts or tokeniser, if the files are damaged, or if the model is
     no masked LM or cannot be edited, and OSError if nothing is found.
     """
-    name = user_path(name) if str(name).startswith("~") else name
+    path = user_path(name)
+    name = path if str(name).startswith("~") else name
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     family = next((family for family in FAMILIES if is_preset(name, family)), None)
     if (is_preset(name) or family or name in PACKAGED) and Path(name).is_dir():
         warnings.warn(f"{name} is kmod's own; for the folder of that name say ./{name}", stacklevel=2)
     if is_preset(name):
         if facts is None and tokenizer is None:
-            raise ValueError(f"the preset {name!r} needs facts to build its vocabulary: load_model({name!r}, facts)")
+            raise ValueError(
+                brief(f"the preset {name!r} needs facts to build its vocabulary: load_model({name!r}, facts)")
+            )
         tokenizer = tokenizer or build_tokenizer(facts, vocab_size)
         model = MaskedLM(build_net(name, len(tokenizer), seed), tokenizer)
         model.preset = name, seed
         return model.to(device)
     if family:
         if facts is None:
-            raise ValueError(f"{name!r} needs facts to build its memory: load_model({name!r}, facts)")
+            raise ValueError(brief(f"{name!r} needs facts to build its memory: load_model({name!r}, facts)"))
         preset = name.removeprefix(f"{family}-")
         return import_module(FAMILIES[family]).build(preset, facts, seed=seed, vocab_size=vocab_size).to(device)
     if (family := _model_type(name)) in FAMILIES:
@@ -172,7 +176,7 @@ def _model_type(folder: str | Path) -> str | None:
 def packaged_record(name: str) -> dict:
     """How a model that comes with kmod was made: the record.json of its folder. Raises ValueError for other names."""
     if name not in PACKAGED or not (file := PACKAGED[name]() / "record.json").is_file():
-        raise ValueError(f"{name!r} is no model that comes with kmod and its record")
+        raise ValueError(brief(f"{name!r} is no model that comes with kmod and its record"))
     return json.loads(file.read_text("utf-8"))
 
 

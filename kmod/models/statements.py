@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import brief
 from ..facts import MASK, Fact, FactBase
 from ..mentions import OUTSIDE, Finder, before_mask, unknown_in
 from ..names import cannot_be_written, inner, is_wordpiece, pieces_of, shown
@@ -105,9 +106,11 @@ def encode(tokenizer, statements: Sequence[str], objects: Sequence[str], owner: 
     for (_, ids, pieces), statement in zip(laid, statements, strict=True):
         text = shown(statement, 120)
         if len(ids) > limit:
-            raise ValueError(f"{len(ids)} tokens are more than this model's {limit}: {text}; kmod.writable drops such")
+            raise ValueError(
+                brief(f"{len(ids)} tokens are more than this model's {limit}: {text}; kmod.writable drops such")
+            )
         if ids.count(tokenizer.mask_token_id) != len(pieces):
-            raise ValueError(f"the statement holds the model's own mask token beside its {MASK}: {text}")
+            raise ValueError(brief(f"the statement holds the model's own mask token beside its {MASK}: {text}"))
     ids, pieces = ([row[i] for row in laid] for i in (1, 2))
     arrays = *end_to_end(ids), *end_to_end(pieces), np.asarray(owner, dtype=np.int64)
     return Examples(*arrays, tokenizer.mask_token_id, tokenizer.pad_token_id)
@@ -205,10 +208,10 @@ def check_subjects(tokenizer, examples: Examples, statements: Sequence[str], fac
 def check_statement(statement: str) -> None:
     """Raise ValueError unless `statement` is text with exactly one [MASK]."""
     if not isinstance(statement, str):
-        raise ValueError(f"a statement is text with one {MASK}, got {shown(str(statement), 120)}")
+        raise ValueError(brief(f"a statement is text with one {MASK}, got {shown(str(statement), 120)}"))
     if (n := statement.count(MASK)) != 1:
         needed = f"a statement needs {MASK} exactly once, in the place of the answer, whatever the model's own mask is"
-        raise ValueError(f"{needed}; this has it {n} times: {shown(statement, 120)}")
+        raise ValueError(brief(f"{needed}; this has it {n} times: {shown(statement, 120)}"))
 
 
 def end_to_end(parts: Sequence[Sequence[int]], dtype: type = np.int32) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from ..checks import brief
 from ..facts import MASK, FactBase
 from ..files import user_path
 
@@ -83,7 +84,7 @@ def read_tokenizer(path: str | Path) -> BertTokenizer:
         raise FileNotFoundError(f"no vocabulary at {path}: give a vocab.txt (a piece a line) or a tokeniser's folder")
     pieces = path.read_text("utf-8").splitlines()
     if missing := [token for token in SPECIAL if token not in pieces]:
-        raise ValueError(f"{path} is no BERT vocabulary: it lacks {', '.join(missing)}")
+        raise ValueError(brief(f"{path} is no BERT vocabulary: it lacks {', '.join(missing)}"))
     return tokenizer_of(pieces)
 
 

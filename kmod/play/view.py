@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..checks import brief
 from ..files import user_path
 from ..html import Html, escape, scrolling, table
 
@@ -48,13 +49,13 @@ def widget(
     index = read(folder / "index.js")
     entry = next((e for e in index["facts"] if fact in (e["id"], e["subject"])), None)
     if entry is None:
-        raise ValueError(f"no edits of {fact!r}; known: {', '.join(e['subject'] for e in index['facts'])}")
+        raise ValueError(brief(f"no edits of {fact!r}; known: {', '.join(e['subject'] for e in index['facts'])}"))
     object = object or entry["objects"][0]
     known = {"object": entry["objects"], "blocks": index["blocks"], "delta": index["deltas"]}
     for (name, values), value in zip(known.items(), (object, blocks, delta), strict=True):
         if value not in values:
             wrong = f"no edits of {entry['subject']} with {name} {value!r}"
-            raise ValueError(f"{wrong}; known: {', '.join(map(str, values))}")
+            raise ValueError(brief(f"{wrong}; known: {', '.join(map(str, values))}"))
     script = read(folder / f"{entry['id']}.js")
     change = next(change for change in script["changes"] if change["object"] == object)
     limit = "none" if delta is None else f"{delta!r}"

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
+from ..checks import brief
 from ..files import appearing, user_path
 from ..models.door import check_model, trainable
 from ..models.masked_lm import MaskedLM, evaluating
@@ -239,7 +240,7 @@ def _check(model: MaskedLM, settings: dict, others: dict, parts: int) -> None:
     for name, value in (settings | others).items():
         least = 0 if name in ("seed", "warmup", "weight_decay") else 1e-12
         if isinstance(value, bool) or (value is not None and not value >= least):
-            raise ValueError(f"{name} must be a number {'from' if least == 0 else 'above'} 0, got {value!r}")
+            raise ValueError(brief(f"{name} must be a number {'from' if least == 0 else 'above'} 0, got {value!r}"))
     if not 8 <= settings["length"] <= model.limit:
         raise ValueError(f"length must be from 8 to {model.limit}, the model's longest input; got {settings['length']}")
     if settings["batch_size"] % parts:
@@ -265,7 +266,9 @@ def _steps_of_checkpoint(path: Path, settings: dict, steps: int | None) -> int |
         raise ValueError(f"{path} is damaged, or of an older kmod: choose another folder, or delete it") from None
     wanted = settings | {"steps": steps or stored["steps"]}
     if changed := [f"{k} was {stored.get(k)}, is {wanted[k]}" for k in wanted if stored.get(k) != wanted[k]]:
-        raise ValueError(f"{path} is of other settings ({'; '.join(changed)}): choose another folder, or delete it")
+        raise ValueError(
+            brief(f"{path} is of other settings ({'; '.join(changed)}): choose another folder, or delete it")
+        )
     return stored["steps"]
 
 

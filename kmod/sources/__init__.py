@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from ..checks import brief
 from ..facts import FactBase
+from ..files import user_path
 from .atlas import atlas
 from .bios import bios
 from .counterfact import counterfact
@@ -57,11 +59,13 @@ def load_facts(name: object = "atlas", **options) -> FactBase:
     if source in NAMED or source == "bios":
         if len(numbers) > 2 or not all(part.isdecimal() for part in numbers) or (source == "bios" and not numbers):
             wanted = "generated people" if source == "bios" else f"a sample of {source}"
-            raise ValueError(f"write {wanted} as {source}:N or {source}:N:SEED, such as {source}:1000; got {name!r}")
+            raise ValueError(
+                brief(f"write {wanted} as {source}:N or {source}:N:SEED, such as {source}:1000; got {name!r}")
+            )
         if source == "bios":
             return bios(*map(int, numbers), **options)
         facts = NAMED[source](**options)
         return facts.sample(*map(int, numbers)) if numbers else facts
-    if name and Path(name).exists():
+    if name and user_path(name).exists():
         return table(Path(name), **options)  # says which endings a table has
-    raise ValueError(f"unknown facts {name!r}; known: {KNOWN}")
+    raise ValueError(brief(f"unknown facts {name!r}; known: {KNOWN}"))

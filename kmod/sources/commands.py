@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ..checks import brief
 from ..files import user_path
 from ..names import accentless, normal
 from . import KNOWN, counts, load_facts, sets
@@ -55,7 +56,9 @@ def _show(args) -> None:
     facts = [fact for fact in base if normal(fact.subject) == normal(args.subject)]
     facts = facts or [fact for fact in base if accentless(fact.subject) == accentless(args.subject)]
     if not facts:
-        raise ValueError(f"no facts about {args.subject!r} in {base.name}; see the subjects with: facts list RELATION")
+        raise ValueError(
+            brief(f"no facts about {args.subject!r} in {base.name}; see the subjects with: facts list RELATION")
+        )
     for fact in facts:
         print(f"{fact.relation} {base.relations[fact.relation].label}: {fact.object}")
         for kind in ("evidences", "tests"):

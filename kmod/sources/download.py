@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 from tqdm import tqdm
 
+from ..checks import brief
 from ..files import appearing, file_sha256
 
 RECORDS = "checksums.json"
@@ -142,7 +143,7 @@ def unzip(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> Path:
                     for name in members:
                         path = PurePosixPath(name.replace("\\", "/"))
                         if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-                            raise ValueError(f"{archive} holds {name!r}, which would land outside; not unpacked")
+                            raise ValueError(brief(f"{archive} holds {name!r}, which would land outside; not unpacked"))
                     file.extractall(draft, members)
             except (zipfile.BadZipFile, EOFError, zlib.error) as error:
                 raise ValueError(f"{archive} is damaged ({error}); delete it to download it again") from None

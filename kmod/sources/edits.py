@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..checks import check_whole, is_whole
+from ..checks import brief, check_whole, is_whole
 from ..facts import FactBase, Modification
 from ..names import normal
 from .counterfact import counterfact, records
@@ -29,7 +29,7 @@ def load_edits(
     Raises ValueError for an unknown set, or more edits than there are.
     """
     if name not in EDIT_SETS:
-        raise ValueError(f"unknown edit set {name!r}; known: {', '.join(EDIT_SETS)}")
+        raise ValueError(brief(f"unknown edit set {name!r}; known: {', '.join(EDIT_SETS)}"))
     if name == "counterfact":
         base = counterfact(folder)
         rows = ((subject, relation, true, new) for subject, relation, true, _, _, new in records(folder))
@@ -54,7 +54,9 @@ def _modification(base: FactBase, rows, name: str, n: int | None, seed: int) -> 
     chosen = list(changes)
     if n is not None:
         if not is_whole(n) or not 1 <= n <= len(chosen):
-            raise ValueError(f"n must be from 1 to the {len(chosen):,} edits of {name}, or None for all; got {n!r}")
+            raise ValueError(
+                brief(f"n must be from 1 to the {len(chosen):,} edits of {name}, or None for all; got {n!r}")
+            )
         rng = np.random.default_rng(check_whole("seed", seed, 0))
         chosen = [chosen[i] for i in rng.choice(len(chosen), n, replace=False)]
     return Modification(base, tuple(chosen), tuple(changes[i] for i in chosen), seed)

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..checks import brief
 from ..facts import MASK, OBJECT, SUBJECT
 from ..files import user_path
 from ..names import composed
@@ -61,7 +62,9 @@ def _once(pairs: list[tuple[str, object]]) -> dict:
     row = dict(pairs)
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the field {next(name for name in names if names.count(name) > 1)!r} stands there twice")
+        raise ValueError(
+            brief(f"the field {next(name for name in names if names.count(name) > 1)!r} stands there twice")
+        )
     return row
 
 
@@ -113,7 +116,7 @@ def data_file(folder: str | Path | None, *names: str) -> Path:
     local = local_folder(folder)
     if (path := find(local, *names)) is None:
         place = f" in {local}" if local else ": give folder= or set $KMOD_DATA to where it is"
-        raise FileNotFoundError(f"no {' or '.join(names)} (.gz){place}")
+        raise FileNotFoundError(brief(f"no {' or '.join(names)} (.gz){place}"))
     return path
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..checks import brief
 from ..facts import FactBase, Modification
 from ..files import appearing
 
@@ -46,7 +47,7 @@ def modification_set(base: FactBase, n: int, seed: int = 0) -> Modification:
     known = recorded()
     source = known["sources"].get(base.name)
     if source is None:
-        raise ValueError(f"no recorded sets for {base.name!r}; known: {', '.join(known['sources'])}")
+        raise ValueError(brief(f"no recorded sets for {base.name!r}; known: {', '.join(known['sources'])}"))
     if source["fingerprint"] != base.fingerprint():
         raise ValueError(
             f"the recorded sets for {base.name} were drawn from {source['facts']:,} facts that are not these "

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
-from ..checks import check_whole
+from ..checks import brief, check_whole
 from ..facts import MASK, Fact, FactBase, Relation, fill
 from ..files import cache_dir
 from ..names import normal
@@ -62,20 +62,23 @@ def trex(
     if evidences_per_fact is not None:
         evidences_per_fact = check_whole("evidences_per_fact", evidences_per_fact)
     if pararel not in (None, "tests", "evidences"):
-        raise ValueError(f'pararel is "tests", "evidences" or None, got {pararel!r}')
+        raise ValueError(brief(f'pararel is "tests", "evidences" or None, got {pararel!r}'))
     where, rows, templates = _place(folder)
     patterns = _pararel(folder) if pararel else {}
     entity_questions = _questions(folder) if questions else {}
     wanted = set(templates if relations is None else [relations] if isinstance(relations, str) else relations)
     if unknown := sorted(wanted - set(templates)):
-        raise ValueError(f"unknown T-REx relation {unknown[0]!r}; known: {', '.join(templates)}")
+        raise ValueError(brief(f"unknown T-REx relation {unknown[0]!r}; known: {', '.join(templates)}"))
 
     merged: dict[tuple[str, str, str], tuple[str, str, str, dict[str, None]]] = {}
     read = learnable = sentences = malformed = unusable = tested = 0
     for subject, relation, obj, masked in rows:
         if relation not in templates or not templates[relation][1]:
             raise ValueError(
-                f"relation {relation} of ({subject}, {obj}) has no template in {where}; known: {', '.join(templates)}"
+                brief(
+                    f"relation {relation} of ({subject}, {obj}) has no template in {where}; known: "
+                    f"{', '.join(templates)}"
+                )
             )
         if relation not in wanted:
             continue
@@ -144,7 +147,7 @@ def _place(folder: str | Path | None) -> tuple[str, Iterator[Row], Templates]:
     try:
         return _archive()
     except ConnectionError as error:
-        raise ConnectionError(f"no T-REx: {'; '.join(tried)}; {error}") from None
+        raise ConnectionError(brief(f"no T-REx: {'; '.join(tried)}; {error}")) from None
 
 
 def _local(folder: Path) -> tuple[str, Iterator[Row], Templates] | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..checks import check_whole, is_number
+from ..checks import brief, check_whole, is_number
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Stop:
         for name, most in (("loss", math.inf), ("recall", 1), ("seconds", math.inf)):
             value = getattr(self, name)
             if value is not None and not (is_number(value) and 0 < value <= most):
-                raise ValueError(f"stop: {name} must be above 0{' and at most 1' * (most == 1)}, got {value!r}")
+                raise ValueError(brief(f"stop: {name} must be above 0{' and at most 1' * (most == 1)}, got {value!r}"))
         check_whole("stop: in_a_row", self.in_a_row)
 
     def __call__(self, history: History) -> str | None:

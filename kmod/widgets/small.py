@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import ipywidgets as w
 
+from ..checks import brief
 from ..constraints import Linf
 from ..editing import finetune
 from ..evaluation import evaluate, score
@@ -36,7 +37,7 @@ class DeltaExplorer(PageWidget):
     def __init__(self, model: MaskedLM, change: Modification, deltas: Sequence[float] = DELTAS, **settings):
         check_model(model, change, learns=True)
         if not deltas or list(deltas) != sorted(deltas):
-            raise ValueError(f"deltas must be radii in ascending order, got {deltas!r}")
+            raise ValueError(brief(f"deltas must be radii in ascending order, got {deltas!r}"))
         self.change, self.deltas = change, tuple(deltas)
         before = score(model, change.base, ["tests"])
         self.results, self.records = [], []
