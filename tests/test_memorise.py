@@ -1,5 +1,7 @@
 """A training that is interrupted goes on as if it had not been."""
 
+import sys
+
 import pytest
 import torch
 
@@ -72,6 +74,8 @@ def test_interrupted_within_a_step_it_loses_that_step_at_most(cache, monkeypatch
 
     def interrupting(call):
         def called(*args, **others):
+            if sys._getframe(1).f_globals["__name__"] == "kmod.models.proof":
+                return call(*args, **others)  # no step: short cuts are proved before the first
             steps.append(1)
             if len(steps) == 12 and where != "after Adam":
                 raise KeyboardInterrupt

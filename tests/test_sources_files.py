@@ -16,7 +16,7 @@ import pytest
 import kmod
 from kmod.facts import Fact, Relation
 from kmod.pretraining.text import documents
-from kmod.sources.lines import COMPRESSED, lines, one_line
+from kmod.sources.lines import COMPRESSED, brief, lines
 
 CAPITAL = {"P36": Relation("P36", "capital", ("The capital of [X] is [Y].",), ("[Y] is the capital of [X].",))}
 CSV = "subject,relation,object\nPeru,P36,Lima\nCôte d'Ivoire,P36,Yamoussoukro\n"
@@ -292,6 +292,6 @@ def test_the_relations_file_is_read_as_carefully(tmp_path):
 
 
 def test_a_long_message_keeps_its_ends():
-    assert len(one_line("where" + "x" * 999 + "remedy")) == 300 and one_line("a\n b") == "a b"
-    assert re.fullmatch(r"wherex+ … x+remedy", one_line("where" + "x" * 999 + "remedy"))
+    assert len(brief("where" + "x" * 999 + "remedy")) == 300 and brief("a\n b") == "a b"
+    assert re.fullmatch(r"wherex+ … x+remedy", brief("where" + "x" * 999 + "remedy"))
     assert set(COMPRESSED) == set(PACK)
