@@ -21,7 +21,8 @@ help:  ## show this list
 $(STAMP): requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python --requirement requirements.txt --editable .; \
-	else $(BIN)/python -m pip install --quiet --requirement requirements.txt --editable .; fi
+	else $(BIN)/python -m pip install --quiet --no-compile --requirement requirements.txt --editable .; fi
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true  # on all cores; some files are of other Pythons
 	touch $@
 
 book: $(STAMP)  ## run the chapters, two at a time, and build the book: _build/html/index.html

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import kmod
 from kmod.facts import Fact, FactBase, Relation
+from kmod.names import composed
 
 TOML = """
 [P36]
@@ -120,7 +121,7 @@ def test_mistakes_are_one_line(tmp_path, toml, name, content, message):
     assert "\n" not in str(error.value)
 
 
-names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="[\0"), min_size=1).filter(str.strip)
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="[\0"), min_size=1).filter(composed)
 
 
 @given(

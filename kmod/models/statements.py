@@ -143,13 +143,13 @@ def lay_out(tokenizer, statements: Sequence[str], objects: Sequence[str]) -> lis
                 laid[i] = Laid(text, masked, ids[at])
     # The others: most of a WordPiece vocabulary's, and objects whose pieces run into those of their neighbours.
     rest = [i for i in range(len(statements)) if i not in laid]
-    befores = [before_mask(statements[i]) for i in rest]
+    fronts = [before_mask(statements[i]) for i in rest]
     pieces: dict[tuple[str, str], list[int]] = {}
-    for before, name in dict.fromkeys((before, objects[i]) for before, i in zip(befores, rest, strict=True)):
+    for before, name in dict.fromkeys((before, objects[i]) for before, i in zip(fronts, rest, strict=True)):
         (pieces[before, name],) = pieces_of(tokenizer, [name], before)
         if not pieces[before, name] or tokenizer.unk_token_id in pieces[before, name]:
             raise cannot_be_written(tokenizer, "object", name)
-    keys = [(before, objects[i]) for before, i in zip(befores, rest, strict=True)]
+    keys = [(before, objects[i]) for before, i in zip(fronts, rest, strict=True)]
     # In byte-level vocabularies the space before a word belongs to its first piece; WordPiece ignores it.
     texts = [
         statements[i].replace(before.strip("(") + MASK, tokenizer.mask_token * len(pieces[before, name]))
