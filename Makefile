@@ -13,7 +13,7 @@ run := HF_HUB_OFFLINE=1 TQDM_DISABLE=1 KMOD_CHARTS=book
 # A process a core, of one thread each: what is tested is too small to be split among threads.
 split := $(run) OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --durations=20
 
-.PHONY: help book stored-book check-book links pdf test test-library test-slow test-chapters test-book test-play test-lab test-alone lint format notebooks browser clean
+.PHONY: help book stored-book check-book links pdf test test-library test-slow test-chapters test-book test-lab test-alone lint format notebooks browser clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -42,7 +42,7 @@ links: $(STAMP)  ## ask the network whether every link to the world outside stil
 pdf: browser  ## print the built book: _build/kmod.pdf
 	python book/_ext/print_book.py
 
-test: lint test-library test-slow test-chapters stored-book test-book test-play test-lab  ## everything: lint, library, chapters, book and lab in a browser
+test: lint test-library test-slow test-chapters stored-book test-book test-lab  ## everything: lint, library, chapters, book and lab in a browser
 
 test-library: $(STAMP)  ## the tests that need no built book
 	$(split) -m "not book and not slow and not lab and not alone"
@@ -54,11 +54,8 @@ test-chapters: $(STAMP)  ## run the chapters, whose tagged cells must reproduce 
 	$(split) --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg book
 
-test-book: browser pdf  ## open the built book in a browser; skipping counts as failing
-	KMOD_REQUIRE_BOOK=1 pytest -n auto --durations=20 -m book --ignore tests/test_play_browser.py
-
-test-play: browser  ## the widget of the first page in a browser; skipping counts as failing
-	KMOD_REQUIRE_BOOK=1 pytest -m book tests/test_play_browser.py
+test-book: browser pdf  ## open the built book, and the first page's widget, in a browser; skipping counts as failing
+	KMOD_REQUIRE_BOOK=1 pytest -n auto --durations=20 -m book
 
 test-lab: browser  ## the edit lab in JupyterLab, in a browser; skipping counts as failing
 	KMOD_REQUIRE_BOOK=1 $(run) pytest -m lab

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import kmod
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
+# Started as root, in a container, without a screen; and it has no business on the network.
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+FLAGS += " --disable-component-update --disable-sync"
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # a page that asks the world gets no answer
+
+
+def missing(reason: str):
+    (pytest.fail if os.environ.get("KMOD_REQUIRE_BOOK") == "1" else pytest.skip)(reason)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,3 +86,21 @@ def gradients():
         return found[0]
 
     return first
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, one for all tests of a worker."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next(filter(None, map(shutil.which, names)), None)
+    with sync_playwright() as playwright:
+        path = found or playwright.chromium.executable_path
+        if not Path(path).exists():
+            missing("no browser: install chromium, or run `playwright install chromium`")
+        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS.split(), OFFLINE])
+        yield browser
+        browser.close()

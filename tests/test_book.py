@@ -9,24 +9,18 @@ import functools
 import http.server
 import importlib.util
 import json
-import os
 import re
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
+from conftest import missing
 
 pytestmark = pytest.mark.book
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "html"
 SHOTS = ROOT / "_build" / "screenshots"
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
-# Started as root, in a container, without a screen; and it has no business on the network.
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-FLAGS += " --disable-component-update --disable-sync"
-OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # a page that asks the world gets no answer
-
 spec = importlib.util.spec_from_file_location("check_build", ROOT / "book" / "_ext" / "check_build.py")
 check_build = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(check_build)
@@ -38,15 +32,12 @@ THEME_FAULTS = {
 }
 
 
-def missing(reason: str):
-    (pytest.fail if os.environ.get("KMOD_REQUIRE_BOOK") == "1" else pytest.skip)(reason)
-
-
 @pytest.fixture(scope="session")
 def site():
     """Serve the built book on this machine; the address."""
     if not (HTML / "index.html").exists():
         missing(f"no built book in {HTML.relative_to(ROOT)}: run `make book`")
+    SHOTS.mkdir(parents=True, exist_ok=True)
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
@@ -57,23 +48,6 @@ def site():
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next(filter(None, map(shutil.which, names)), None)
-    with sync_playwright() as playwright:
-        path = found or playwright.chromium.executable_path
-        if not Path(path).exists():
-            missing("no browser: install chromium, or run `playwright install chromium`")
-        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS.split(), OFFLINE])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -98,7 +72,7 @@ def visit(site, browser):
         page.on("console", lambda m: m.type == "error" and page.faults.append(f"console: {m.text}"))
         page.on("pageerror", lambda error: page.faults.append(f"script: {error}"))
         page.on("response", lambda r: r.status >= 400 and page.faults.append(f"{r.status} {r.url}"))
-        page.goto(f"{site}/{name}.html", wait_until="networkidle")
+        page.goto(f"{site}/{name}.html", wait_until="load")
         if script and draw:
             for figure in page.locator("figure.kmod-chart").all():
                 figure.evaluate(
@@ -108,6 +82,7 @@ def visit(site, browser):
                 figure.locator(".kmod-live svg.marks").wait_for()
                 figure.locator(".kmod-still").wait_for(state="hidden")
             page.evaluate("scrollTo(0, 0)")
+            page.wait_for_load_state("networkidle")  # what a page asks for late counts as well
         return page
 
     yield open_page
@@ -182,14 +157,9 @@ def nothing_bars_the_way(page, rules: list[str] | None = None) -> None:
     ]
 
 
-@pytest.mark.parametrize("mode", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", PAGES)
-def test_page(visit, name, size, mode):
-    page = visit(name, size, mode)
-    SHOTS.mkdir(parents=True, exist_ok=True)
+def is_sound(page, name: str, size: str, mode: str) -> None:
+    """No fault, nothing that scrolls sideways, every text readable; and a screenshot for people."""
     page.screenshot(path=SHOTS / f"{Path(name).name}-{size}-{mode}.png", full_page=True)
-
     assert page.faults == []
     assert page.evaluate("document.documentElement.dataset.theme") == mode
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0], "the page scrolls sideways"
@@ -197,17 +167,40 @@ def test_page(visit, name, size, mode):
     contrasts = page.eval_on_selector_all(TEXT, CONTRASTS)
     assert contrasts
     assert not {text: c for text, c in contrasts if c < 4.5}, "text too pale to read"
-    if size == "desk":  # what follows is the same on a phone
-        if mode == "light":
-            charts_can_be_heard(page)
-            math_is_mathml(page, (HTML / f"{name}.html").read_text(encoding="utf8"))
-        nothing_bars_the_way(page, ["color-contrast"] if mode == "dark" else None)  # the modes differ in colours alone
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page(visit, name):
+    page = visit(name)
+    is_sound(page, name, "desk", "light")
+    charts_can_be_heard(page)
+    math_is_mathml(page, (HTML / f"{name}.html").read_text(encoding="utf8"))
+    nothing_bars_the_way(page)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_on_a_phone(visit, name):
+    is_sound(visit(name, "phone"), name, "phone", "light")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_in_the_dark(visit, name):
+    """On a desk, which is then made as narrow as a phone: what a phone loads is tested in the light."""
+    page = visit(name, mode="dark")
+    is_sound(page, name, "desk", "dark")
+    nothing_bars_the_way(page, ["color-contrast"])  # the modes differ in colours alone
+    width, height = SIZES["phone"]
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_timeout(300)  # charts are drawn anew for the width
+    is_sound(page, name, "phone", "dark")
 
 
 @pytest.fixture
 def chart(visit):
     """A page with a slider, its first figure that has one, and a function that gives the figure's drawing."""
     for name in PAGES:
+        if '"input": "range"' not in (HTML / f"{name}.html").read_text(encoding="utf8"):
+            continue
         page = visit(name)
         figure = page.locator("figure.kmod-chart", has=page.locator("input[type=range]")).first
         if figure.count():
@@ -271,7 +264,6 @@ def test_the_theme_switch_recolours_the_chart_and_keeps_its_state(chart):
 @pytest.mark.parametrize("name", PAGES)
 def test_without_javascript_the_still_drawings_stay(visit, name):
     page = visit(name, script=False)
-    SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{Path(name).name}-nojs.png", full_page=True)
     for figure in page.locator("figure.kmod-chart").all():
         folded = figure.evaluate("e => !!e.closest('details:not([open])')")

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from test_book import CONTRAST, SHOTS, SIZES, browser  # noqa: F401 (a fixture)
+from test_book import CONTRAST, SHOTS, SIZES
 
 from kmod.play import read, widget
 
@@ -51,7 +51,7 @@ def served(folder):
 
 
 @pytest.fixture
-def visit(browser, folder, served):  # noqa: F811
+def visit(browser, folder, served):
     """A function that opens the page with the world outside blocked; `page.asked` are the scripts of data it loads."""
     contexts = []
 
