@@ -15,6 +15,7 @@ from synthetic_runs import record
 
 import kmod
 import kmod.play
+import kmod.pretraining
 from kmod.cli import main, parser
 from kmod.experiments import runner
 
@@ -87,7 +88,7 @@ def here(tmp_path, monkeypatch, _memorised):
     monkeypatch.chdir(tmp_path)
     lines = [f"{s},{r},{o},{s} – {r} is [MASK].,{s} ({r}): [MASK]." for s, r, o in ROWS]
     (tmp_path / "few.csv").write_text("\n".join(["subject,relation,object,evidences,tests", *lines]), "utf-8")
-    (tmp_path / "text.txt").write_text("Łódź is a city – in Poland.\n\n" * 400, "utf-8")
+    (tmp_path / "text.txt").write_text("Łódź is a city – in Poland.\n\n" * 40, "utf-8")
     (tmp_path / "vocab.txt").write_text("\n".join(_memorised.tokenizer.get_vocab()), "utf-8")
     (tmp_path / "other").mkdir()
     few, load = kmod.load_facts("few.csv"), kmod.load_model
@@ -103,6 +104,7 @@ def here(tmp_path, monkeypatch, _memorised):
     monkeypatch.setattr("kmod.models.load_model", load_model)
     monkeypatch.setattr("kmod.sources.commands.sets.verify", lambda base: ["Łódź → as recorded"])
     monkeypatch.setattr(kmod, "memorise", partial(kmod.memorise, least_steps=2))
+    monkeypatch.setattr(kmod.pretraining, "pretrain", partial(kmod.pretrain, held_out=4))
     monkeypatch.setattr(runner, "local", local)
     monkeypatch.setattr("kmod.play.edits.BLOCKS", {"all": "all"})
     monkeypatch.setitem(kmod.play.edits.TRAINING, "steps", 2)
