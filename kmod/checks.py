@@ -33,7 +33,10 @@ def native(value: object) -> object:
         return [native(each) for each in value]
     if isinstance(value, np.floating):
         return float(str(value))
-    return value.tolist() if hasattr(value, "tolist") else value
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+        return native(value) if isinstance(value, list) else value
+    return value
 
 
 def is_number(value: object) -> bool:
@@ -77,3 +80,9 @@ def check_delta(delta: float) -> float:
     if math.isnan(delta) or delta < 0:
         raise ValueError(f"delta must be zero or more, got {delta}")
     return delta
+
+
+def check_facts(facts: object) -> None:
+    """Raise TypeError unless `facts` is a `FactBase`."""
+    if "FactBase" not in {kind.__name__ for kind in type(facts).__mro__}:  # which is defined above this module
+        raise WrongTypeError(f"facts are needed, such as kmod.load_facts('atlas'); got a {type(facts).__name__}")

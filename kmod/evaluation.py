@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .checks import brief
+from .checks import brief, check_facts
 from .facts import FactBase, Modification
 from .models.activations import Activations, activations
-from .models.door import check_facts, check_model
+from .models.door import check_model
 from .models.masked_lm import MaskedLM
 from .models.statements import Examples
 from .parts import block_indices, blocks, plan

@@ -288,6 +288,8 @@ class FactBase(Sequence[Fact]):
 
     def alternatives(self, fact: Fact) -> list[str]:
         """The objects that could replace `fact`'s under the paper's rule. Raises ValueError if there is none."""
+        if not isinstance(fact, Fact):
+            raise WrongTypeError(f"a fact is needed, such as facts[0]; got a {type(fact).__name__}")
         if names := list(self._alternatives.of(fact)[0]):
             return names
         raise ValueError(brief(f"{fact} cannot be modified: relation {fact.relation} has no other object"))

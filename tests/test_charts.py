@@ -1,11 +1,14 @@
 """kmod.charts: numbers, specifications, escaping, determinism, and one clear line for bad input."""
 
 import json
+import math
 import random
+import re
 import subprocess
 import sys
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 alt = pytest.importorskip("altair")
@@ -409,3 +412,89 @@ def test_rows_of_records_are_labelled():
     knn = record | {"settings": settings | {"method": "kNN", "block": None, "constraint": None}}
     assert charts.rows([knn], by=("method", "block", "constraint"))[0]["label"] == "kNN"
     assert [r["delta"] for r in charts.at_best(grid(seeds=1, labels=("a",)))] == [1e-3]
+
+
+# ---- values that are not finite, and numbers of NumPy
+
+
+def explained(weights, p=0.5):
+    from kmod.fae.explain import Explanation, Recalled
+
+    rows = tuple(Recalled("Cuba", "capital", (f"Havana {i}",), weight) for i, weight in enumerate(weights))
+    return Explanation("Cuba: [MASK]", (), rows, p, [("Havana", p)], [("Rome", p)])
+
+
+def plain_chart(values):
+    return alt.Chart(alt.Data(values=[{"x": value} for value in values])).mark_point().encode(x="x:Q")
+
+
+def beside(value):
+    """Rows of which one lacks each value, and a row that has them."""
+    odd = {"A_M": value, "A_mean": value, "norms": {"block 0, mlp": {"l2": value, "linf": value}}, "edit": value}
+    odd |= {"curve": [[0, 9.0], [10, 1.0], [20, value]], "A_M_evidences": 0.5, "A_FS_before": 0.5, "method": "FTM"}
+    return [run(seed=seed) | {name: odd[name] for name in list(odd)[-3:]} for seed in range(2)] + [run(seed=2) | odd]
+
+
+WITH_GAPS = {
+    "tradeoff": lambda value: charts.tradeoff(beside(value)),
+    "frontier": lambda value: charts.frontier(beside(value)),
+    "tradeoff_curves": lambda value: charts.tradeoff_curves(beside(value)),
+    "heat_map": lambda value: charts.heat_map(beside(value)),
+    "over_size": lambda value: charts.over_size(beside(value)),
+    "change_by_part": lambda value: charts.change_by_part(beside(value)),
+    "learning_curves": lambda value: charts.learning_curves(beside(value)),
+    "cost_chart": lambda value: charts.cost_chart(beside(value)),
+    "paper_and_ours": lambda value: charts.paper_and_ours(
+        [
+            {"what": "a", "paper": value, "tag": "sure", "ours": [0.5, value]},
+            {"what": "b", "paper": 0.5, "tag": "sure", "ours": np.array([0.5, value], dtype=object)},
+            {"what": "c", "paper": 0.5, "tag": "sure", "ours": [value]},
+        ]
+    ),
+    "retrieval_chart": lambda value: charts.retrieval_chart(explained([np.float32(0.5), value], value)),
+    "titled": lambda value: charts.titled(
+        plain_chart([1]), "Finding", "sub", "text", [{"a": "x", "b": value or math.nan}, {"a": "y", "b": np.float32(1)}]
+    ),
+}
+ODD = {"nan": math.nan, "inf": math.inf, "none": None, "nan32": np.float32("nan"), "inf32": np.float32("-inf")}
+
+
+@pytest.mark.parametrize("value", ODD)
+@pytest.mark.parametrize("name", WITH_GAPS)
+def test_charts_say_what_they_left_out(name, value):
+    chart = WITH_GAPS[name](ODD[value])
+    assert "Left out: " in subtitle(chart)
+    json.dumps(chart.to_dict(), allow_nan=False)
+    if value == "nan":
+        html = bundle(chart)["text/html"]
+        assert "Left out: " in html and not re.search(r"\b(NaN|Infinity|nan|inf)\b", html)
+
+
+@pytest.mark.parametrize("name", WITH_GAPS)
+def test_charts_take_float32(name):
+    chart = WITH_GAPS[name](np.float32(0.25))
+    assert "Left out" not in subtitle(chart)
+    json.dumps(chart.to_dict())
+
+
+def test_every_public_chart_is_tried_with_gaps():
+    draws = {
+        name for name in charts.__all__ if name.islower() and name not in ("theme", "rows", "numbers", "delta_text")
+    }
+    assert draws - {"table", "to_bundle", "at_best", "use_book_renderer"} == set(WITH_GAPS)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_chart_of_one_s_own_is_drawn_without_its_gaps(value):
+    spec = {"title": {"text": "Own", "subtitle": "sub"}, "mark": "point", "encoding": {"x": {"field": "x"}}}
+    spec |= {"data": {"values": [{"x": value}, {"x": np.float32(0.1)}]}}
+    html = charts.to_bundle(spec)["text/html"]
+    assert "sub. Left out: 1 values that are not finite" in html and '{"x": null}, {"x": 0.1}' in html
+    assert "Left out" not in charts.to_bundle(spec | {"data": {"values": [{"x": 1}]}})["text/html"]
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_the_best_delta_is_that_of_finite_values(value):
+    with pytest.warns(UserWarning, match="Left out: 1 rows without a finite A_mean"):
+        assert len(charts.at_best(beside(ODD[value]))) == 2
+    assert len(charts.at_best(beside(np.float32(0.5)))) == 3

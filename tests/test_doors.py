@@ -213,3 +213,22 @@ def test_another_model_differs_in_type_shape_or_values(model, facts, change):
         with pytest.raises(kmod.WrongModelError, match=f"made for another model.*{says}") as error:
             edit.apply(wrong)
         one_line(error)
+
+
+@pytest.mark.parametrize(
+    "ask, says",
+    {
+        "writable": (lambda m, f: kmod.writable("atlas", m.tokenizer), "facts are needed"),
+        "single_token": (lambda m, f: kmod.single_token("atlas", m.tokenizer), "facts are needed"),
+        "tokeniser": (lambda m, f: kmod.writable(f, "bert"), "a tokeniser is needed, such as model.tokenizer"),
+        "evaluate": (lambda m, f: kmod.evaluate(m, "atlas", f.modify(2, seed=0)), "facts are needed"),
+        "score": (lambda m, f: kmod.score(m, "atlas"), "facts are needed"),
+        "known": (lambda m, f: kmod.known(m, "atlas"), "facts are needed"),
+        "edit": (lambda m, f: kmod.finetune(m, "atlas"), "a change is needed"),
+        "alternatives": (lambda m, f: f.alternatives("France"), r"a fact is needed, such as facts\[0\]"),
+    }.values(),
+)
+def test_a_name_in_place_of_facts_is_refused(ask, says, model, facts):
+    with pytest.raises(TypeError, match=says) as error:
+        ask(model, facts)
+    one_line(error)

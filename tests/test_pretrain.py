@@ -358,3 +358,22 @@ def test_the_command_pretrains_and_goes_on(facts, tmp_path, capsys):
     assert kmod.load_model(tmp_path / "out").net.config.num_hidden_layers == 4
     assert main([*command[:-1], str(text)]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_an_unfinished_training_of_other_contents_is_named(tmp_path):
+    text, out = tmp_path / "text.txt", tmp_path / "out"
+    text.write_text("One text.\n\nOf two lines.", "utf-8")
+    read_text(text, out, vocab_size=60, progress=False)
+    (out / CHECKPOINT).write_bytes(save({"x": torch.zeros(1)}, {"key": "no JSON"}))
+    text.write_text("Another text of the same name.", "utf-8")
+    with pytest.raises(ValueError, match="holds a training on another text: choose another folder") as error:
+        read_text(text, out, vocab_size=60, progress=False)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"x" * 100, save({"x": torch.zeros(1)}, {"key": "no JSON"})])
+def test_a_damaged_checkpoint_is_named(damaged, tokenizer, tokens, tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(damaged)
+    with pytest.raises(ValueError, match="is damaged, or of an older kmod: choose another folder") as error:
+        pretrain(tiny(tokenizer), tokens, tmp_path, **FAST)
+    assert "\n" not in str(error.value)

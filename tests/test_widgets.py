@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -819,3 +820,21 @@ def test_view_shows_small_chances_and_long_files(tmp_path, monkeypatch):
     assert "download=" in view.link(path)
     monkeypatch.setattr(view, "LARGEST_LINK", 3)
     assert "download=" not in view.link(path) and "a.bin" in view.link(path)
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), -float("inf"), None, np.float32("nan"), np.float32(0.25)]
+)
+def test_tables_of_the_lab_show_any_value(session, value):
+    step = made(session)
+    sample = SampledFacts(session.model, session.facts)
+    session.undo()
+    r = measure(session.model, FactIndex(session.facts), sample, step.change, step.edit, set())
+    lines = tuple(dataclasses.replace(line, after=[(name, value) for name, _ in line.after]) for line in r.lines)
+    moved = tuple(dataclasses.replace(part, l2=value, largest=value) for part in r.moved)
+    rate = dataclasses.replace(r.learnt, value=value, low=value, high=value)
+    retrieved = (view.Retrieval("In [MASK].", [("a", value)], [("a", value)]),)
+    odd = dataclasses.replace(r, lines=lines, moved=(*moved, *r.moved), learnt=rate, lost=rate, retrieved=retrieved)
+    step = dataclasses.replace(step, report=odd)
+    for html in (view.report(step), view.compare(step, step), view.curve([1.0, value], [0.5, value], 4)):
+        assert not re.search(r"\b(nan|inf|None)\b", html)

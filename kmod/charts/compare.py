@@ -1,12 +1,13 @@
 """Which is best, and whether the seeds can tell: what the titles of the charts say."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from ..experiments.selection import Selection
 from ..experiments.statistics import Mean, difference
-from .runs import RATES, Cell, around, ascending, cells, values
+from .runs import RATES, Cell, around, ascending, cells, complete, values
 from .words import delta_text, percent_columns
 
 Grid = dict[float | None, Cell]  # δ → seed → row, δ ascending and no limit last
@@ -72,5 +73,10 @@ def rate_table(grids: Grids, kind: str) -> list[dict]:
 
 
 def at_best(rows: Iterable[Mapping]) -> list[Mapping]:
-    """The rows at the δ of each label that has the highest mean Ā (paper, section 4: δ is chosen by Ā)."""
+    """The rows at the δ of each label that has the highest mean Ā (paper, section 4: δ is chosen by Ā).
+
+    Rows without a finite Ā are left out, with a warning."""
+    rows, left_out = complete(rows, ("A_mean",))
+    if left_out:
+        warnings.warn(f"the highest Ā is that of finite values{left_out}", stacklevel=2)
     return [row for grid in grids(rows, ("A_mean",)).values() for row in grid[Selection(grid).best()].values()]

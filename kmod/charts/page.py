@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import altair as alt
 import vl_convert
 
-from ..checks import brief
+from ..checks import brief, native
 from ..html import escape
 from .tables import Table, table
 from .theme import STATIC_WIDTH, theme
@@ -23,17 +24,35 @@ STILL_PANEL = 380  # pixels; width of a panel in the still drawing of a chart of
 def titled(chart, finding: str, subtitle: str, description: str, numbers: Iterable[Mapping] | None = None):
     """Return `chart` with a title (the finding), a subtitle (n, what an interval means) and alt text.
 
-    `numbers` are rows as `table` takes them: in the book they stand folded under the chart. Raises ValueError for a
-    blank text.
+    `numbers` are rows as `table` takes them: in the book they stand folded under the chart. Those that are not finite
+    are dashes there, and the subtitle says how many. Raises ValueError for a blank text.
     """
     for name, text in (("finding", finding), ("subtitle", subtitle), ("description", description)):
         if not text.strip():
             raise ValueError(f"a chart needs a {name}")
-    title = alt.Title(_wrapped(finding, 78), subtitle=_wrapped(subtitle, 100))
-    chart = chart.properties(title=title, description=description)
     if numbers is not None:
-        chart = chart.properties(usermeta=_meta(chart) | {"numbers": list(map(dict, numbers))})
-    return chart
+        behind, gaps = _finite([dict(row) for row in numbers])
+        chart = chart.properties(usermeta=_meta(chart) | {"numbers": behind})
+        subtitle += f". Left out: {gaps} numbers of the table that are not finite" * bool(gaps)
+    title = alt.Title(_wrapped(finding, 78), subtitle=_wrapped(subtitle, 100))
+    return chart.properties(title=title, description=description)
+
+
+def _finite(value: object) -> tuple[object, int]:
+    """Lists and mappings with Python's numbers, None for each that is not finite, as JSON has none; and how many."""
+    gaps = 0
+
+    def walked(value: object) -> object:
+        nonlocal gaps
+        if isinstance(value, dict):
+            return {key: walked(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return list(map(walked, value))
+        gap = isinstance(value, float) and not math.isfinite(value)
+        gaps += gap
+        return None if gap else value
+
+    return walked(native(value)), gaps
 
 
 def numbers(chart: alt.TopLevelMixin) -> Table:
@@ -67,15 +86,18 @@ def to_bundle(spec: dict, **_) -> dict[str, str]:
     """Return the MIME bundle of a chart: HTML with its title, a still drawing, the specification and its numbers.
 
     `book/_static/charts.js` turns it into a live chart; without JavaScript the drawing stays. The same chart gives the
-    same bytes.
+    same bytes. Values that are not finite are left out, and the subtitle says how many.
     """
-    spec = dict(spec)
+    behind = spec.get("usermeta", {}).get("numbers")
+    spec, gaps = _finite(dict(spec))
     title = spec.pop("title", "")
     title = title if isinstance(title, dict) else {"text": title}
     text, subtitle = _line(title.get("text", "")), _line(title.get("subtitle", ""))
     description = spec.get("description") or text
+    if gaps:
+        subtitle = f"{subtitle}. Left out: {gaps} values that are not finite".removeprefix(". ")
     meta = dict(spec.get("usermeta", {}))
-    behind = meta.pop("numbers", None)
+    meta.pop("numbers", None)
     if "concat" in spec:
         meta["embedOptions"] = {"patch": _fitting(spec)}
         panels = [panel | {"width": STILL_PANEL} for panel in spec["concat"]]

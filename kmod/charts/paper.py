@@ -7,7 +7,7 @@ import altair as alt
 
 from ..checks import brief, native
 from .page import titled
-from .runs import Mean, around
+from .runs import Mean, around, is_finite
 from .theme import PADDING, PALETTE, below, color_and_shape, percent, tips
 from .words import capital, from_to, pct, to
 
@@ -17,14 +17,15 @@ def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None 
 
     Args:
         rows: such as {"what": "block 0, A_M", "paper": 0.7125, "tag": "recalled", "ours": [0.95, 0.97, …]}. Numbers are
-            fractions; `ours` has one for each seed, `paper` may be None. The tag is "sure", or "recalled" for a number
-            that was not checked against the paper's text, which is then said in the chart.
+            fractions; `ours` has one for each seed, `paper` may be None. Those that are not finite are left out, which
+            the subtitle says. The tag is "sure", or "recalled" for a number that was not checked against the paper's
+            text, which is then said in the chart.
         note: what differs, such as the model and the facts; for the subtitle.
         finding: title; by default what the rows show.
 
     Raises ValueError for no rows, a row that lacks a key, a fraction out of range, or an unknown tag.
     """
-    rows = _checked(rows)
+    rows, left_out = _checked(rows)
     names, drawn = [row["what"] for row in rows], []
     for row in rows:
         ours = around(row["ours"])
@@ -57,11 +58,14 @@ def paper_and_ours(rows: Iterable[Mapping], note: str = "", finding: str | None 
             both.mark_text(dy=18, fontSize=11, align=middle).encode(x=paper, y=y, text="paper_text:N"),
         ]
     chart = alt.layer(*layers).properties(width="container", height=62 * len(names), padding=PADDING)
-    return titled(chart, finding or _finding(rows), _subtitle(rows, note), _description(rows), _numbers(rows))
+    return titled(
+        chart, finding or _finding(rows), _subtitle(rows, note) + left_out, _description(rows), _numbers(rows)
+    )
 
 
-def _checked(rows: Iterable[Mapping]) -> list[Mapping]:
-    rows = [native(row) for row in rows]
+def _checked(rows: Iterable[Mapping]) -> tuple[list[Mapping], str]:
+    """The rows with Python's numbers, the finite ones, and what was left out, for the subtitle."""
+    rows, gaps, kept = [native(row) for row in rows], 0, []
     if not rows:
         raise ValueError("no rows to draw")
     for i, row in enumerate(rows):
@@ -74,12 +78,21 @@ def _checked(rows: Iterable[Mapping]) -> list[Mapping]:
             )
         if not row["ours"]:
             raise ValueError(f"row {i} ({row['what']}) has no value of ours; run it first, or leave the row out")
-        for value in (*row["ours"], *([] if row["paper"] is None else [row["paper"]])):
-            if not 0 <= value <= 1:  # also catches nan
+        ours = [value for value in row["ours"] if is_finite(value)]
+        paper = row["paper"] if is_finite(row["paper"]) else None
+        gaps += len(row["ours"]) - len(ours) + (row["paper"] is not None and paper is None)
+        for value in (*ours, *([] if paper is None else [paper])):
+            if not 0 <= value <= 1:
                 raise ValueError(brief(f"row {i}: {value!r} is not a fraction between 0 and 1"))
+        if ours:
+            kept.append(row | {"ours": ours, "paper": paper})
     if len({row["what"] for row in rows}) < len(rows):
         raise ValueError("two rows have the same `what`")
-    return rows
+    if not kept:
+        raise ValueError("no row has a finite value of ours; run it first")
+    parts = [f"{gaps} numbers that are not finite"] * bool(gaps)
+    parts += [f"{len(rows) - len(kept)} rows without a finite number of ours"] * (len(kept) < len(rows))
+    return kept, f". Left out: {', '.join(parts)}" * bool(parts)
 
 
 def _side(ours: Mean, paper: float) -> str:

@@ -77,13 +77,13 @@ def complete(rows: Iterable[Mapping], need: Sequence[str]) -> tuple[list[dict], 
     for i, row in enumerate(map(native, rows)):
         if missing := [name for name in need if name not in row]:
             raise ValueError(brief(f"row {i} ({row.get('label', 'no label')}) lacks {', '.join(missing)}"))
-        if "delta" in row and not isinstance(row["delta"], str) and not _is_finite(row["delta"]):
+        if "delta" in row and not isinstance(row["delta"], str) and not is_finite(row["delta"]):
             row["delta"] = None
         if isinstance(row.get("curve"), list):
-            finite = [point for point in row["curve"] if _is_finite(point)]
+            finite = [point for point in row["curve"] if is_finite(point)]
             points += len(row["curve"]) - len(finite)
             row["curve"] = finite
-        if bad := [name for name in need if not _is_finite(row[name])]:
+        if bad := [name for name in need if not is_finite(row[name])]:
             without |= {name: f"row {i}: {name} is {row[name]!r}, not a fraction; no rows are left" for name in bad}
             continue
         kept.append(row)
@@ -95,12 +95,12 @@ def complete(rows: Iterable[Mapping], need: Sequence[str]) -> tuple[list[dict], 
     return kept, f". Left out: {', '.join(parts)}" * bool(parts)
 
 
-def _is_finite(value: object) -> bool:
+def is_finite(value: object) -> bool:
     """Whether a value holds numbers, all of them finite; of text and mappings of mappings too."""
     if isinstance(value, Mapping):
-        return bool(value) and all(map(_is_finite, value.values()))
+        return bool(value) and all(map(is_finite, value.values()))
     if isinstance(value, list):
-        return bool(value) and all(map(_is_finite, value))
+        return bool(value) and all(map(is_finite, value))
     return is_number(value) and not math.isinf(value)
 
 

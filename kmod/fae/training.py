@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_facts
 from ..facts import FactBase
-from ..models.door import check_facts, check_model, trainable
+from ..models.door import check_model, trainable
 from ..models.masked_lm import evaluating
 from ..training.checkpoint import Checkpoint, train_once
 from ..training.history import History

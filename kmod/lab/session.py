@@ -14,12 +14,12 @@ from threading import RLock
 
 import torch
 
-from ..checks import brief
+from ..checks import brief, check_facts
 from ..editing.common import modified
 from ..editing.edit import Edit, WrongModelError
 from ..facts import Fact, FactBase, Modification
 from ..files import user_path
-from ..models.door import check_facts, check_model
+from ..models.door import check_model
 from ..models.masked_lm import MaskedLM
 from ..names import normal
 from .index import OWN, joined

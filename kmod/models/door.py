@@ -42,12 +42,6 @@ def check_model(model: object, change: object = None, *, learns: bool = False, f
         check_gradients(model)
 
 
-def check_facts(facts: object) -> None:
-    """Raise TypeError unless `facts` is a `FactBase`."""
-    if not isinstance(facts, FactBase):
-        raise WrongTypeError(f"facts are needed, such as kmod.load_facts('atlas'); got a {type(facts).__name__}")
-
-
 def check_gradients(model) -> None:
     """Raise ValueError where no gradient of `model` can be computed."""
     if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():

@@ -142,7 +142,7 @@ def unzip(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> Path:
                     members = [name for name in file.namelist() if not name.endswith("/") and wanted(name)]
                     for name in members:
                         path = PurePosixPath(name.replace("\\", "/"))
-                        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+                        if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
                             raise ValueError(brief(f"{archive} holds {name!r}, which would land outside; not unpacked"))
                     file.extractall(draft, members)
             except (zipfile.BadZipFile, EOFError, zlib.error) as error:

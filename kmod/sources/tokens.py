@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache
 
-from ..checks import check_whole
+from ..checks import WrongTypeError, check_facts, check_whole
 from ..facts import MASK, OBJECT, Fact, FactBase
 from ..mentions import before_mask, unknown_in
 from ..names import is_wordpiece, pieces_of, unwritable
@@ -27,6 +27,9 @@ def writable(base: FactBase, tokenizer, pieces: int = 20, limit: int | None = No
 
     Raises ValueError if no fact is left.
     """
+    check_facts(base)
+    if not callable(getattr(tokenizer, "get_vocab", None)):
+        raise WrongTypeError(f"a tokeniser is needed, such as model.tokenizer; got a {type(tokenizer).__name__}")
     pieces = check_whole("pieces", pieces)
     # transformers writes an unknown length as a number of thirty digits
     limit = min(tokenizer.model_max_length, 1_000_000) if limit is None else check_whole("limit", limit)

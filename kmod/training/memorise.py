@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..checks import WrongTypeError
+from ..checks import WrongTypeError, check_facts
 from ..evaluation import Rate, score
 from ..facts import FactBase
-from ..models.door import check_facts, check_model, trainable
+from ..models.door import check_model, trainable
 from ..models.masked_lm import MaskedLM
 from .checkpoint import Checkpoint, train_once
 from .history import History

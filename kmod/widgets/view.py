@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..checks import is_number
 from ..evaluation import Rate
 from ..html import Html, escape, table
 from ..lab.measure import Line, PartChange, Ranked, Retrieval
@@ -44,8 +45,18 @@ def note(text: str, kind: str = "status") -> str:
     return block(f'<p role="{kind}">{mark}{escape(text)}</p>')
 
 
+def is_finite(value: object) -> bool:
+    """Whether it is a number that can be shown; NaN, an infinity and None are not."""
+    return is_number(value) and math.isfinite(value)
+
+
+def number(value: float, form: str = ".3g") -> str:
+    """A number as text; a dash for one that is not finite."""
+    return f"{value:{form}}" if is_finite(value) else "–"
+
+
 def percent(p: float) -> str:
-    if not math.isfinite(p):
+    if not is_finite(p):
         return "–"
     return "<0.1\u00a0%" if 0 < p < 0.001 else f"{100 * p:.3g}\u00a0%"
 
@@ -55,7 +66,10 @@ def ranked(answers: Ranked, most: int = 5) -> str:
 
 
 def interval(rate: Rate | None) -> str:
-    return "not asked" if rate is None else f"{rate} of {rate.statements:,} statements of {rate.facts:,} facts"
+    if rate is None:
+        return "not asked"
+    share = str(rate) if all(map(is_finite, (rate.value, rate.low, rate.high))) else "–"
+    return f"{share} of {rate.statements:,} statements of {rate.facts:,} facts"
 
 
 def report(step: Step) -> str:
@@ -88,18 +102,21 @@ def _marked(line: Line) -> Html:
 def _difference(rate: Rate | None) -> str:
     if rate is None:
         return "not asked"
-    value, low, high = (f"{round(100 * x, 1) + 0.0:+.1f}" for x in (rate.value, rate.low, rate.high))
+    ends = (rate.value, rate.low, rate.high)
+    if not all(map(is_finite, ends)):
+        return "–"
+    value, low, high = (f"{round(100 * x, 1) + 0.0:+.1f}" for x in ends)
     return f"{value} [{low}, {high}]"
 
 
 def change_by_part(changes: Sequence[PartChange]) -> str:
-    longest = max((change.l2 for change in changes if math.isfinite(change.l2)), default=0) or 1
+    longest = max((change.l2 for change in changes if is_finite(change.l2)), default=0) or 1
 
     def bar(l2: float) -> Html:
-        width = f"{70 * l2 / longest if math.isfinite(l2) else 0:.0f}px"
-        return Html(f'<span class="kmod-bar" aria-hidden="true" style="width:{width}"></span> {l2:.3g}')
+        width = f"{70 * l2 / longest if is_finite(l2) else 0:.0f}px"
+        return Html(f'<span class="kmod-bar" aria-hidden="true" style="width:{width}"></span> {number(l2)}')
 
-    rows = [(c.part, bar(c.l2), f"{c.largest:.3g}", f"{c.parameters:,}") for c in changes]
+    rows = [(c.part, bar(c.l2), number(c.largest), f"{c.parameters:,}") for c in changes]
     return table(rows, ("part", "‖θ − θ₀‖₂", "largest |θ − θ₀|", "parameters"), "The change, part by part")
 
 
@@ -126,7 +143,7 @@ def compare(a: Step, b: Step) -> str:
         known = [line for line in r.lines if line not in modified and line.right[0]]
         best = "; ".join(ranked(line.after, 1) for line in modified[:4])
         lost = f"{sum(not line.right[1] for line in known)} of {len(known)}"
-        sizes = ", ".join(f"{change.part} {change.l2:.3g}" for change in r.moved)
+        sizes = ", ".join(f"{change.part} {number(change.l2)}" for change in r.moved)
         return [step.how, interval(r.learnt), best, interval(r.kept), _difference(r.lost), lost, sizes]
 
     rows = zip(COMPARED, column(a), column(b), strict=True)
@@ -136,25 +153,23 @@ def compare(a: Step, b: Step) -> str:
 def curve(loss: Sequence[float], recall: Sequence[float], steps: int) -> str:
     """The loss of the modified facts and the share answered, step by step, as a drawing of fixed size."""
     width, height, left = 320, 84, 4
-    finite = [value for value in loss if math.isfinite(value)]
+    finite = [value for value in loss if is_finite(value)]
 
     def line(values: Sequence[float], largest: float, style: str) -> str:
         across, down = (width - 2 * left) / max(steps - 1, 1), (height - 14) / largest
         points = " ".join(
-            f"{left + across * i:.1f},{height - 6 - down * max(v, 0):.1f}"
-            for i, v in enumerate(values)
-            if math.isfinite(v)
+            f"{left + across * i:.1f},{height - 6 - down * max(v, 0):.1f}" for i, v in enumerate(values) if is_finite(v)
         )
         return f'<polyline points="{points}" fill="none" {style} stroke-width="2"/>'
 
     text, lines = f"step {len(loss)} of {steps}", ""
     if loss:
-        text += f", loss {loss[-1]:.3g}"
+        text += f", loss {number(loss[-1])}"
         lines += line(loss, max(finite, default=0) or 1.0, f'stroke="{INK[0]}"')
     if len(finite) < len(loss):
         text += f", {len(loss) - len(finite)} values that are not finite left out"
     if recall:
-        text += f", {100 * recall[-1]:.0f} % answered"
+        text += f", {100 * recall[-1]:.0f} % answered" if is_finite(recall[-1]) else ", – answered"
         lines += line(recall, 1, f'stroke="{INK[1]}" stroke-dasharray="4 3"')
     return block(
         f'<svg role="img" aria-label="Training: {text}" viewBox="0 0 {width} {height}" width="100%" height="{height}" '
