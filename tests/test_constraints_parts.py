@@ -37,7 +37,7 @@ def make(kind, delta):
 
 def factors():
     """Two factors for the matrix, those of a bias for the vector, a diagonal for the rest."""
-    A, G, bias = (t @ t.T for t in torch.randn(3, 7, 7, generator=torch.Generator().manual_seed(98)))
+    A, G, bias = (t @ t.T / 100 for t in torch.randn(3, 7, 7, generator=torch.Generator().manual_seed(98)))
     return {"matrix": (A[:3, :3], G), "vector": (torch.ones(1, 1), bias[:5, :5]), "one": torch.tensor([0.3])}
 
 

@@ -112,7 +112,7 @@ def low_curvature(
     if missing := [name for name in names if not isinstance(factors.get(name), tuple)]:
         raise ValueError(f"the K-FAC factors lack {missing[0]}: compute them with the edit's block and component")
     directions = OpenDirections(curvature, {name: factors[name] for name in names})
-    made = {"method": "low-curvature", "curvature": curvature, "open": directions.open}
+    made = {"method": "low-curvature", "curvature": curvature, "open": directions.open, "norm": None}
     return finetune(
         model, change, component=names, constraint=directions, steps=steps, batch_size=batch_size, lr=lr, stop=stop,
         seed=seed, progress=progress, made=made,
