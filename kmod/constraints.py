@@ -127,8 +127,9 @@ class KFAC(Constraint):
     (`kmod.kfac_factors`): (A, G) for each touched parameter of a linear layer, a diagonal, as in `Fisher`, for any
     other. Unlike `Fisher`, it knows how the parameters of a matrix act together.
 
-    `project_` scales θ − θ₀ by one factor. A norm takes two matrix products, as dear as a forward pass over about as
-    many tokens as the matrix has rows. Raises ValueError if `factors` lacks a touched parameter or does not fit it.
+    `project_` scales θ − θ₀ by one factor. A norm takes two matrix products a matrix, as many operations as its forward
+    pass over in + out tokens; nothing is kept but the factors. Raises ValueError if `factors` lacks a touched parameter
+    or does not fit it.
     """
 
     factors: Mapping[str, tuple[Tensor, Tensor] | Tensor] = field(repr=False, default_factory=dict)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, AutoModelForMaskedLM
 
 import kmod
 from kmod.editing import alphaedit, low_curvature, memit, rome
@@ -247,3 +248,27 @@ def test_memit_and_alphaedit_learn_and_keep(model, change):
     for edit in (memit(model, change, evidences=200), alphaedit(model, change, evidences=200)):
         with edit(model):
             assert model.correct(ours).float().mean() > 0.5 and model.correct(rest).float().mean() > before - 0.2
+
+
+@pytest.mark.parametrize(
+    ("family", "extra", "with_factors"),
+    [
+        ("modernbert", dict(bos_token_id=2, cls_token_id=2, eos_token_id=3, sep_token_id=3), 12),
+        ("deberta-v2", dict(relative_attention=True, position_buckets=8, pos_att_type=["p2c", "c2p"]), 48),
+        ("albert", dict(embedding_size=8), 12),  # its one block runs three times
+        ("squeezebert", dict(embedding_size=16), 0),  # its layers are convolutions
+    ],
+)
+def test_other_families_have_factors_where_they_have_linear_layers(model, facts, family, extra, with_factors):
+    shape = dict(num_hidden_layers=3, num_attention_heads=2, hidden_size=16, intermediate_size=32, pad_token_id=0)
+    config = AutoConfig.for_model(family, vocab_size=len(model.tokenizer), **shape, **extra)
+    other = kmod.MaskedLM(AutoModelForMaskedLM.from_config(config).eval(), model.tokenizer)
+    change = facts.modify(3, seed=0)
+    factors = kfac_factors(other, change, evidences=8)
+    assert list(factors) == select(other.net) and sum(isinstance(f, tuple) for f in factors.values()) == with_factors
+    kmod.KFAC(1e-3, factors).check({name: other.net.get_parameter(name) for name in factors})
+    if with_factors:
+        assert low_curvature(other, change, evidences=8, steps=1).made["open"] < 1
+    else:
+        with pytest.raises(ValueError, match="none of the chosen parameters is the matrix of a linear layer"):
+            low_curvature(other, change)

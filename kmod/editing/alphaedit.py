@@ -47,7 +47,7 @@ def alphaedit(
     Args:
         energy: the share of E ‖k‖² of the kept keys that counts as null. At 0, outputs for the kept keys stay as they
             are; if those span all directions, nothing is learnt. At 1, all directions are open.
-        ridge: λ, the weight of ‖ΔW‖²; the paper's is 10.
+        ridge: λ, the weight of ‖ΔW‖²; 10 in the authors' code.
 
     The others, and the errors raised, are those of `kmod.memit`.
 

@@ -21,12 +21,12 @@ from dataclasses import dataclass, field
 import torch
 
 from ..checks import check_share
-from ..constraints import Constraint, Tensors
+from ..constraints import KFAC, Constraint, Tensors
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
-from ..parts import Block, plan
+from ..parts import Block, linear_layers, plan
 from ..training.history import Stop
-from ..training.kfac import Factors, flattest, kfac_factors, linear_layers
+from ..training.kfac import Factors, flattest, kfac_factors
 from ..training.sharing import shared
 from .common import check_training
 from .edit import Edit
@@ -109,8 +109,9 @@ def low_curvature(
     names = matrices(model, block, component)
     if factors is None:
         factors = computed(model, change, block, component, evidences, seed)
-    if missing := [name for name in names if not isinstance(factors.get(name), tuple)]:
-        raise ValueError(f"the K-FAC factors lack {missing[0]}: compute them with the edit's block and component")
+    KFAC(0, factors).check({name: model.net.get_parameter(name) for name in names})
+    if missing := [name for name in names if not isinstance(factors[name], tuple)]:
+        raise ValueError(f"{missing[0]} has a diagonal in place of the two factors that low curvature needs")
     directions = OpenDirections(curvature, {name: factors[name] for name in names})
     made = {"method": "low-curvature", "curvature": curvature, "open": directions.open, "norm": None}
     return finetune(
@@ -121,8 +122,8 @@ def low_curvature(
 
 def matrices(model: MaskedLM, block: Block, component: str | Sequence[str] | None) -> list[str]:
     """The matrices of linear layers among the chosen parameters. Raises ValueError if there is none."""
-    names = [name for name in linear_layers(model.net, plan(model.net, block, component).names)]
-    names = [name for name in names if name.endswith(".weight")]
+    linear = linear_layers(model.net, plan(model.net, block, component).names)
+    names = [name for name in linear if name.endswith(".weight")]
     if not names:
         raise ValueError("none of the chosen parameters is the matrix of a linear layer, which low curvature needs")
     return names

@@ -9,19 +9,20 @@ h are these states as the model is by then, K the inputs of W_l where the facts 
 over the tokens of unmodified evidences keeps the outputs of W_l for them. Each evidence gives a key, as in
 `kmod.editing.rome`, which is the same for one block.
 
-Source: Meng et al. 2023, "Mass-editing memory in a Transformer" (arXiv 2210.07229), equations 14, 16 to 20 and
-algorithm 1. In post-norm models, such as BERT, h and z are taken before the norm at the end of the block, where W_L
-writes.
+Source: Meng et al. 2023, "Mass-editing memory in a Transformer" (arXiv 2210.07229), equation 14 for the update and
+algorithm 1 for the order. In post-norm models, such as BERT, h and z are taken before the norm at the end of the block,
+where W_L writes.
 """
 
 from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..checks import check_positive, check_whole
 from ..facts import Modification
@@ -90,7 +91,8 @@ def write(
         target = leaving(forward, top, top_name, places) + R[column]
         for index, name in names.items():
             layer = model.net.get_submodule(name)
-            now = Forward(model, examples, new, lowest, own_code=True)
+            now = Forward(model, examples, new, own_code=True)
+            now.kept = forward.kept  # the states that enter the lowest block are the same
             K, _ = keys(now, layer, places)
             left = (target - leaving(now, top, top_name, places)) / (top - index + 1)
             W = layer.weight.detach()
@@ -107,26 +109,22 @@ def leaving(forward: Forward, block: int, matrix: str, places: Places) -> Tensor
     """The states (places, width) that the block's matrix writes to, with its output in them, where facts are read: the
     input of the norm that follows it in the block, or, without one, the block's output."""
     name, module = blocks(forward.model.net)[block]
-    layer, found, states = module.get_submodule(matrix.removeprefix(f"{name}.")), [], []
-
-    def after(norm: nn.Module, inputs: tuple) -> None:
-        if found and len(states) < len(found):
-            states.append(inputs[0])
-
-    def end(_, __, output) -> None:
-        if len(states) < len(found):
-            states.append(output[0] if isinstance(output, tuple) else output)
-
+    layer = module.get_submodule(matrix.removeprefix(f"{name}."))
     norms = [m for n, m in module.named_modules() if "norm" in n.lower().rpartition(".")[2]]
-    hooks = [norm.register_forward_pre_hook(after) for norm in norms]
-    hooks += [layer.register_forward_hook(lambda *_: found.append(None)), module.register_forward_hook(end)]
-    parts = []
-    try:
+    written, states, parts = [], [], []  # `written` is not empty from the matrix's output until its states are taken
+
+    def take(value: Tensor | tuple[Tensor, ...]) -> None:
+        if written:
+            written.clear()
+            states.append(value[0] if isinstance(value, tuple) else value)
+
+    with ExitStack() as hooks:
+        hooks.enter_context(layer.register_forward_hook(lambda *_: written.append(True)))
+        hooks.enter_context(module.register_forward_hook(lambda _, __, output: take(output)))
+        for norm in norms:
+            hooks.enter_context(norm.register_forward_pre_hook(lambda _, inputs: take(inputs)))
         for chosen in forward.examples.by_length(256):
             rows, tokens, _ = places.of(chosen)
             forward(chosen)
             parts.append(states[-1][rows, tokens])
-    finally:
-        for hook in hooks:
-            hook.remove()
     return torch.cat(parts)

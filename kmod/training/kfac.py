@@ -14,7 +14,7 @@ statement. So the factors are gathered here by hooks; a test compares the two wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import torch
@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from ..checks import check_whole
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM, evaluating
-from ..parts import Block, plan
+from ..parts import Block, linear_layers, plan
 from ..progress import silent
 from .fisher import drawn_evidences, fisher_diagonal
 from .loop import Forward
@@ -94,13 +94,6 @@ def kfac_factors(
         given = {"evidences": evidences, "seed": seed, "progress": progress}
         factors |= fisher_diagonal(model, change, component=rest, **given)
     return {name: factors[name] for name in what.names}
-
-
-def linear_layers(net: nn.Module, names: Iterable[str]) -> dict[str, nn.Linear]:
-    """Those of the parameters `names` that are a linear layer's → the layer."""
-    modules = dict(net.named_modules())
-    owners = {name: modules[name.rpartition(".")[0]] for name in names}
-    return {name: layer for name, layer in owners.items() if isinstance(layer, nn.Linear)}
 
 
 def flattest(values: Tensor, share: float) -> Tensor:
