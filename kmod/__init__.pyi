@@ -1,11 +1,12 @@
 # What `kmod` offers, and where it lives: read by __init__.py, editors and type checkers.
 
 from . import widgets
-from .constraints import L2, Fisher, L2PerTensor, Linf
+from .constraints import KFAC, L2, Fisher, L2PerTensor, Linf
 from .editing import (
     Datastore,
     Edit,
     WrongModelError,
+    alphaedit,
     choose,
     ewc,
     finetune,
@@ -14,6 +15,8 @@ from .editing import (
     layernorm_tuning,
     lora,
     loss_constrained,
+    low_curvature,
+    memit,
     retrain,
     rome,
     sweep,
@@ -30,14 +33,15 @@ from .pretraining import pretrain
 from .sources import load_edits, load_facts, modification_set, single_token, writable
 from .training.fisher import fisher_diagonal
 from .training.history import Stop
+from .training.kfac import kfac_factors
 from .training.memorise import memorise
 from .widgets import EditLab
 
 __all__ = [
-    "L2", "Datastore", "Edit", "EditLab", "Evaluation", "FaE", "Fact", "FactBase", "Fisher", "L2PerTensor",
-    "Linf", "MaskedLM", "Modification", "Rate", "Relation", "Stop", "WrongModelError", "add_facts", "build_fae",
-    "choose", "evaluate", "ewc", "explain", "finetune", "finetune_fae", "fisher_diagonal", "kl", "knn", "known",
-    "layernorm_tuning", "load_edits", "load_facts", "load_model", "lora", "loss_constrained", "memorise",
-    "modification_set", "plan", "pretrain", "retrain", "rome", "score", "single_token", "sweep", "train_fae",
-    "update_facts", "widgets", "writable",
+    "KFAC", "L2", "Datastore", "Edit", "EditLab", "Evaluation", "FaE", "Fact", "FactBase", "Fisher", "L2PerTensor",
+    "Linf", "MaskedLM", "Modification", "Rate", "Relation", "Stop", "WrongModelError", "add_facts", "alphaedit",
+    "build_fae", "choose", "evaluate", "ewc", "explain", "finetune", "finetune_fae", "fisher_diagonal", "kfac_factors",
+    "kl", "knn", "known", "layernorm_tuning", "load_edits", "load_facts", "load_model", "lora", "loss_constrained",
+    "low_curvature", "memit", "memorise", "modification_set", "plan", "pretrain", "retrain", "rome", "score",
+    "single_token", "sweep", "train_fae", "update_facts", "widgets", "writable",
 ]  # fmt: skip
