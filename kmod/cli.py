@@ -285,7 +285,7 @@ def _top(answers: list[tuple[str, float]]) -> str:
 
 
 def _evaluate(args) -> None:
-    from . import Edit, Modification, evaluate, load_facts, load_model, score
+    from . import Edit, evaluate, load_facts, load_model, score
 
     facts, model = load_facts(args.facts), load_model(args.model)
     if args.edit is None:
@@ -296,11 +296,11 @@ def _evaluate(args) -> None:
             print(f"held-out phrasings  {scores.rate('tests')}\nevidences           {scores.rate('evidences')}")
         return
     edit = Edit.load(args.edit)
-    made = edit.made  # how it was made
-    if made.get("base_fingerprint") != facts.fingerprint():
-        raise ValueError(f"{args.edit} was made on the facts {made.get('base')!r}, not {facts.name!r}: use --facts")
+    if edit.made.get("base_fingerprint") != facts.fingerprint():
+        raise ValueError(
+            f"{args.edit} was made on the facts {edit.made.get('base')!r}, not {facts.name!r}: use --facts"
+        )
     if edit.applied(model):
         raise ValueError(f"{args.model} is the model with the edit; give --model the one without it")
-    change = Modification(facts, tuple(made["indices"]), tuple(new for *_, new in made["facts"]), made["change_seed"])
-    result = evaluate(model, facts, change, edit=edit)
+    result = evaluate(model, facts, edit.change(facts), edit=edit)
     print(json.dumps(result.record()) if args.json else result)

@@ -1,7 +1,8 @@
 """Ways to change what a model remembers: one file a method, each a function of (model, modification, settings) that
 returns an `Edit`.
 
-`knn` changes no weight; it returns a `Datastore` that is used like an edit. `sweep` makes many edits with shared work.
+`knn` changes no weight; it returns a `Datastore` that is used like an edit. `sweep` makes many edits with shared work,
+`sequence` edits one after the other.
 """
 
 from .choose import choose
@@ -15,9 +16,10 @@ from .lora import lora
 from .loss_constrained import loss_constrained
 from .retrain import retrain
 from .rome import rome
+from .sequence import EditSequence, sequence
 from .sweep import sweep
 
 __all__ = [
-    "Datastore", "Edit", "WrongModelError", "choose", "ewc", "finetune", "kl", "knn", "layernorm_tuning", "lora",
-    "loss_constrained", "retrain", "rome", "sweep",
+    "Datastore", "Edit", "EditSequence", "WrongModelError", "choose", "ewc", "finetune", "kl", "knn",
+    "layernorm_tuning", "lora", "loss_constrained", "retrain", "rome", "sequence", "sweep",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ def table(source: object, relations: str | Path | Mapping[str, Relation] | None 
         source: a pandas DataFrame, or a path ending in .csv, .tsv, .json (a list of objects) or .jsonl, which may be
             gzipped (.gz); UTF-8.
         relations: `Relation` objects by id, or the path of a TOML file with a table for each relation (label,
-            evidences, tests; such as the atlas' relations.toml).
+            evidences, tests, and hops if there are any; such as the atlas' relations.toml).
 
     Raises ValueError that names a missing column and the columns there are, a relation without phrasings, or the line
     that is damaged or not UTF-8.
@@ -77,7 +77,9 @@ def _relations(path: str | Path | None) -> dict[str, Relation]:
     for id, row in rows.items():
         if not isinstance(row, dict):
             raise ValueError(f"{path}: {id!r} is not a table; write [{id}] with label, evidences and tests")
-        known[id] = Relation(id, row.get("label", id), row.get("evidences", ()), row.get("tests", ()))
+        known[id] = Relation(
+            id, row.get("label", id), row.get("evidences", ()), row.get("tests", ()), row.get("hops", {})
+        )
     return known
 
 
