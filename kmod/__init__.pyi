@@ -31,7 +31,7 @@ from .parts import plan
 from .pretraining import pretrain
 from .probes import Perplexity, Probe, pseudo_perplexity
 from .questions import Question, portability
-from .sources import load_edits, load_facts, modification_set, single_token, writable
+from .sources import load_edits, load_facts, load_probes, modification_set, single_token, writable
 from .training.fisher import fisher_diagonal
 from .training.history import Stop
 from .training.memorise import memorise
@@ -41,7 +41,8 @@ __all__ = [
     "L2", "Datastore", "Edit", "EditLab", "EditSequence", "Evaluation", "FaE", "Fact", "FactBase", "Fisher",
     "L2PerTensor", "Linf", "MaskedLM", "Modification", "Perplexity", "Probe", "Question", "Rate", "Relation", "Stop",
     "WrongModelError", "add_facts", "build_fae", "choose", "evaluate", "ewc", "explain", "finetune", "finetune_fae",
-    "fisher_diagonal", "kl", "knn", "known", "layernorm_tuning", "load_edits", "load_facts", "load_model", "lora",
-    "loss_constrained", "memorise", "modification_set", "plan", "portability", "pretrain", "pseudo_perplexity",
-    "retrain", "rome", "score", "sequence", "single_token", "sweep", "train_fae", "update_facts", "widgets", "writable",
+    "fisher_diagonal", "kl", "knn", "known", "layernorm_tuning", "load_edits", "load_facts", "load_model",
+    "load_probes", "lora", "loss_constrained", "memorise", "modification_set", "plan", "portability", "pretrain",
+    "pseudo_perplexity", "retrain", "rome", "score", "sequence", "single_token", "sweep", "train_fae",
+    "update_facts", "widgets", "writable",
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """Probes, portability and general ability, against slow plain counts."""
 
+import gzip
+import json
 import math
 from dataclasses import replace
 
@@ -9,6 +11,7 @@ import torch
 
 import kmod
 from kmod.evaluation import judge
+from kmod.names import normal
 from kmod.probes import Panel, known_without_length, pseudo_perplexity
 from kmod.questions import Question, neighbours, portability
 
@@ -190,3 +193,48 @@ def test_an_edit_that_changes_no_answer_says_so(model, facts):
         text = str(kmod.evaluate(model, facts, change, edit=edit, before=before))
         assert ("This edit changes no best answer" in text) is same
     assert "changes no best answer" not in str(kmod.evaluate(model, facts, change, before=before))
+
+
+def rows_of(data, file):
+    return [json.loads(line) for line in gzip.open(data / file, "rt", encoding="utf-8")]
+
+
+def test_counterfact_is_scored_as_its_authors_do(data, model):
+    _, change = kmod.load_edits("counterfact", 12, seed=0, folder=data)
+    probes = kmod.load_probes("counterfact", change, folder=data)
+    rows = {(normal(r["subject"]), normal(r["ground_truth"])): r for r in rows_of(data, "counterfact_500.jsonl.gz")}
+    found, slow = Panel(model, probes).after(model), {"efficacy": [], "paraphrase": [], "neighborhood": []}
+    for fact, new in zip(change.originals, change.objects, strict=True):
+        row = rows[normal(fact.subject), normal(fact.object)]
+        prompts = {"efficacy": [row["prompt"]], "paraphrase": row["rephrase_prompt"]}
+        prompts["neighborhood"] = [each["prompt"] for each in row["locality"]]
+        for probe, texts in prompts.items():
+            for text in texts:
+                p_new, p_old = (score_of(model, f"{text.strip()} [MASK].", name) for name in (new, fact.object))
+                slow[probe].append(p_old > p_new if probe == "neighborhood" else p_new > p_old)
+    for probe, right in slow.items():
+        assert found[probe].counted == len(right) and found[probe].after.value == pytest.approx(np.mean(right))
+    with pytest.raises(ValueError, match="counterfact has no question about these facts"):
+        kmod.load_probes("counterfact", kmod.load_facts("atlas").modify(2), folder=data)
+
+
+def test_zsre_portability_is_scored_as_its_authors_do(data, model):
+    _, change = kmod.load_edits("zsre:mend", 12, seed=0, folder=data)
+    probes = kmod.load_probes("zsre:mend", change, folder=data)
+    pairs = zip(change.originals, change.objects, strict=True)
+    edits = {(normal(f.subject), normal(f.object), normal(new)) for f, new in pairs}
+    rows = rows_of(data, "zsre_edit_mend_portability.jsonl.gz")
+    rows = [r for r in rows if (normal(r["subject"]), normal(r["answers"][0]), normal(r["alt"])) in edits]
+    asked = {(r["portability"]["New Question"], r["portability"]["New Answer"]) for r in rows}
+    found, shares = Panel(model, probes).after(model), []
+    for question, answer in asked:
+        ids = pieces(model, answer)
+        if model.tokenizer.unk_token_id not in ids:
+            best = logp(model, f"{question} [MASK]", len(ids)).argmax(-1).tolist()
+            shares.append(np.mean([a == b for a, b in zip(best, ids, strict=True)]))
+    assert found["portability"].asked == len(asked) and found["portability"].counted == len(shares)
+    assert found["portability"].after.value == pytest.approx(np.mean(shares))
+    assert found["locality"].after.value == 1  # nothing was edited
+    assert set(kmod.load_probes("zsre:knowedit", kmod.load_edits("zsre:knowedit", folder=data)[1], folder=data)) == {
+        "portability", "locality"
+    }  # fmt: skip

@@ -9,7 +9,7 @@ from ..facts import FactBase
 from .atlas import atlas
 from .bios import bios
 from .counterfact import counterfact
-from .edits import load_edits
+from .edits import load_edits, load_probes
 from .sets import modification_set
 from .table import SUFFIXES, table
 from .tokens import single_token, writable
@@ -22,6 +22,7 @@ __all__ = [
     "counterfact",
     "load_edits",
     "load_facts",
+    "load_probes",
     "modification_set",
     "single_token",
     "table",

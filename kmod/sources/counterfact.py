@@ -11,7 +11,8 @@ from .read import data_file, json_lines, json_list, need, usable
 FILES = ("counterfact.json", "counterfact_500.jsonl")
 FIELDS = ("subject", "prompt", "ground_truth", "rephrase_prompt", "target_new")
 
-Row = tuple[str, str, str, str, list[str], str]  # subject, relation, object, prompt, rephrased prompts, new object
+# subject, relation, object, prompt, rephrased prompts, new object, prompts of neighbours (which share the object)
+Row = tuple[str, str, str, str, list[str], str, list[str]]
 
 
 def counterfact(folder: str | Path | None = None) -> FactBase:
@@ -24,17 +25,18 @@ def counterfact(folder: str | Path | None = None) -> FactBase:
     Raises ValueError for damaged files, FileNotFoundError if neither file is there.
     """
     facts, read, name = [], 0, data_file(folder, *FILES).name
-    for subject, relation, obj, prompt, rephrased, _ in records(folder):
+    for subject, relation, obj, prompt, rephrased, *_ in records(folder):
         read += 1
-        tests = tuple(dict.fromkeys(_cloze(text) for text in rephrased if text.strip() != prompt.strip()))
+        tests = tuple(dict.fromkeys(cloze(text) for text in rephrased if text.strip() != prompt.strip()))
         if usable(subject, relation.replace(SUBJECT, ""), obj) and tests:
-            facts.append(Fact(subject, relation, obj, (_cloze(prompt),), tests))
+            facts.append(Fact(subject, relation, obj, (cloze(prompt),), tests))
     relations = {fact.relation: Relation(fact.relation, fact.relation) for fact in facts}
     note = f"{read:,} rows read from {name}; {read - len(facts):,} without subject, object or rephrased prompt left out"
     return FactBase(facts, relations, "counterfact", notes=[note])
 
 
-def _cloze(prompt: str) -> str:
+def cloze(prompt: str) -> str:
+    """A prompt, which the object completes, as a masked statement."""
     return f"{prompt.strip()} {MASK}."
 
 
@@ -45,7 +47,7 @@ def records(folder: str | Path | None) -> Iterator[Row]:
         for row in json_lines(path, *FIELDS):
             relation = row["prompt"].replace(row["subject"], "…").strip()
             subject, prompt, obj, rephrased, new = (row[field] for field in FIELDS)
-            yield subject, relation, obj, prompt, rephrased, new
+            yield subject, relation, obj, prompt, rephrased, new, [each["prompt"] for each in row.get("locality", ())]
         return
     for where, record in json_list(path, "requested_rewrite", "paraphrase_prompts"):
         edit = record["requested_rewrite"]
@@ -54,4 +56,5 @@ def records(folder: str | Path | None) -> Iterator[Row]:
             need(edit[target], ("str",), f"{where}, {target}")
         prompt = edit["prompt"].replace("{}", edit["subject"])
         new, true = edit["target_new"]["str"], edit["target_true"]["str"]
-        yield edit["subject"], edit["relation_id"], true, prompt, record["paraphrase_prompts"], new
+        near = record.get("neighborhood_prompts", [])
+        yield edit["subject"], edit["relation_id"], true, prompt, record["paraphrase_prompts"], new, near

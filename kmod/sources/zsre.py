@@ -28,6 +28,7 @@ EDITS = {  # the three published edit sets: file, and its fields for (question, 
 }
 
 Row = tuple[str, str, str, list[str], list[str]]  # subject, relation, answer, questions, masked sentences
+Asked = dict[str, list[tuple[str, str]]]  # "portability" or "locality" → questions with their answers
 
 
 def zsre(folder: str | Path | None = None, *, seed: int = 0, sentences: bool = False) -> FactBase:
@@ -139,3 +140,27 @@ def edit_rows(folder: str | Path | None, name: str) -> Iterator[tuple[str, list[
         rephrasings = row[rephrased] if isinstance(row[rephrased], list) else [row[rephrased]]
         answer = row[true][0] if isinstance(row[true], list) else row[true]
         yield row["subject"], [row[prompt], *rephrasings], answer, row[new]
+
+
+def probe_rows(folder: str | Path | None, name: str) -> Iterator[tuple[str, str, str, Asked]]:
+    """(subject, true answer, new answer, what else is asked) of each edit of a published set."""
+    file, (_, true, _, new) = EDITS[name]
+    for row in json_lines(data_file(folder, file), "subject", true, new):
+        if name == "mend":
+            need(row, ("portability", "loc", "loc_ans"), f"{file}, {row['subject']!r}")
+            asked = [(row["portability"]["New Question"], row["portability"]["New Answer"])]
+            probes = {"portability": asked, "locality": [(row["loc"], row["loc_ans"])]}
+        else:
+            probes = {kind: list(_probes(row.get(kind))) for kind in ("portability", "locality")}
+        answer = row[true][0] if isinstance(row[true], list) else row[true]
+        yield row["subject"], answer, row[new], probes
+
+
+def _probes(value: object) -> Iterator[tuple[object, object]]:
+    """The questions of a list, or of a dictionary of lists; of several answers the first."""
+    lists = value.values() if isinstance(value, dict) else [value or []]
+    for row in (row for rows in lists for row in rows):
+        answer = row.get("ground_truth")
+        while isinstance(answer, list):
+            answer = answer[0] if answer else ""
+        yield row.get("prompt"), answer
