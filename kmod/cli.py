@@ -268,14 +268,15 @@ def _edit(args) -> None:
 
 
 def _print_answers(model, facts, change, edit, most: int = 8) -> None:
+    from .evaluation import judge
+
     originals, objects = change.originals[:most], list(change.objects[:most])
     statements = [facts.tests(fact)[0] for fact in originals]
     before = model.answers(statements, [fact.object for fact in originals])
     with edit(model):
-        after = model.answers(statements, objects)
-    for statement, new, was, now in zip(statements, objects, before, after, strict=True):
-        mark = "✓" if now[0][0] == model.written(new) else "✗"
-        print(f"  {mark} {statement}  {_top(was)}  →  {_top(now)}")
+        after, right = judge(model, statements, objects)
+    for statement, was, now, learnt in zip(statements, before, after, right, strict=True):
+        print(f"  {'✓' if learnt else '✗'} {statement}  {_top(was)}  →  {_top(now)}")
     if len(change) > most:
         print(f"  … and {len(change) - most} more")
 

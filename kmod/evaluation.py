@@ -101,10 +101,14 @@ def _ask(model: MaskedLM, examples: dict[str, Examples], facts: int, kept: dict[
     """The counts of the answers to `examples`, which belong to this number of facts."""
     scores = Scores({}, {}, examples, kept)
     for kind, statements in examples.items():
-        answers = model.correct(statements, kept=kept.get(kind)).numpy()
-        scores.right[kind] = np.bincount(statements.owner, weights=answers, minlength=facts)
+        scores.right[kind] = right_counts(model, statements, facts, kept.get(kind))
         scores.asked[kind] = np.bincount(statements.owner, minlength=facts)
     return scores
+
+
+def right_counts(model: MaskedLM, examples: Examples, facts: int, kept: Activations | None = None) -> np.ndarray:
+    """(facts,) how many of the statements of each fact `model` answers right."""
+    return np.bincount(examples.owner, weights=model.correct(examples, kept=kept).numpy(), minlength=facts)
 
 
 def known(model: MaskedLM, base: FactBase) -> np.ndarray:
