@@ -23,7 +23,7 @@ from .names import pieces_of
 from .parts import block_indices, blocks, plan
 from .probes import Panel, Perplexity, Probe, Slots, known_without_length, pseudo_perplexity, slots
 from .questions import Question, as_questions, neighbours, portability
-from .rates import Rate, rate
+from .rates import FIELD, Rate, rate
 
 KINDS = ("tests", "evidences")
 Ranked = list[tuple[str, float]]
@@ -146,9 +146,9 @@ def judge(
 class Evaluation:
     """What an edit did. Every rate is on the tests (held-out phrasings) unless its name says evidences.
 
-    The later literature has other names for the same: reliability is A_M on the evidences, which the edit was trained
-    on; generalisation is A_M; locality is A_F∖S, and that of the `neighbours`: those facts of F∖S with the "same
-    subject" as a modified one, or of other subjects with the "same relation" or the "same old object".
+    The later literature has other names for the same (`rates.FIELD`): reliability is A_M on the evidences, which the
+    edit was trained on; generalisation is A_M; locality is A_F∖S, and that of the `neighbours`: those facts of F∖S with
+    the "same subject" as a modified one, or of other subjects with the "same relation" or the "same old object".
 
     What was not measured is None, or not in its dictionary. `neighbours` and `neighbours_before` are by kind;
     `portability` by kind (`questions.portability`) and, as "all", over all kinds; `probes` by the name that was given.
@@ -178,28 +178,25 @@ class Evaluation:
         """Ā = (A_M + A_{F∖S}) / 2. The paper chooses block and δ by it."""
         return (self.A_M.value + self.A_FS.value) / 2
 
-    def rates(self) -> dict[str, Rate]:
-        """Every rate that was measured, by the name that records have for it."""
+    def measures(self) -> dict[str, Rate | Perplexity | float]:
+        """Everything that was measured, by the name that records have for it; `rates.FIELD` gives the field's names."""
         found = {name: value for name, value in vars(self).items() if isinstance(value, Rate)}
         for suffix, rates in (("", self.neighbours), ("_before", self.neighbours_before)):
             found |= {f"locality_{kind.replace(' ', '_')}{suffix}": value for kind, value in rates.items()}
         for kind, probe in self.portability.items():
             found[f"portability_{kind.replace(' ', '_')}".removesuffix("_all")] = probe.after
+        if every := self.portability.get("all"):
+            found["portability_counted"] = every.counted / every.asked
         found |= {name: probe.after for name, probe in self.probes.items()}
+        found |= {f"pseudo_{name}": getattr(self, name) for name in ("perplexity", "perplexity_before")}
+        found |= {"changed": self.changed, "A_mean": self.A_mean}
         return {name: value for name, value in found.items() if value is not None}
 
     def record(self) -> dict[str, float]:
         """The values without intervals, as fractions, under the paper's names and the field's: one row of a table. What
         was not measured is left out."""
-        row = {name: value.value for name, value in self.rates().items()} | {"A_mean": self.A_mean}
-        names = {"reliability": "A_M_evidences", "generalisation": "A_M", "locality": "A_FS"}
-        row |= {ours: row[theirs] for ours, theirs in names.items()}
-        if every := self.portability.get("all"):
-            row["portability_counted"] = every.counted / every.asked
-        for name in ("perplexity", "perplexity_before"):
-            if (value := getattr(self, name)) is not None:
-                row[f"pseudo_{name}"] = value.value
-        return row
+        row = {name: getattr(value, "value", value) for name, value in self.measures().items()}
+        return row | {ours: row[theirs] for ours, theirs in FIELD.items()}
 
     def __str__(self) -> str:
         m, fs, d = self.A_M, self.A_FS, self.delta_A_FS
@@ -259,7 +256,7 @@ def evaluate(
         answers: whether to collect the answers before and after to each modified fact's tests.
         probes: name → statements of your own, each a `Question` or a pair (statement with [MASK], right answer).
         thorough: whether to measure portability, and A_M without the number of masks, as well: some ten statements more
-            a modified fact. None is as `answers`.
+            a modified fact. None is as `answers` where there is an edit.
         general: whether to measure general ability, by `pseudo_perplexity`: some 3,000 statements more, twice.
 
     Raises ValueError if `change` was drawn from other facts, modifies all of them, or only facts without tests; for a
@@ -275,7 +272,7 @@ def evaluate(
     tests = [(statement, fact.object, new) for fact, new in changed for statement in base.tests(fact)]
     if not tests:
         raise ValueError(f"no modified fact has tests, so the edit cannot be measured: {change.originals[0]} has none")
-    thorough = answers if thorough is None else thorough
+    thorough = (answers and edit is not None) if thorough is None else thorough
     given = {name: as_questions(name, statements) for name, statements in (probes or {}).items()}
     follow = {kind: questions for kind, questions in portability(change).items() if questions} if thorough else {}
     before = before or score(model, base)

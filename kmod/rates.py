@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+FIELD = {"reliability": "A_M_evidences", "generalisation": "A_M", "locality": "A_FS"}
+"""The field's name for a metric → the paper's."""
+
 
 @dataclass(frozen=True)
 class Rate:

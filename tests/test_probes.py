@@ -190,6 +190,7 @@ def test_an_edit_that_changes_no_answer_says_so(model, facts):
     change, before = facts.modify(2, seed=0), kmod.score(model, facts, ["tests"])
     for delta, same in ((0, True), (2e-2, False)):
         edit = kmod.finetune(model, change, constraint=kmod.Linf(delta), steps=20)
+        assert ("changes no weight" in repr(edit)) is same
         text = str(kmod.evaluate(model, facts, change, edit=edit, before=before))
         assert ("This edit changes no best answer" in text) is same
     assert "changes no best answer" not in str(kmod.evaluate(model, facts, change, before=before))

@@ -93,7 +93,7 @@ class Edit:
         facts = len(self.made.get("facts", []))
         return (
             f"Edit({self.made.get('method', '?')}: {facts} facts, {touched:,} parameters in {len(self.xor)} tensors, "
-            f"{self.made.get('constraint') or 'no constraint'})"
+            f"{self.made.get('constraint') or 'no constraint'}{', changes no weight' * (self.before == self.after)})"
         )
 
     @torch.no_grad()

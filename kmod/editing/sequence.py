@@ -33,7 +33,7 @@ class Portion:
     """One portion of a sequence, and the model after it.
 
     Args:
-        edit: the portion's own edit; it applies to the model with all portions before it.
+        edit: the portion's own edit, which applies to the model with all portions before it; None if it was not kept.
         change: all facts changed so far, each with its latest object.
         result: `evaluate` of all edits so far as one: A_M of all facts changed so far, A_F∖S of the others; None where
             it was not measured.
@@ -41,7 +41,7 @@ class Portion:
         seconds: of the editing.
     """
 
-    edit: Edit
+    edit: Edit | None
     change: Modification
     result: Evaluation | None
     linf: float
@@ -74,10 +74,12 @@ class EditSequence:
         were trained on a model with it, so they are trained anew, with the same settings. `model` is the model without
         any of the edits, and is not changed.
 
-        Raises ValueError for a portion that there is not, or the only one.
+        Raises ValueError for a portion that there is not, or the only one, and if the portions' edits were not kept.
         """
         if not 1 <= check_whole("number", number) <= len(self.portions):
             raise ValueError(f"there is no portion {number}: this sequence has 1 to {len(self.portions)}")
+        if not self.settings["keep"]:
+            raise ValueError("the portions' own edits were not kept: make the sequence with keep=True")
         changes = [change for i, change in enumerate(self.changes, 1) if i != number]
         return _run(model, changes, self.portions[: number - 1], **self.settings)
 
@@ -98,6 +100,7 @@ def sequence(
     anchor: str = "start",
     every: int = 1,
     general: bool = False,
+    keep: bool = True,
     progress: bool = False,
     **settings,
 ) -> EditSequence:
@@ -113,18 +116,19 @@ def sequence(
         anchor: the ball's centre: "start" is θ₀, the weights before the first portion; "last" the weights before each.
         every: measure after every so many portions, and after the last.
         general: measure general ability as well (`pseudo_perplexity`).
+        keep: keep each portion's own edit, as large as the tensors that it touches; `EditSequence.without` needs them.
         settings: those of `method`.
 
     Raises ValueError for changes of different facts, or none, another anchor, and as `method` does.
     """
     check_whole("every", every)
-    how = {"method": method, "constraint": constraint, "anchor": anchor, "every": every, "general": general}
-    return _run(model, list(changes), [], progress=progress, **how, **settings)
+    how = {"constraint": constraint, "anchor": anchor, "every": every, "general": general, "keep": keep}
+    return _run(model, list(changes), [], method=method, progress=progress, **how, **settings)
 
 
 def _run(
     model: MaskedLM, changes: list[Modification], done: list[Portion], *, method: Callable, anchor: str, every: int,
-    constraint: Constraint | None, general: bool, progress: bool = False, **settings,
+    constraint: Constraint | None, general: bool, keep: bool, progress: bool = False, **settings,
 ) -> EditSequence:  # fmt: skip
     """The sequence of `changes`; the first of them are `done`."""
     if not changes:
@@ -156,9 +160,9 @@ def _run(
         so_far = change if so_far is None else _merged(so_far, change)
         measured = (len(portions) + 1) % every == 0 or len(portions) + 1 == len(changes)
         result = _measure(model, so_far, whole, before, general) if measured else None
-        portions.append(Portion(edit, so_far, result, *_norms(model, whole), round(seconds, 3)))
-    about = {"method": method, "constraint": constraint, "anchor": anchor, "every": every, "general": general}
-    return EditSequence(portions, whole, changes, about | settings)
+        portions.append(Portion(edit if keep else None, so_far, result, *_norms(model, whole), round(seconds, 3)))
+    about = {"constraint": constraint, "anchor": anchor, "every": every, "general": general, "keep": keep}
+    return EditSequence(portions, whole, changes, {"method": method} | about | settings)
 
 
 def _merged(first: Modification, second: Modification) -> Modification:
