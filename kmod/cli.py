@@ -114,6 +114,9 @@ def parser() -> argparse.ArgumentParser:
     option = add("evaluate", _evaluate, "measure a model on all facts; or an edit: what it changed, and what else")
     option("--model", default="nano-atlas", metavar="NAME", help="the model, without the edit; default nano-atlas")
     option("--edit", type=Path, metavar="FILE", help="a file that the edit command wrote")
+    option(
+        "--general", action="store_true", help="measure general ability too: pseudo-perplexity on everyday sentences"
+    )
     option("--json", action="store_true", help="print the numbers as JSON")
 
     experiments.add_parsers(commands)
@@ -303,5 +306,5 @@ def _evaluate(args) -> None:
         )
     if edit.applied(model):
         raise ValueError(f"{args.model} is the model with the edit; give --model the one without it")
-    result = evaluate(model, facts, edit.change(facts), edit=edit)
+    result = evaluate(model, facts, edit.change(facts), edit=edit, general=args.general)
     print(json.dumps(result.record()) if args.json else result)

@@ -125,8 +125,8 @@ class Fisher(Constraint):
 class Around(Constraint):
     """`ball` around other weights than those that the training starts from: name → tensor in `origin`."""
 
-    ball: Constraint = field(default=None)
-    origin: Tensors = field(repr=False, default_factory=dict)
+    ball: Constraint
+    origin: Tensors = field(repr=False)
 
     def check(self, origin: Tensors) -> None:
         if missing := origin.keys() - self.origin.keys():

@@ -36,7 +36,8 @@ class Scores:
 
     `right[kind]` and `asked[kind]` are (facts,) counts for kind in "tests", "evidences". `examples` are the tokenised
     statements, so that the next model on the same facts need not tokenise them again. `kept` are hidden states that
-    enter a block (`score(keep=)`), and `model` is the fingerprint of the model that they come from.
+    enter a block (`score(keep=)`), and `model` is the fingerprint of the model that they come from. `perplexity` is its
+    general ability, for `evaluate(general=True)`, which asks for it if it is None.
     """
 
     right: dict[str, np.ndarray]
@@ -44,6 +45,7 @@ class Scores:
     examples: dict[str, Examples]
     kept: dict[str, Activations] = field(default_factory=dict)
     model: str | None = None
+    perplexity: Perplexity | None = None
 
     def rate(self, kind: str = "tests", facts: np.ndarray | slice = slice(None)) -> Rate:
         """The accuracy on the statements of `kind`, of all facts or of those that `facts` (bool or slice) selects."""
@@ -187,7 +189,7 @@ class Evaluation:
             found[f"portability_{kind.replace(' ', '_')}".removesuffix("_all")] = probe.after
         if every := self.portability.get("all"):
             found["portability_counted"] = every.counted / every.asked
-        found |= {name: probe.after for name, probe in self.probes.items()}
+        found |= {f"probe_{name}": probe.after for name, probe in self.probes.items()}
         found |= {f"pseudo_{name}": getattr(self, name) for name in ("perplexity", "perplexity_before")}
         found |= {"changed": self.changed, "A_mean": self.A_mean}
         return {name: value for name, value in found.items() if value is not None}
@@ -278,9 +280,8 @@ def evaluate(
     before = before or score(model, base)
     statements, olds, news = map(list, zip(*tests, strict=True))
     was = judge(model, statements, olds)[0] if answers else []
-    panel = Panel(model, {("follows", kind): questions for kind, questions in follow.items()} | given)
-    pools = {("follows", "all"): [("follows", kind) for kind in follow]}
-    perplexity_before = pseudo_perplexity(model) if general else None
+    follows, own = Panel(model, follow, whole="all"), Panel(model, given)
+    perplexity_before = (before.perplexity or pseudo_perplexity(model)) if general else None
     examples = {kind: model.examples(base, kind, change.modified) for kind in KINDS}
     best = slots(model, examples["tests"]).best if answers and edit is not None else None
     with edit(model) if edit is not None else nullcontext():
@@ -288,7 +289,7 @@ def evaluate(
         learnt = _ask(model, examples, len(change), {})
         now, right = judge(model, statements, news) if answers else ([], [])
         moved = None if best is None else _changed(best, slots(model, examples["tests"]))
-        found = panel.after(model, pools)
+        portable, probed = follows.after(model), own.after(model)
         perplexity = pseudo_perplexity(model) if general else None
         free = _any_length(model, change, examples["tests"]) if thorough and model.by_pieces else None
     rest = ~np.isin(np.arange(len(base)), change.indices)
@@ -306,8 +307,8 @@ def evaluate(
         neighbours={kind: after.rate("tests", facts) for kind, facts in near.items()},
         neighbours_before={kind: before.rate("tests", facts) for kind, facts in near.items()},
         A_M_any_length=free,
-        portability={kind: found["follows", kind] for kind in (["all", *follow] if follow else ())},
-        probes={name: found[name] for name in given},
+        portability=portable,
+        probes=probed,
         perplexity=perplexity,
         perplexity_before=perplexity_before,
         changed=moved,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from types import MappingProxyType
 
 import numpy as np
 
@@ -68,42 +67,42 @@ class Panel:
     """The questions of several probes. It is made on the unedited model, which is asked at once; `after` asks the
     edited one.
 
+    Args:
+        probes: name → questions.
+        whole: the name of a further probe, which is all of them together; None for none.
+
     Raises ValueError for a question that is too long for the model.
     """
 
-    def __init__(self, model: MaskedLM, probes: Mapping[Hashable, Sequence[Question]]):
+    def __init__(self, model: MaskedLM, probes: Mapping[str, Sequence[Question]], whole: str | None = None):
+        self.asked = {name: len(questions) for name, questions in probes.items()}
         every = [question for questions in probes.values() for question in questions]
         unwritable = model.unwritable(sorted({name for question in every for name in _names(question)}))
-        writable = {name: [q for q in qs if unwritable.isdisjoint(_names(q))] for name, qs in probes.items()}
-        needs = list(dict.fromkeys(need for qs in writable.values() for q in qs for need in q.needs))
-        right = dict(zip(needs, _Sheet(model, needs).credits(model) == 1, strict=True))
-        self.counted = {name: [q for q in qs if all(right[need] for need in q.needs)] for name, qs in writable.items()}
-        self.asked = {name: len(qs) for name, qs in probes.items()}
-        self.sheet = _Sheet(model, [q for qs in self.counted.values() for q in qs])
+        needs = list(dict.fromkeys(n for q in every if unwritable.isdisjoint(_names(q)) for n in q.needs))
+        known = dict(zip(needs, _Sheet(model, needs).credits(model) == 1, strict=True))
+        counted, self.parts = [], {}
+        for name, questions in probes.items():
+            start = len(counted)
+            counted += [q for q in questions if unwritable.isdisjoint(_names(q)) and all(known[n] for n in q.needs)]
+            self.parts[name] = slice(start, len(counted))
+        if whole is not None and probes:
+            self.asked[whole], self.parts = len(every), {whole: slice(0, len(counted))} | self.parts
+        self.sheet = _Sheet(model, counted)
         self.before = self.sheet.credits(model)
 
-    def after(
-        self, model: MaskedLM, pools: Mapping[Hashable, Sequence[Hashable]] = MappingProxyType({})
-    ) -> dict[Hashable, Probe]:
-        """Probe by name, with the answers of `model`, which is the edited one; and for each pool that of all its probes
-        together."""
-        after, at, start = self.sheet.credits(model), {}, 0
-        for name, questions in self.counted.items():
-            at[name] = np.arange(start, start := start + len(questions))
-        for name, members in pools.items():
-            at[name] = np.concatenate([np.arange(0), *(at[member] for member in members)]).astype(int)
-        asked = self.asked | {name: sum(self.asked[member] for member in members) for name, members in pools.items()}
-        return {
-            name: Probe(*(self._rate(credits, part) for credits in (after, self.before)), len(part), asked[name])
-            for name, part in at.items()
-        }
+    def after(self, model: MaskedLM) -> dict[str, Probe]:
+        """Probe by name, the whole first, with the answers of `model`, which is the edited one."""
+        after, found = self.sheet.credits(model), {}
+        for name, part in self.parts.items():
+            rates = (self._rate(credits, part) for credits in (after, self.before))
+            found[name] = Probe(*rates, part.stop - part.start, self.asked[name])
+        return found
 
-    def _rate(self, credits: np.ndarray, part: np.ndarray) -> Rate | None:
+    def _rate(self, credits: np.ndarray, part: slice) -> Rate | None:
         """The mean credit of the questions at `part`, with an interval over the facts that they are about."""
-        if not len(part):
+        if not (questions := self.sheet.questions[part]):
             return None
-        facts = [self.sheet.questions[i].fact for i in part.tolist()]
-        owners = [("own", i) if fact is None else ("fact", fact) for i, fact in enumerate(facts)]
+        owners = [("own", i) if q.fact is None else ("fact", q.fact) for i, q in enumerate(questions)]
         number = {owner: n for n, owner in enumerate(dict.fromkeys(owners))}
         of = [number[owner] for owner in owners]
         return rate(np.bincount(of, weights=credits[part]), np.bincount(of))
@@ -122,15 +121,14 @@ class _Sheet:
         self.by = np.array([question.by for question in questions], dtype=object)
         self.examples = _asked(model, [(q.statement, q.answer) for q in questions])
         self.rivals = _asked(model, [(q.statement, q.rival) for q in questions if q.by == "rival"])
-        self.ranked = [i for i, question in enumerate(questions) if question.also]
-        self.filtered = _asked(model, [(questions[i].statement, questions[i].answer) for i in self.ranked])
-        pairs = [(i, name) for i in self.ranked for name in questions[i].also]
+        pairs = [(i, name) for i, question in enumerate(questions) for name in question.also]
         unwritable = model.unwritable(sorted({name for _, name in pairs}))
         pairs = [(i, name) for i, name in pairs if name not in unwritable]
-        others = _asked(model, [(questions[i].statement, name) for i, name in pairs])
-        self.also: dict[int, list[list[int]]] = {i: [] for i in self.ranked}
+        self.also: dict[int, list[list[int]]] = {i: [] for i, _ in pairs}  # the word pieces of other right answers
+        others, own = _asked(model, [(questions[i].statement, name) for i, name in pairs]), _targets(self.examples)
         for (i, _), pieces in zip(pairs, _targets(others), strict=True):
-            self.also[i].append(pieces)
+            if pieces != own[i]:
+                self.also[i].append(pieces)
         self.unedited: np.ndarray | None = None  # the best word pieces when it was asked first
 
     def credits(self, model: MaskedLM) -> np.ndarray:
@@ -147,11 +145,18 @@ class _Sheet:
             rivals = slots(model, self.rivals)
             beaten = found.mean(found.score)[self.by == "rival"] > rivals.mean(rivals.score)
             credits[self.by == "rival"] = beaten
-        if self.filtered is not None:
-            answers = model.ranked(self.filtered, 1 + max(map(len, self.also.values())))
-            for i, pieces, best in zip(self.ranked, _targets(self.filtered), answers, strict=True):
-                credits[i] = next(answer for answer, _ in best if answer not in self.also[i]) == pieces
+        for i, right in self._filtered(model, found).items():
+            credits[i] = right
         return credits
+
+    def _filtered(self, model: MaskedLM, found: Slots) -> dict[int, bool]:
+        """For each question whose best answer is another right one: is its own the best without those?"""
+        spans = list(pairwise(found.starts.tolist()))
+        chosen = [i for i, also in self.also.items() if found.best[slice(*spans[i])].tolist() in also]
+        examples = _asked(model, [(self.questions[i].statement, self.questions[i].answer) for i in chosen])
+        ranked = model.ranked(examples, 1 + max(len(self.also[i]) for i in chosen)) if examples else []
+        best = [next(p for p, _ in answers if p not in self.also[i]) for i, answers in zip(chosen, ranked, strict=True)]
+        return {i: pieces == right for i, pieces, right in zip(chosen, best, _targets(examples), strict=True)}
 
 
 def _asked(model: MaskedLM, pairs: Sequence[tuple[str, str]]) -> Examples | None:

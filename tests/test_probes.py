@@ -173,7 +173,7 @@ def test_evaluate_prints_and_records_the_names_of_the_field(model, facts, edited
     result = kmod.evaluate(model, facts, change, edit=edit, before=kmod.score(model, facts, ["tests"]), probes=mine)
     row, text = result.record(), str(result)
     assert row["reliability"] == row["A_M_evidences"] and row["generalisation"] == row["A_M"]
-    assert row["locality"] == row["A_FS"] and row["mine"] == result.probes["mine"].after.value
+    assert row["locality"] == row["A_FS"] and row["probe_mine"] == result.probes["mine"].after.value
     assert {"locality_same_relation", "portability_counted", "A_M_any_length"} <= row.keys() and result.changed
     for word in ("reliability", "generalisation", "locality", "portability", "same relation", "probe: mine"):
         assert word in text

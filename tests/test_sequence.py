@@ -93,6 +93,7 @@ def test_one_portion_is_taken_out_by_training_those_after_it_anew(model, changes
     fresh = kmod.sequence(model, [changes[0], changes[2]], every=3, constraint=kmod.Linf(2e-3), **SETTINGS)
     assert without.edit.after == fresh.edit.after != found.edit.after
     assert "facts edited" in str(without) and without.rows()[0]["edited"] == 4
+    assert found.without(model, 3).rows()[0]["edited"] == 4
     light = kmod.sequence(model, changes[:2], every=2, keep=False, **SETTINGS)
     assert [portion.edit for portion in light.portions] == [None, None] and len(light.edit.made["edits"]) == 2
     with pytest.raises(ValueError, match="were not kept: make the sequence with keep=True"):

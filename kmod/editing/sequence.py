@@ -18,9 +18,10 @@ from tqdm.auto import tqdm
 
 from ..checks import check_whole
 from ..constraints import Around, Constraint
-from ..evaluation import Evaluation, Scores, evaluate, score
+from ..evaluation import Evaluation, evaluate, score
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
+from ..probes import pseudo_perplexity
 from ..progress import silent
 from .edit import Edit
 from .finetune import finetune
@@ -144,6 +145,12 @@ def _run(
         how["constraint"] = Around(constraint.delta, constraint, origin) if anchor == "start" else constraint
     block = settings.get("block")
     before = score(model, base, ["tests"], keep=block if isinstance(block, int) else None)
+    if general:
+        before = replace(before, perplexity=pseudo_perplexity(model))
+
+    def measure(change: Modification, edit: Edit) -> Evaluation:
+        return evaluate(model, base, change, edit=edit, before=before, answers=False, general=general)
+
     portions, whole, so_far = list(done), None, None
     for portion in done:
         whole = portion.edit if whole is None else whole.then(portion.edit)
@@ -158,9 +165,10 @@ def _run(
         seconds = time.perf_counter() - started
         whole = edit if whole is None else whole.then(edit)
         so_far = change if so_far is None else _merged(so_far, change)
-        measured = (len(portions) + 1) % every == 0 or len(portions) + 1 == len(changes)
-        result = _measure(model, so_far, whole, before, general) if measured else None
+        result = measure(so_far, whole) if (len(portions) + 1) % every == 0 else None
         portions.append(Portion(edit if keep else None, so_far, result, *_norms(model, whole), round(seconds, 3)))
+    if portions[-1].result is None:
+        portions[-1] = replace(portions[-1], result=measure(so_far, whole))
     about = {"constraint": constraint, "anchor": anchor, "every": every, "general": general, "keep": keep}
     return EditSequence(portions, whole, changes, {"method": method} | about | settings)
 
@@ -179,10 +187,6 @@ def _after(earlier: Modification, change: Modification) -> Modification:
     if len(facts) != len(change.base):
         raise ValueError("after the earlier portions two facts are the same: leave one of their changes out")
     return replace(change, base=facts)
-
-
-def _measure(model: MaskedLM, change: Modification, edit: Edit, before: Scores, general: bool) -> Evaluation:
-    return evaluate(model, change.base, change, edit=edit, before=before, answers=False, general=general)
 
 
 def _norms(model: MaskedLM, edit: Edit) -> tuple[float, float]:

@@ -64,6 +64,8 @@ class Trial:
         for answer in self.answers:
             before, after = (f"{name} {100 * p:.0f} %" for name, p in (answer.before, answer.after))
             lines.append(f"  {'✓' if answer.right else '✗'} {answer.statement}  {before} → {after}")
+        if not self.broken and all(answer.before[0] == answer.after[0] for answer in self.answers):
+            lines.append("This edit changes no best answer.")
         if self.broken:
             lines += ["", "broken:"]
             lines += [
