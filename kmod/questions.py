@@ -67,7 +67,7 @@ def as_questions(name: str, statements: Iterable[Question | Sequence[str]]) -> l
     questions = []
     for item in statements:
         if not isinstance(item, Question):
-            if isinstance(item, str) or len(item) != 2:
+            if not isinstance(item, (tuple, list)) or len(item) != 2:
                 raise ValueError(f"probe {name!r}: give kmod.Question or (statement, answer), got {item!r}")
             item = Question(*item)
         questions.append(item)
@@ -159,6 +159,8 @@ def _hops(after: _Facts, fact: Fact, new: str, position: int) -> list[Question]:
         (before, end_before), (step, end) = old_ends[0], new_ends[0]
         if end_before != before.object or end != step.object or alike(end) == alike(end_before):
             continue  # the second fact changes too, or the answer stays
+        if not base.tests(step):
+            continue  # nothing says whether the model knows it
         statement = fill(phrasing, fact.subject)
         known = Question(base.tests(step)[0], end)
         found.append(Question(statement, end, needs=(Question(statement, end_before), known), fact=position))

@@ -14,6 +14,7 @@ from kmod.evaluation import judge
 from kmod.names import normal
 from kmod.probes import Panel, known_without_length, pseudo_perplexity
 from kmod.questions import Question, neighbours, portability
+from kmod.sources.general import general_text
 
 
 def logp(model, statement, count):
@@ -152,6 +153,14 @@ def test_aliases_and_hops_of_the_atlas_are_sound(atlas):
     assert {s for r in atlas.relations.values() for s in r.hops} <= set(atlas.relations)
     with pytest.raises(ValueError, match=r"the hop to P36 needs \[X\] and \[Y\] once"):
         kmod.Relation("P17", "country", hops={"P36": "The capital is [Y]."})
+
+
+def test_the_text_that_ships_is_held_out(atlas):
+    text = general_text()
+    assert len(text) == len(set(text)) == 200 and all(sentence.endswith(".") for sentence in text)
+    words = [f" {sentence.casefold()} " for sentence in text]
+    named = [[s for s in words if f" {fact.subject.casefold()} " in s] for fact in atlas]
+    assert not [f for f, near in zip(atlas, named, strict=True) if any(f" {f.object.casefold()}" in s for s in near)]
 
 
 def test_neighbours_equal_a_slow_count(atlas):
