@@ -34,7 +34,8 @@ class WrongModelError(ValueError):
 def _made_together(first: dict, second: dict) -> dict:
     """How two edits, one after the other, were made. Without "indices" if they are not of the same facts."""
     edits = [*first.get("edits", [first]), *second.get("edits", [second])]
-    made = {"method": "sequence", "constraint": None, "edits": edits, "change_seed": None}
+    ball = first.get("constraint") if first.get("constraint") == second.get("constraint") else None
+    made = {"method": "sequence", "constraint": ball, "edits": edits, "change_seed": None}
     made |= {name: second[name] for name in ("versions",) if name in second}
     if all("indices" in each for each in (first, second)) and first["base_fingerprint"] == second["base_fingerprint"]:
         facts = dict(zip(first["indices"], first["facts"], strict=True))
