@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .facts import Fact, FactBase, Modification
-from .names import alike, normal
+from .names import alike, normal, shown
 from .relations import MASK, OBJECT, SUBJECT, fill
 
 JUDGED_BY = ("answer", "pieces", "rival", "unchanged")
@@ -53,12 +53,15 @@ class Question:
 
     def __post_init__(self):
         if not isinstance(self.statement, str) or self.statement.count(MASK) != 1:
-            raise ValueError(f"a question is a statement with exactly one {MASK}, got {self.statement!r}")
+            raise ValueError(
+                f"a question is a statement with exactly one {MASK}, got {shown(str(self.statement), 120)}"
+            )
+        about = f"the question {shown(self.statement, 120)}"
         if not isinstance(self.answer, str) or not self.answer.strip():
-            raise ValueError(f"the question {self.statement!r} needs an answer, got {self.answer!r}")
+            raise ValueError(f"{about} needs an answer, got {self.answer!r}")
         if self.by not in JUDGED_BY or (self.by == "rival") != (self.rival is not None):
             ways = f"one of {', '.join(JUDGED_BY)}, and rival= with 'rival' alone"
-            raise ValueError(f"the question {self.statement!r}: by= must be {ways}, got {self.by!r}, {self.rival!r}")
+            raise ValueError(f"{about}: by= must be {ways}, got {self.by!r}, {self.rival!r}")
 
 
 def as_questions(name: str, statements: Iterable[Question | Sequence[str]]) -> list[Question]:
@@ -68,7 +71,7 @@ def as_questions(name: str, statements: Iterable[Question | Sequence[str]]) -> l
     for item in statements:
         if not isinstance(item, Question):
             if not isinstance(item, (tuple, list)) or len(item) != 2:
-                raise ValueError(f"probe {name!r}: give kmod.Question or (statement, answer), got {item!r}")
+                raise ValueError(f"probe {name!r}: give kmod.Question or (statement, answer), got {shown(str(item))}")
             item = Question(*item)
         questions.append(item)
     if not questions:
