@@ -53,9 +53,7 @@ class Question:
 
     def __post_init__(self):
         if not isinstance(self.statement, str) or self.statement.count(MASK) != 1:
-            raise ValueError(
-                f"a question is a statement with exactly one {MASK}, got {shown(str(self.statement), 120)}"
-            )
+            raise ValueError(f"a question is a statement with one {MASK}, got {shown(str(self.statement), 120)}")
         about = f"the question {shown(self.statement, 120)}"
         if not isinstance(self.answer, str) or not self.answer.strip():
             raise ValueError(f"{about} needs an answer, got {self.answer!r}")
