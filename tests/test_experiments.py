@@ -194,7 +194,7 @@ def test_what_an_old_record_lacks_is_missing_and_the_names_of_the_field_are_know
     assert str(book.percent(old.values(), "portability")) == "–" and "[" in str(book.percent(old.values(), "locality"))
     with pytest.raises(LookupError, match="has no portability: it was not measured"):
         Selection({1: old}, by="portability").best()
-    with pytest.raises(Missing, match="portability in the records of FTM"):
+    with pytest.raises(Missing, match="portability in the records of"):
         Runs(PAST, Index(old.values())).values("portability", old)
 
 
