@@ -5,6 +5,7 @@ from .constraints import KFAC, L2, Fisher, L2PerTensor, Linf
 from .editing import (
     Datastore,
     Edit,
+    EditSequence,
     WrongModelError,
     alphaedit,
     choose,
@@ -19,6 +20,7 @@ from .editing import (
     memit,
     retrain,
     rome,
+    sequence,
     sweep,
 )
 from .evaluation import Evaluation, Rate, evaluate, known, score
@@ -30,7 +32,9 @@ from .fae.training import train_fae
 from .models import MaskedLM, load_model
 from .parts import plan
 from .pretraining import pretrain
-from .sources import load_edits, load_facts, modification_set, single_token, writable
+from .probes import Perplexity, Probe, pseudo_perplexity
+from .questions import Question, portability
+from .sources import load_edits, load_facts, load_probes, modification_set, single_token, writable
 from .training.fisher import fisher_diagonal
 from .training.history import Stop
 from .training.kfac import kfac_factors
@@ -38,10 +42,11 @@ from .training.memorise import memorise
 from .widgets import EditLab
 
 __all__ = [
-    "KFAC", "L2", "Datastore", "Edit", "EditLab", "Evaluation", "FaE", "Fact", "FactBase", "Fisher", "L2PerTensor",
-    "Linf", "MaskedLM", "Modification", "Rate", "Relation", "Stop", "WrongModelError", "add_facts", "alphaedit",
-    "build_fae", "choose", "evaluate", "ewc", "explain", "finetune", "finetune_fae", "fisher_diagonal", "kfac_factors",
-    "kl", "knn", "known", "layernorm_tuning", "load_edits", "load_facts", "load_model", "lora", "loss_constrained",
-    "low_curvature", "memit", "memorise", "modification_set", "plan", "pretrain", "retrain", "rome", "score",
+    "KFAC", "L2", "Datastore", "Edit", "EditLab", "EditSequence", "Evaluation", "FaE", "Fact", "FactBase", "Fisher",
+    "L2PerTensor", "Linf", "MaskedLM", "Modification", "Perplexity", "Probe", "Question", "Rate", "Relation", "Stop",
+    "WrongModelError", "add_facts", "alphaedit", "build_fae", "choose", "evaluate", "ewc", "explain", "finetune",
+    "finetune_fae", "fisher_diagonal", "kfac_factors", "kl", "knn", "known", "layernorm_tuning", "load_edits",
+    "load_facts", "load_model", "load_probes", "lora", "loss_constrained", "low_curvature", "memit", "memorise",
+    "modification_set", "plan", "portability", "pretrain", "pseudo_perplexity", "retrain", "rome", "score", "sequence",
     "single_token", "sweep", "train_fae", "update_facts", "widgets", "writable",
 ]  # fmt: skip

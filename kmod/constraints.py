@@ -160,6 +160,26 @@ class KFAC(Constraint):
         return math.sqrt(max(total, 0.0))  # rounding can make a small form negative
 
 
+@dataclass(frozen=True)
+class Around(Constraint):
+    """`ball` around other weights than those that the training starts from: name → tensor in `origin`."""
+
+    ball: Constraint
+    origin: Tensors = field(repr=False)
+
+    def check(self, origin: Tensors) -> None:
+        if missing := origin.keys() - self.origin.keys():
+            raise ValueError(f"the ball's centre lacks {min(missing)}")
+        self.ball.check({name: self.origin[name] for name in origin})
+
+    @torch.no_grad()
+    def project_(self, params: Tensors, origin: Tensors) -> None:
+        self.ball.project_(params, self.origin)
+
+    def norm(self, params: Tensors, origin: Tensors) -> float:
+        return self.ball.norm(params, self.origin)
+
+
 def _pull_back(params: Tensors, origin: Tensors, delta: float, norm: Callable[[Tensors, Tensors], float]) -> None:
     """θ ← θ₀ + (θ − θ₀)·min(1, δ/norm). Inside the ball nothing is touched, so projecting is idempotent there.
 

@@ -164,7 +164,7 @@ def test_counterfact_as_released(tmp_path):
         "case_id": 0,
         "requested_rewrite": edit,
         "paraphrase_prompts": ["The capital of Peru is"],
-        "neighborhood_prompts": [],
+        "neighborhood_prompts": ["Chile is ruled from"],
     }
     (tmp_path / "counterfact.json").write_text(json.dumps([record]))
     base, change = load_edits("counterfact", folder=tmp_path)
@@ -172,6 +172,13 @@ def test_counterfact_as_released(tmp_path):
         Fact("Peru", "P36", "Lima", ("Peru is ruled from [MASK].",), ("The capital of Peru is [MASK].",))
     ]
     assert change.objects == ("Cusco",)
+    probes = kmod.load_probes("counterfact", change, folder=tmp_path)
+    asked = {name: [(q.statement, q.answer, q.rival) for q in questions] for name, questions in probes.items()}
+    assert asked == {
+        "efficacy": [("Peru is ruled from [MASK].", "Cusco", "Lima")],
+        "paraphrase": [("The capital of Peru is [MASK].", "Cusco", "Lima")],
+        "neighborhood": [("Chile is ruled from [MASK].", "Lima", "Cusco")],
+    }
     (tmp_path / "counterfact.json").write_text(json.dumps([record])[:-30])
     with pytest.raises(ValueError, match=r"not JSON .* cut short"):
         kmod.load_facts("counterfact", folder=tmp_path)

@@ -1,7 +1,8 @@
 """Ways to change what a model remembers: one file a method, each a function of (model, modification, settings) that
 returns an `Edit`.
 
-`knn` changes no weight; it returns a `Datastore` that is used like an edit. `sweep` makes many edits with shared work.
+`knn` changes no weight; it returns a `Datastore` that is used like an edit. `sweep` makes many edits with shared work,
+`sequence` edits one after the other.
 """
 
 from .alphaedit import alphaedit
@@ -18,9 +19,10 @@ from .low_curvature import low_curvature
 from .memit import memit
 from .retrain import retrain
 from .rome import rome
+from .sequence import EditSequence, sequence
 from .sweep import sweep
 
 __all__ = [
-    "Datastore", "Edit", "WrongModelError", "alphaedit", "choose", "ewc", "finetune", "kl", "knn", "layernorm_tuning",
-    "lora", "loss_constrained", "low_curvature", "memit", "retrain", "rome", "sweep",
+    "Datastore", "Edit", "EditSequence", "WrongModelError", "alphaedit", "choose", "ewc", "finetune", "kl", "knn",
+    "layernorm_tuning", "lora", "loss_constrained", "low_curvature", "memit", "retrain", "rome", "sequence", "sweep",
 ]  # fmt: skip
