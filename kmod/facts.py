@@ -87,8 +87,7 @@ class FactBase(Sequence[Fact]):
         if not isinstance(relations, Mapping) or not all(isinstance(r, Relation) for r in relations.values()):
             raise WrongTypeError(brief(f"relations must map ids to Relation objects, got {relations!r}"))
         self.name, self.relations, self.notes = name, Relations(relations), tuple(notes)
-        self.duplicates, self._lazy, self._untested = 0, lazy, untested
-        self.aliases = dict(aliases or {})
+        self.duplicates, self._lazy, self._untested, self.aliases = 0, lazy, untested, dict(aliases or {})
         if lazy:
             self._facts = facts
             return
@@ -347,6 +346,5 @@ class Modification:
         """F′ = (F∖S) ∪ M, in the order of F."""
         new = dict(zip(self.indices, self.modified, strict=True))
         facts = (new.get(i, fact) for i, fact in enumerate(self.base))
-        name = f"{self.base.name}, {len(self)} modified"
-        base = self.base
+        base, name = self.base, f"{self.base.name}, {len(self)} modified"
         return FactBase(facts, base.relations, name, untested=base._untested, aliases=base.aliases)

@@ -231,10 +231,11 @@ def test_counterfact_is_scored_as_its_authors_do(data, model):
 def test_zsre_portability_is_scored_as_its_authors_do(data, model):
     _, change = kmod.load_edits("zsre:mend", 12, seed=0, folder=data)
     probes = kmod.load_probes("zsre:mend", change, folder=data)
-    pairs = zip(change.originals, change.objects, strict=True)
-    edits = {(normal(f.subject), normal(f.object), normal(new)) for f, new in pairs}
+    edits = set()  # (question, old, new): the set may ask for two relations of a subject with the same objects
+    for fact, new in zip(change.originals, change.objects, strict=True):
+        edits |= {(text, normal(fact.object), normal(new)) for text in (*fact.evidences, *fact.tests)}
     rows = rows_of(data, "zsre_edit_mend_portability.jsonl.gz")
-    rows = [r for r in rows if (normal(r["subject"]), normal(r["answers"][0]), normal(r["alt"])) in edits]
+    rows = [r for r in rows if (f"{r['src']} [MASK]", normal(r["answers"][0]), normal(r["alt"])) in edits]
     asked = {(r["portability"]["New Question"], r["portability"]["New Answer"]) for r in rows}
     found, shares = Panel(model, probes).after(model), []
     for question, answer in asked:

@@ -7,6 +7,7 @@ import torch
 import kmod
 from kmod.constraints import Around
 from kmod.editing import WrongModelError
+from kmod.editing.balls import STATISTICS
 
 SETTINGS = {"block": -1, "steps": 15, "batch_size": 16}
 
@@ -83,6 +84,18 @@ def test_a_sequence_is_its_edits_applied_by_hand(model, facts, changes, how):
     assert model.fingerprint() == found.edit.after == found.portions[-1].edit.after
     if how == {"anchor": "last"}:
         assert found.portions[-1].linf > 1.5 * ball.delta
+
+
+@pytest.mark.parametrize("ball", ["Fisher", "KFAC"])
+def test_a_ball_of_the_trained_tensors_alone_is_kept_around_the_start(ball, model, changes):
+    settings = {"block": -1, "component": "mlp"}
+    factors = STATISTICS[ball](model, changes[0], evidences=5, **settings)
+    ball = getattr(kmod, ball)(1e-3, factors)
+    found = kmod.sequence(model, changes, constraint=ball, every=3, steps=5, batch_size=16, **settings)
+    origin = {name: model.net.get_parameter(name).detach().clone() for name in found.edit.xor}
+    with found.edit(model):
+        moved = {name: model.net.get_parameter(name).detach() for name in origin}
+        assert 0 < ball.norm(moved, origin) <= 1e-3 * (1 + 1e-3)
 
 
 def test_one_portion_is_taken_out_by_training_those_after_it_anew(model, changes):

@@ -222,6 +222,33 @@ def test_zsres_edits_are_matched_by_relation_too(tmp_path):
     assert pairs == {("Where was … born?", "Oslo"), ("Where did … die?", "Rome")}
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("mend", {"portability": []}, "line 2: 'portability' must be an object"),
+        ("mend", {"portability": {"New Question": "x"}}, "line 2, portability: no 'New Answer'"),
+        ("ke", {"locality": "x"}, "line 2: 'locality' must be a list of objects, or an object of such lists, not 'x'"),
+        ("ke", {"portability": [{"ground_truth": "x"}]}, "line 2, portability: no 'prompt'"),
+        ("knowedit", {"locality": {"a": [{"prompt": None}]}}, "line 2, locality: 'prompt' is null, not text"),
+    ],
+)
+def test_damaged_questions_of_an_edit_set_are_one_line(tmp_path, name, wrong, message):
+    row = dict(relation=None, question_template=None, answer="x", answerable=False, context="", subject="", question="")
+    write(tmp_path / "zsre_qa_context.jsonl", [row])
+    asked = {"portability": {"New Question": "In which land?", "New Answer": "Norway"}, "loc": "Who?", "loc_ans": "I"}
+    asked = asked if name == "mend" else {"portability": [{"prompt": "In which land?", "ground_truth": [["Norway"]]}]}
+    for file, (prompt, true, rephrased, new) in EDITS.values():
+        edit = {"subject": "Woolf", prompt: "Where was Woolf born?", true: "London", rephrased: "Born?", new: "Oslo"}
+        write(tmp_path / file, [edit | asked, edit | asked | wrong])
+    change = load_edits(f"zsre:{name}", folder=tmp_path)[1]
+    with pytest.raises(ValueError, match=message):
+        kmod.load_probes(f"zsre:{name}", change, folder=tmp_path)
+    for file, _ in EDITS.values():
+        write(tmp_path / file, [json.loads((tmp_path / file).read_text().splitlines()[0])])
+    (question,) = kmod.load_probes(f"zsre:{name}", change, folder=tmp_path)["portability"]
+    assert (question.statement, question.answer, question.fact) == ("In which land? [MASK]", "Norway", 0)
+
+
 @pytest.mark.parametrize("value", [None, 3, ["x"]])
 @pytest.mark.parametrize("field", ["requested_rewrite", "paraphrase_prompts", "prompt", "subject", "target_new"])
 def test_null_in_an_edit_set_is_one_line(tmp_path, field, value):

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..checks import brief
+from ..checks import WrongTypeError, brief
 from ..facts import FactBase, Modification
 from ..files import save_whole, user_path
 from ..models.door import check_facts, check_model
@@ -126,11 +126,8 @@ class Edit:
         now = model.fingerprint(format=format_of(self.before))
         if now not in (self.before, self.after):
             prints = f"fingerprint {self.before[:12]}, this model has {now[:12]}"
-            differs = self._differs(model)
-            above = "; take back the edits that were made after it first" if verb == "undo" else ""
-            raise WrongModelError(
-                brief(f"cannot {verb}: the edit was made for another model ({prints}): {differs}{above}")
-            )
+            why = self._differs(model) + "; take back the edits that were made after it first" * (verb == "undo")
+            raise WrongModelError(brief(f"cannot {verb}: the edit was made for another model ({prints}): {why}"))
         return now
 
     def _differs(self, model: MaskedLM) -> str:
@@ -187,6 +184,8 @@ class Edit:
 
         Raises WrongModelError unless `other` was made for the model with this edit.
         """
+        if not isinstance(other, Edit):
+            raise WrongTypeError(f"a second edit is needed, not a {type(other).__name__}")
         if self.after != other.before:
             prints = f"it starts from {other.before[:12]}, this one ends at {self.after[:12]}"
             raise WrongModelError(f"the second edit was not made for the model with the first ({prints})")

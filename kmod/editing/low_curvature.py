@@ -94,7 +94,8 @@ def low_curvature(
             threshold γ of the paper's code, which is 0.9 or 0.99. A model that has memorised its facts has nearly all
             its curvature in few directions: try 1e-5 to 1e-3.
         factors: those of `kmod.kfac_factors`; None computes them from `evidences` evidences of F∖S and `seed`.
-        block, component: which parameters (see `kmod.plan`); the matrices of linear layers among them are trained.
+        block, component: which parameters (see `kmod.plan`); the matrices of linear layers among them are trained. One
+            without factors, as no answer depends on it, stays as it is.
 
     The others are those of `finetune`.
 
@@ -112,8 +113,9 @@ def low_curvature(
     if factors is None:
         factors = computed(model, change, block, component, evidences, seed)
     KFAC(0, factors).check({name: model.net.get_parameter(name) for name in names})
-    if missing := [name for name in names if not isinstance(factors[name], tuple)]:
-        raise ValueError(f"{missing[0]} has a diagonal in place of the two factors that low curvature needs")
+    names = [name for name in names if isinstance(factors[name], tuple)]
+    if not names:
+        raise ValueError("none of the chosen matrices has the two factors that low curvature needs")
     directions = OpenDirections(curvature, {name: factors[name] for name in names})
     made = {"method": "low-curvature", "curvature": curvature, "open": directions.open, "norm": None}
     return finetune(

@@ -109,10 +109,11 @@ def write(
 @torch.no_grad()
 def leaving(forward: Forward, block: int, matrix: str, places: Places) -> Tensor:
     """The states (places, width) that the block's matrix writes to, with its output in them, where facts are read: the
-    input of the norm that follows it in the block, or, without one, the block's output."""
-    name, module = blocks(forward.model.net)[block]
-    layer = module.get_submodule(matrix.removeprefix(f"{name}."))
-    norms = [m for n, m in module.named_modules() if "norm" in n.lower().rpartition(".")[2]]
+    input of the next norm or, if the block ends before, the block's output."""
+    net, layer = forward.model.net, forward.model.net.get_submodule(matrix)
+    norms = [
+        module for module in net.modules() if "norm" in type(module).__name__.lower() and not any(module.children())
+    ]
     written, states, parts = [], [], []  # `written` is not empty from the matrix's output until its states are taken
 
     def take(value: Tensor | tuple[Tensor, ...]) -> None:
@@ -122,7 +123,7 @@ def leaving(forward: Forward, block: int, matrix: str, places: Places) -> Tensor
 
     with ExitStack() as hooks:
         hooks.enter_context(layer.register_forward_hook(lambda *_: written.append(True)))
-        hooks.enter_context(module.register_forward_hook(lambda _, __, output: take(output)))
+        hooks.enter_context(blocks(net)[block][1].register_forward_hook(lambda _, __, output: take(output)))
         for norm in norms:
             hooks.enter_context(norm.register_forward_pre_hook(lambda _, inputs: take(inputs)))
         for chosen in forward.examples.by_length(256):

@@ -155,7 +155,7 @@ def entering(forward: Forward, layer: nn.Module, chosen: np.ndarray) -> tuple[Te
     states: list[Tensor] = []
     with layer.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0])), torch.no_grad():
         _, batch = forward(chosen)
-    return states[0], batch
+    return states[0][:, : batch.input_ids.shape[1]], batch  # Longformer pads its batches further
 
 
 def covariance(forward: Forward, layer: nn.Module) -> Tensor:

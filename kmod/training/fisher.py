@@ -52,6 +52,8 @@ def fisher_diagonal(
             batch = examples.collate(np.array([i]), model.device)
             logits = functional_call(model, weights, (batch.input_ids, batch.attention_mask, batch.slots))
             loss = cross_entropy(logits.float(), batch.targets)
+            if not loss.requires_grad:  # no answer depends on these parameters
+                break
             gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
             for name, gradient in zip(params, gradients, strict=True):
                 if gradient is not None:

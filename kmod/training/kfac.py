@@ -19,7 +19,7 @@ from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 from tqdm.auto import tqdm
 
 from ..checks import check_whole
@@ -78,7 +78,7 @@ def kfac_factors(
             loss = cross_entropy(logits.float(), labels, reduction="sum")
             slopes = torch.autograd.grad(loss, [output for *_, output in caught], allow_unused=True)
             for (layer, a, _), g in zip(caught, slopes, strict=True):
-                inside = batch.attention_mask.bool() if a.shape[:2] == batch.input_ids.shape else ...
+                inside = _tokens(a, batch.attention_mask.bool())
                 a = a.detach()[inside].flatten(0, -2)
                 A[layer], tokens[layer] = A[layer] + a.T @ a, tokens.get(layer, 0) + len(a)
                 if g is not None:
@@ -96,6 +96,14 @@ def kfac_factors(
         given = {"evidences": evidences, "seed": seed, "progress": progress}
         factors |= fisher_diagonal(model, change, component=rest, **given)
     return {name: factors[name] for name in what.names}
+
+
+def _tokens(states: Tensor, mask: Tensor):
+    """What selects the tokens among the inputs or outputs of a layer, given the batch's mask (B, T): all of them where
+    a layer sees slots, or statements of one length. Longformer pads its batches beyond T."""
+    if states.ndim == 3 and len(states) == len(mask) and states.shape[1] >= mask.shape[1]:
+        return pad(mask, (0, states.shape[1] - mask.shape[1]))
+    return ...
 
 
 def flattest(values: Tensor, share: float) -> Tensor:
