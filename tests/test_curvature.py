@@ -79,7 +79,8 @@ def test_the_factors_are_plain_sums_of_outer_products(model, change, likeliest):
 
 def test_the_factors_are_those_of_curvlinops(model, change, likeliest, monkeypatch):
     """For statements of one length: the library counts padding as tokens."""
-    curvlinops = pytest.importorskip("curvlinops", reason='REFERENCE SKIPPED: pip install "kmod[test]"')
+    skipped = "REFERENCE SKIPPED: pip install --no-deps -r tests/references.txt"
+    curvlinops = pytest.importorskip("curvlinops", reason=skipped)
     drawn = kfac.drawn_evidences(model, change, 200, 0)
     kinds = list(zip(drawn.lengths.tolist(), np.diff(drawn.target_starts).tolist(), strict=True))
     chosen = [i for i, kind in enumerate(kinds) if kind == max(set(kinds), key=kinds.count)][:16]
