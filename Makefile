@@ -18,10 +18,12 @@ split := $(run) OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --durations=20
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
-$(STAMP): requirements.txt pyproject.toml
+$(STAMP): requirements.txt tests/references.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python --requirement requirements.txt --editable .; \
 	else $(BIN)/python -m pip install --quiet --no-compile --requirement requirements.txt --editable .; fi
+	if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python --no-deps --requirement tests/references.txt; \
+	else $(BIN)/python -m pip install --quiet --no-compile --no-deps --requirement tests/references.txt; fi
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true  # on all cores; some files are of other Pythons
 	touch $@
 

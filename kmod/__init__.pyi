@@ -1,11 +1,13 @@
 # What `kmod` offers, and where it lives: read by __init__.py, editors and type checkers.
 
 from . import widgets
-from .constraints import L2, Fisher, L2PerTensor, Linf
+from .constraints import KFAC, L2, Fisher, L2PerTensor, Linf
 from .editing import (
     Datastore,
     Edit,
+    EditSequence,
     WrongModelError,
+    alphaedit,
     choose,
     ewc,
     finetune,
@@ -14,8 +16,11 @@ from .editing import (
     layernorm_tuning,
     lora,
     loss_constrained,
+    low_curvature,
+    memit,
     retrain,
     rome,
+    sequence,
     sweep,
 )
 from .evaluation import Evaluation, Rate, evaluate, known, score
@@ -27,17 +32,21 @@ from .fae.training import train_fae
 from .models import MaskedLM, load_model
 from .parts import plan
 from .pretraining import pretrain
-from .sources import load_edits, load_facts, modification_set, single_token, writable
+from .probes import Perplexity, Probe, pseudo_perplexity
+from .questions import Question, portability
+from .sources import load_edits, load_facts, load_probes, modification_set, single_token, writable
 from .training.fisher import fisher_diagonal
 from .training.history import Stop
+from .training.kfac import kfac_factors
 from .training.memorise import memorise
 from .widgets import EditLab
 
 __all__ = [
-    "L2", "Datastore", "Edit", "EditLab", "Evaluation", "FaE", "Fact", "FactBase", "Fisher", "L2PerTensor",
-    "Linf", "MaskedLM", "Modification", "Rate", "Relation", "Stop", "WrongModelError", "add_facts", "build_fae",
-    "choose", "evaluate", "ewc", "explain", "finetune", "finetune_fae", "fisher_diagonal", "kl", "knn", "known",
-    "layernorm_tuning", "load_edits", "load_facts", "load_model", "lora", "loss_constrained", "memorise",
-    "modification_set", "plan", "pretrain", "retrain", "rome", "score", "single_token", "sweep", "train_fae",
-    "update_facts", "widgets", "writable",
+    "KFAC", "L2", "Datastore", "Edit", "EditLab", "EditSequence", "Evaluation", "FaE", "Fact", "FactBase", "Fisher",
+    "L2PerTensor", "Linf", "MaskedLM", "Modification", "Perplexity", "Probe", "Question", "Rate", "Relation", "Stop",
+    "WrongModelError", "add_facts", "alphaedit", "build_fae", "choose", "evaluate", "ewc", "explain", "finetune",
+    "finetune_fae", "fisher_diagonal", "kfac_factors", "kl", "knn", "known", "layernorm_tuning", "load_edits",
+    "load_facts", "load_model", "load_probes", "lora", "loss_constrained", "low_curvature", "memit", "memorise",
+    "modification_set", "plan", "portability", "pretrain", "pseudo_perplexity", "retrain", "rome", "score", "sequence",
+    "single_token", "sweep", "train_fae", "update_facts", "widgets", "writable",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from .experiments.claims import CLAIMS, NOT_RUN, Part, Verdict, ledger
 from .experiments.cost import text
 from .experiments.selection import Selection
 from .experiments.settings import Setting
-from .experiments.statistics import Mean, mean
+from .experiments.statistics import MISSING, Mean, mean
 from .experiments.suites import SUITES, Profile
 from .files import user_path
 from .html import Html, escape, scrolling, table
@@ -85,8 +85,12 @@ def rows(suite: str, by: str | Sequence[str], **settings) -> list[dict]:
 
 
 def percent(runs: Iterable[Mapping], metric: str) -> Mean:
-    """The mean of a metric over records or rows of one setting; the interval of a share ends at 0 and 1."""
-    average = mean(records.metric(run, metric) for run in runs)
+    """The mean of a metric over records or rows of one setting; the interval of a share ends at 0 and 1. `MISSING`,
+    which reads "–", where one of them lacks the metric."""
+    values = [records.metric(run, metric) for run in runs]
+    if None in values:
+        return MISSING
+    average = mean(values)
     if metric.startswith("delta"):
         return average
     return replace(average, low=max(0.0, average.low), high=min(1.0, average.high))

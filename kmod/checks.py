@@ -69,6 +69,13 @@ def check_weight(name: str, value: float) -> None:
         raise ValueError(brief(f"{name} must be a number, zero or more, got {value!r}"))
 
 
+def check_share(name: str, value: float) -> float:
+    """`value` as a float. Raises ValueError, which names the argument, unless it is a number from 0 to 1."""
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ValueError(brief(f"{name} must be a number from 0 to 1, got {value!r}"))
+    return float(value)
+
+
 def check_delta(delta: float) -> float:
     """δ as a float. Raises TypeError for a string or boolean, ValueError for a negative number or NaN.
 

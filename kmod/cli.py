@@ -126,6 +126,9 @@ def parser() -> Parser:
     option = add("evaluate", _evaluate, "measure a model on all facts; or an edit: what it changed, and what else")
     option("--model", default="nano-atlas", metavar="NAME", help="the model, without the edit; default nano-atlas")
     option("--edit", type=user_path, metavar="FILE", help="a file that the edit command wrote")
+    option(
+        "--general", action="store_true", help="measure general ability too: pseudo-perplexity on everyday sentences"
+    )
     option("--json", action="store_true", help="print the numbers as JSON")
 
     experiments.add_parsers(commands)
@@ -295,14 +298,15 @@ def _edit(args) -> None:
 
 
 def _print_answers(model, facts, change, edit, most: int = 8) -> None:
+    from .evaluation import judge
+
     originals, objects = change.originals[:most], list(change.objects[:most])
     statements = [facts.tests(fact)[0] for fact in originals]
     before = model.answers(statements, [fact.object for fact in originals])
     with edit(model):
-        after = model.answers(statements, objects)
-    for statement, new, was, now in zip(statements, objects, before, after, strict=True):
-        mark = "✓" if now[0][0] == model.written(new) else "✗"
-        print(f"  {mark} {statement}  {_top(was)}  →  {_top(now)}")
+        after, right = judge(model, statements, objects)
+    for statement, was, now, learnt in zip(statements, before, after, right, strict=True):
+        print(f"  {'✓' if learnt else '✗'} {statement}  {_top(was)}  →  {_top(now)}")
     if len(change) > most:
         print(f"  … and {len(change) - most} more")
 
@@ -312,7 +316,7 @@ def _top(answers: list[tuple[str, float]]) -> str:
 
 
 def _evaluate(args) -> None:
-    from . import Edit, Modification, evaluate, load_facts, load_model, score
+    from . import Edit, evaluate, load_facts, load_model, score
 
     facts, model = load_facts(args.facts), load_model(args.model)
     if args.edit is None:
@@ -323,13 +327,10 @@ def _evaluate(args) -> None:
             print(f"held-out phrasings  {scores.rate('tests')}\nevidences           {scores.rate('evidences')}")
         return
     edit = Edit.load(args.edit)
-    made = edit.made  # how it was made
-    if made.get("base_fingerprint") != facts.fingerprint():
-        raise ValueError(
-            brief(f"{args.edit} was made on the facts {made.get('base')!r}, not {facts.name!r}: use --facts")
-        )
+    if edit.made.get("base_fingerprint") != facts.fingerprint():
+        base = edit.made.get("base")
+        raise ValueError(brief(f"{args.edit} was made on the facts {base!r}, not {facts.name!r}: use --facts"))
     if edit.applied(model):
         raise ValueError(f"{args.model} is the model with the edit; give --model the one without it")
-    change = Modification(facts, tuple(made["indices"]), tuple(new for *_, new in made["facts"]), made["change_seed"])
-    result = evaluate(model, facts, change, edit=edit)
+    result = evaluate(model, facts, edit.change(facts), edit=edit, general=args.general)
     print(json.dumps(result.record()) if args.json else result)

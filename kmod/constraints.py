@@ -121,6 +121,65 @@ class Fisher(Constraint):
         return math.sqrt(sum(float((square * self.diagonal[name]).sum()) for name, square in squares))
 
 
+@dataclass(frozen=True)
+class KFAC(Constraint):
+    """√Σ_W Σ (G Δ A) ∘ Δ ≤ delta, with Δ = W − W₀ and the K-FAC factors of the unmodified evidences
+    (`kmod.kfac_factors`): (A, G) for each touched parameter of a linear layer, a diagonal, as in `Fisher`, for any
+    other. Unlike `Fisher`, it knows how the parameters of a matrix act together.
+
+    `project_` scales θ − θ₀ by one factor. A norm takes two matrix products a matrix, as many operations as its forward
+    pass over in + out tokens; nothing is kept but the factors. Raises ValueError if `factors` lacks a touched parameter
+    or does not fit it.
+    """
+
+    factors: Mapping[str, tuple[Tensor, Tensor] | Tensor] = field(repr=False, default_factory=dict)
+
+    def check(self, origin: Tensors) -> None:
+        for name, theta in origin.items():
+            if name not in self.factors:
+                raise ValueError(f"the K-FAC factors lack {name}: compute them with the edit's block and component")
+            own = self.factors[name]
+            shape = tuple(own.shape) if isinstance(own, Tensor) else (len(own[1]), len(own[0]))
+            if shape not in (tuple(theta.shape), (*theta.shape, 1)):
+                raise ValueError(f"the K-FAC factors of {name} are for shape {shape}, not {tuple(theta.shape)}")
+            if not all(part.isfinite().all() for part in ([own] if isinstance(own, Tensor) else own)):
+                raise ValueError(f"the K-FAC factors of {name} must be finite")
+
+    @torch.no_grad()
+    def norm(self, params: Tensors, origin: Tensors) -> float:
+        total = 0.0
+        for name, theta in params.items():
+            moved, own = _difference(theta, origin[name]), self.factors[name]
+            if isinstance(own, Tensor):
+                form = moved.double().square() * own
+            else:
+                A, G = (part.to(moved) for part in own)
+                moved = moved.reshape(len(G), len(A))
+                form = (G @ moved).double() * (moved @ A)
+            total += float(form.sum())
+        return math.sqrt(max(total, 0.0))  # rounding can make a small form negative
+
+
+@dataclass(frozen=True)
+class Around(Constraint):
+    """`ball` around other weights than those that the training starts from: name → tensor in `origin`."""
+
+    ball: Constraint
+    origin: Tensors = field(repr=False)
+
+    def check(self, origin: Tensors) -> None:
+        if missing := origin.keys() - self.origin.keys():
+            raise ValueError(f"the ball's centre lacks {min(missing)}")
+        self.ball.check({name: self.origin[name] for name in origin})
+
+    @torch.no_grad()
+    def project_(self, params: Tensors, origin: Tensors) -> None:
+        self.ball.project_(params, self.origin)
+
+    def norm(self, params: Tensors, origin: Tensors) -> float:
+        return self.ball.norm(params, self.origin)
+
+
 def _pull_back(params: Tensors, origin: Tensors, delta: float, norm: Callable[[Tensors, Tensors], float]) -> None:
     """θ ← θ₀ + (θ − θ₀)·min(1, δ/norm). Inside the ball nothing is touched, so projecting is idempotent there.
 
@@ -153,6 +212,8 @@ def _difference(theta: Tensor, origin: Tensor) -> Tensor:
     return theta.float() - origin.float() if _is_coarse(theta) else theta - origin
 
 
-CONSTRAINTS: dict[str, type[Constraint]] = {"Linf": Linf, "L2": L2, "L2PerTensor": L2PerTensor, "Fisher": Fisher}
+CONSTRAINTS: dict[str, type[Constraint]] = {
+    "Linf": Linf, "L2": L2, "L2PerTensor": L2PerTensor, "Fisher": Fisher, "KFAC": KFAC,
+}  # fmt: skip
 """The registry of constraints: suites, lab and command line take what there is from here. To add one, write its class
 above and its entry here; if it needs statistics of the model, its function in `editing.balls`."""

@@ -66,6 +66,7 @@ class FactBase(Sequence[Fact]):
             copied, so a generated base can be larger than memory.
         untested: facts may lack tests. They are learnt, but never drawn into S (zsRE's facts with one question).
         notes: lines that say what was read, and what was left out.
+        aliases: subject → other names of it, by which `portability` asks.
 
     Raises ValueError if a fact has no evidences or no tests, by itself or through its relation, or a test that is one
     of its evidences.
@@ -80,12 +81,13 @@ class FactBase(Sequence[Fact]):
         lazy: bool = False,
         untested: bool = False,
         notes: Iterable[str] = (),
+        aliases: Mapping[str, Sequence[str]] | None = None,
     ):
         relations = relations or {}
         if not isinstance(relations, Mapping) or not all(isinstance(r, Relation) for r in relations.values()):
             raise WrongTypeError(brief(f"relations must map ids to Relation objects, got {relations!r}"))
         self.name, self.relations, self.notes = name, Relations(relations), tuple(notes)
-        self.duplicates, self._lazy, self._untested = 0, lazy, untested
+        self.duplicates, self._lazy, self._untested, self.aliases = 0, lazy, untested, dict(aliases or {})
         if lazy:
             self._facts = facts
             return
@@ -203,7 +205,8 @@ class FactBase(Sequence[Fact]):
 
     def subset(self, facts: Iterable[Fact], name: str, note: str) -> FactBase:
         """A base of `facts`, which are some of these, with the same relations; `note` says which, and why."""
-        return FactBase(facts, self.relations, name, untested=self._untested, notes=(*self.notes, note))
+        notes = (*self.notes, note)
+        return FactBase(facts, self.relations, name, untested=self._untested, notes=notes, aliases=self.aliases)
 
     def sample(self, n: int, seed: int = 0) -> FactBase:
         """`n` facts drawn uniformly from `seed`, in their order here. Raises ValueError unless 1 ≤ n ≤ len(self)."""
@@ -345,5 +348,5 @@ class Modification:
         """F′ = (F∖S) ∪ M, in the order of F."""
         new = dict(zip(self.indices, self.modified, strict=True))
         facts = (new.get(i, fact) for i, fact in enumerate(self.base))
-        name = f"{self.base.name}, {len(self)} modified"
-        return FactBase(facts, self.base.relations, name, untested=self.base._untested)
+        base, name = self.base, f"{self.base.name}, {len(self)} modified"
+        return FactBase(facts, base.relations, name, untested=base._untested, aliases=base.aliases)

@@ -7,7 +7,7 @@ decoder_bias, or head, which is all else between the last block and the logits.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -255,6 +255,13 @@ def plan(net: nn.Module, block: Block = "all", component: str | Sequence[str] | 
 def select(net: nn.Module, block: Block = "all", component: str | Sequence[str] | None = None) -> list[str]:
     """The full names of the parameters that `plan` chooses, in the model's order: by default, of all blocks."""
     return plan(net, block, component).names
+
+
+def linear_layers(net: nn.Module, names: Iterable[str]) -> dict[str, nn.Linear]:
+    """Those of the parameters `names` that are a linear layer's own → the layer."""
+    modules = dict(net.named_modules())
+    owners = {name: modules[name.rpartition(".")[0]] for name in names}
+    return {name: layer for name, layer in owners.items() if isinstance(layer, nn.Linear)}
 
 
 def _ranges(numbers: list[int]) -> str:

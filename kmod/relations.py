@@ -7,8 +7,8 @@ object.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .checks import brief
 from .names import UnknownNameError, listed, shown
@@ -34,6 +34,9 @@ def check_texts(owner, where: str, what: str, slots: Sequence[str]) -> None:
 class Relation:
     """A kind of fact, named by its Wikidata property id, with the phrasings that ask for it.
 
+    `hops` maps a second relation to a phrasing that asks for two steps at once: with P37 it is, for P17, "The official
+    language of the country where [X] is located is [Y]." Models are never trained on it.
+
     Raises ValueError if a phrasing lacks [X] or [Y], or if a test phrasing is also an evidence phrasing.
     """
 
@@ -41,9 +44,16 @@ class Relation:
     label: str
     evidences: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
+    hops: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         check_texts(self, f"relation {self.id}", "phrasing", (SUBJECT, OBJECT))
+        if not isinstance(self.hops, Mapping):
+            raise ValueError(brief(f"relation {self.id}: hops map a second relation to a phrasing, got {self.hops!r}"))
+        for second, text in self.hops.items():
+            if not isinstance(text, str) or text.count(SUBJECT) != 1 or text.count(OBJECT) != 1:
+                needed = f"the hop to {second} needs {SUBJECT} and {OBJECT} once"
+                raise ValueError(brief(f"relation {self.id}: {needed}: {text!r}"))
         if shared := set(self.evidences) & set(self.tests):
             raise ValueError(
                 brief(f"relation {self.id}: {shared.pop()!r} is an evidence and a test; tests must be unseen")

@@ -106,6 +106,7 @@ def test_memorise_edit_evaluate(tmp_path, capsys):
         ("KL", ["weight", "0.5"]),
         ("loss-constrained", ["delta", "0.1"]),
         ("EWC", ["evidences", "3"]),
+        ("low-curvature", ["evidences", "3"]),
     ):
         assert main(["edit", *change, "--method", name, "--option", *option, "--constraint", "L2"]) == 0
         assert f"Edit({name}: 1 facts" in capsys.readouterr().out

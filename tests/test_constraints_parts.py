@@ -17,7 +17,7 @@ from transformers import (
     DistilBertForMaskedLM,
 )
 
-from kmod.constraints import CONSTRAINTS, L2, Fisher, L2PerTensor, Linf
+from kmod.constraints import CONSTRAINTS, KFAC, L2, Fisher, L2PerTensor, Linf
 from kmod.parts import INSIDE, OUTSIDE, block_indices, blocks, layout, plan, select
 
 
@@ -30,7 +30,15 @@ def tensors(seed, scale):
 def make(kind, delta):
     if kind is Fisher:
         return Fisher(delta, {name: t.abs() for name, t in tensors(99, 1.0).items()})
+    if kind is KFAC:
+        return KFAC(delta, factors())
     return kind(delta)
+
+
+def factors():
+    """Two factors for the matrix, those of a bias for the vector, a diagonal for the rest."""
+    A, G, bias = (t @ t.T / 100 for t in torch.randn(3, 7, 7, generator=torch.Generator().manual_seed(98)))
+    return {"matrix": (A[:3, :3], G), "vector": (torch.ones(1, 1), bias[:5, :5]), "one": torch.tensor([0.3])}
 
 
 def copy_of(params):
@@ -121,6 +129,28 @@ def test_a_fisher_diagonal_that_does_not_fit_is_refused_by_name():
     ]:
         with pytest.raises(ValueError, match=message):
             Fisher(1, diagonal).check(origin)
+
+
+def test_the_kfac_norm_is_that_of_the_whole_kronecker_product():
+    origin, far = tensors(0, 1.0), tensors(1, 2.0)
+    moved = {name: (far[name] - origin[name]).double() for name in far}
+    (A, G), (_, bias) = factors()["matrix"], factors()["vector"]
+    whole = torch.kron(G.double(), A.double())
+    slow = moved["matrix"].flatten() @ whole @ moved["matrix"].flatten()
+    slow += moved["vector"] @ bias.double() @ moved["vector"] + 0.3 * moved["one"].square().sum()
+    assert KFAC(1, factors()).norm(far, origin) == pytest.approx(slow.sqrt().item(), rel=1e-5)
+
+
+def test_kfac_factors_that_do_not_fit_are_refused_by_name():
+    origin = {"a": torch.zeros(3, 2)}
+    for own, message in [
+        ({}, "lack a"),
+        ({"a": (torch.eye(3), torch.eye(2))}, "of a are for shape"),
+        ({"a": torch.ones(3)}, "of a are for shape"),
+        ({"a": (torch.eye(2), torch.eye(3) * math.nan)}, "of a must be finite"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            KFAC(1, own).check(origin)
 
 
 @kinds

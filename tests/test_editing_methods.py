@@ -12,7 +12,19 @@ from torch.nn.functional import cross_entropy, kl_div
 
 import kmod
 from kmod import Linf, MaskedLM
-from kmod.editing import ewc, kl, knn, layernorm_tuning, lora, loss_constrained, retrain, rome
+from kmod.editing import (
+    alphaedit,
+    ewc,
+    kl,
+    knn,
+    layernorm_tuning,
+    lora,
+    loss_constrained,
+    low_curvature,
+    memit,
+    retrain,
+    rome,
+)
 from kmod.editing.common import unmodified
 from kmod.parts import select
 from kmod.training import Stop
@@ -28,12 +40,18 @@ METHODS = {
     **{name: lambda *a, f=f: f(*a, block=[1, 2], constraint=Linf(2e-3), **QUICK) for name, f in TUNED.items()},
     "layernorm_tuning": lambda *a: layernorm_tuning(*a, block=[1, 2], constraint=Linf(2e-3), **QUICK),
     "lora": lambda *a: lora(*a, block=[1, 2], **QUICK),
+    "low_curvature": lambda *a: low_curvature(*a, block=[1, 2], evidences=20, **QUICK),
     "rome": lambda *a: rome(*a, **ROME),
+    "memit": lambda *a: memit(*a, **ROME),
+    "alphaedit": lambda *a: alphaedit(*a, **ROME),
     "knn": lambda *a: knn(*a, epsilon=5.0),
 }
 INSIDE = dict.fromkeys(METHODS, lambda net: select(net, [1, 2])) | {
     "layernorm_tuning": lambda net: select(net, [1, 2], "layernorm"),
     "lora": lambda net: [n for n in select(net, [1, 2], ["attention", "mlp"]) if n.endswith("weight")],
+    "low_curvature": lambda net: [n for n in select(net, [1, 2], ["attention", "mlp"]) if n.endswith("weight")],
+    "memit": lambda net: [f"bert.encoder.layer.{block}.output.dense.weight" for block in (1, 2)],
+    "alphaedit": lambda net: [f"bert.encoder.layer.{block}.output.dense.weight" for block in (1, 2)],
     "rome": lambda net: ["bert.encoder.layer.2.output.dense.weight"],
     "knn": lambda net: [],
 }
@@ -344,6 +362,16 @@ def test_retraining_is_memorising_the_corrected_facts(facts, model):
         (rome, dict(keep=0), "keep must be"),
         (rome, dict(position="verb"), "position must be"),
         (rome, dict(steps=0), "steps must be"),
+        (memit, dict(block="all"), "MEMIT needs one block"),
+        (memit, dict(spread=0), "spread must be"),
+        (memit, dict(block=-1), "only the .MASK. passes"),
+        (memit, dict(keep=0), "keep must be"),
+        (alphaedit, dict(energy=1.5), "energy must be a number from 0 to 1"),
+        (alphaedit, dict(ridge=0), "ridge must be"),
+        (low_curvature, dict(curvature=-0.1), "curvature must be a number from 0 to 1"),
+        (low_curvature, dict(component="layernorm"), "none of the chosen parameters"),
+        (low_curvature, dict(steps=0), "steps must be"),
+        (low_curvature, dict(factors={}), "factors lack bert"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(model, change, method, wrong, message, monkeypatch):

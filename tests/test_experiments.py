@@ -17,10 +17,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from synthetic_runs import PAST, as_claimed, record, runs
 
+from kmod import book
 from kmod.cli import main
 from kmod.experiments import known, records, runner, suites
 from kmod.experiments.claims import CLAIMS, claim, ledger
 from kmod.experiments.cost import Estimate, text
+from kmod.experiments.index import Index, Missing, Runs
 from kmod.experiments.known import Known, modification
 from kmod.experiments.ledger import Effect, Part, decide
 from kmod.experiments.report import table
@@ -183,6 +185,17 @@ def test_records_of_machines_merge_by_id(tmp_path, capsys):
     assert records.merge(there, here) == 0
     assert sorted(records.read(here), key=lambda r: r["settings"]["seed"]) == [a, b, c, d]
     assert records.flat(a)["A_M"] == 0.8 and records.flat(a)["A_mean"] == 0.8
+
+
+def test_what_an_old_record_lacks_is_missing_and_the_names_of_the_field_are_known():
+    old = {seed: record(replace(PLAIN, seed=seed)) for seed in range(3)}
+    assert records.metric(old[0], "generalisation") == records.metric(old[0], "A_M") == 0.8
+    assert records.metric(old[0], "locality") == 0.8 and records.metric(old[0], "portability") is None
+    assert str(book.percent(old.values(), "portability")) == "–" and "[" in str(book.percent(old.values(), "locality"))
+    with pytest.raises(LookupError, match="has no portability: it was not measured"):
+        Selection({1: old}, by="portability").best()
+    with pytest.raises(Missing, match="portability in the records of"):
+        Runs(PAST, Index(old.values())).values("portability", old)
 
 
 def test_what_committed_records_changed_is_drawn_again_from_them():

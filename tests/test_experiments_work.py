@@ -56,7 +56,9 @@ def test_a_record_says_what_it_must(bench):
 
 
 OWN = {
-    "KL": {"weight": 2}, "EWC": {"evidences": 5}, "LoRA": {"rank": 2}, "ROME": {"position": "mask"}, "kNN": {"most": 3},
+    "KL": {"weight": 2}, "EWC": {"evidences": 5}, "LoRA": {"rank": 2}, "ROME": {"position": "mask"},
+    "MEMIT": {"position": "mask"}, "AlphaEdit": {"position": "mask", "spread": 1}, "low-curvature": {"evidences": 9},
+    "kNN": {"most": 3},
 }  # fmt: skip
 METHODS = [("nano", name) for name in registry.METHODS] + [("fae-nano", name) for name in fae.METHODS]
 

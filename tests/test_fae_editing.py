@@ -9,11 +9,13 @@ import torch
 from test_fae import LANDS, tiny_bert, toy_facts
 
 import kmod
-from kmod import Edit, FactBase, Linf, WrongModelError
+from kmod import Edit, FactBase, Linf, Question, WrongModelError
+from kmod.evaluation import judge
 from kmod.fae import Names, build_fae
 from kmod.fae.finetune import PLACES, fae_parts, proportional
 from kmod.fae.losses import Losses, examine, mask_tokens, step_losses
 from kmod.fae.training import fit_fae, train_fae
+from kmod.probes import Panel
 from kmod.progress import watching
 
 SETTINGS = dict(epochs=1, batch_size=24, lr=5e-3, progress=False)
@@ -50,6 +52,18 @@ def model(_trained):
 @pytest.fixture
 def change(toy):
     return toy.modify(4, seed=0)
+
+
+def test_questions_are_judged_by_the_entities(model, toy):
+    asked = [(toy.tests(fact)[0], fact.object) for fact in toy[:6]]
+    ranked, right = judge(model, *zip(*asked, strict=True), 3)
+    answers = model.answers([statement for statement, _ in asked], k=3)
+    assert [[name for name, _ in best] for best in ranked] == [[name for name, _ in best] for best in answers]
+    assert right == [best[0][0] == name for best, (_, name) in zip(answers, asked, strict=True)]
+    probe = Panel(model, {"x": [Question(*pair) for pair in asked] + [Question(asked[0][0], "no entity")]})
+    assert probe.after(model)["x"].after.value == np.mean(right) and probe.after(model)["x"].counted == 6
+    with pytest.raises(ValueError, match="answers with entities"):
+        kmod.pseudo_perplexity(model)
 
 
 # ---------------------------------------------------------------- training

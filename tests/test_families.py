@@ -72,7 +72,7 @@ def test_a_model_that_sees_padding_runs_each_length_by_itself(family, small, bas
 def test_methods_that_look_into_padded_batches_refuse_a_model_that_sees_padding(small, base):
     model, _ = small("convbert")
     change = base.modify(2, seed=0)
-    for method, settings in ((kmod.knn, {"epsilon": 1.0}), (kmod.rome, {})):
+    for method, settings in ((kmod.knn, {"epsilon": 1.0}), (kmod.rome, {}), (kmod.memit, {}), (kmod.alphaedit, {})):
         with pytest.raises(ValueError, match="sees padding"):
             method(model, change, **settings)
 

@@ -164,7 +164,7 @@ def test_counterfact_as_released(tmp_path):
         "case_id": 0,
         "requested_rewrite": edit,
         "paraphrase_prompts": ["The capital of Peru is"],
-        "neighborhood_prompts": [],
+        "neighborhood_prompts": ["Chile is ruled from"],
     }
     (tmp_path / "counterfact.json").write_text(json.dumps([record]))
     base, change = load_edits("counterfact", folder=tmp_path)
@@ -172,6 +172,13 @@ def test_counterfact_as_released(tmp_path):
         Fact("Peru", "P36", "Lima", ("Peru is ruled from [MASK].",), ("The capital of Peru is [MASK].",))
     ]
     assert change.objects == ("Cusco",)
+    probes = kmod.load_probes("counterfact", change, folder=tmp_path)
+    asked = {name: [(q.statement, q.answer, q.rival) for q in questions] for name, questions in probes.items()}
+    assert asked == {
+        "efficacy": [("Peru is ruled from [MASK].", "Cusco", "Lima")],
+        "paraphrase": [("The capital of Peru is [MASK].", "Cusco", "Lima")],
+        "neighborhood": [("Chile is ruled from [MASK].", "Lima", "Cusco")],
+    }
     (tmp_path / "counterfact.json").write_text(json.dumps([record])[:-30])
     with pytest.raises(ValueError, match=r"not JSON .* cut short"):
         kmod.load_facts("counterfact", folder=tmp_path)
@@ -213,6 +220,33 @@ def test_zsres_edits_are_matched_by_relation_too(tmp_path):
     change = load_edits("zsre:mend", folder=tmp_path)[1]
     pairs = {(fact.relation, fact.object) for fact in change.modified}
     assert pairs == {("Where was … born?", "Oslo"), ("Where did … die?", "Rome")}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("mend", {"portability": []}, "line 2: 'portability' must be an object"),
+        ("mend", {"portability": {"New Question": "x"}}, "line 2, portability: no 'New Answer'"),
+        ("ke", {"locality": "x"}, "line 2: 'locality' must be a list of objects, or an object of such lists, not 'x'"),
+        ("ke", {"portability": [{"ground_truth": "x"}]}, "line 2, portability: no 'prompt'"),
+        ("knowedit", {"locality": {"a": [{"prompt": None}]}}, "line 2, locality: 'prompt' is null, not text"),
+    ],
+)
+def test_damaged_questions_of_an_edit_set_are_one_line(tmp_path, name, wrong, message):
+    row = dict(relation=None, question_template=None, answer="x", answerable=False, context="", subject="", question="")
+    write(tmp_path / "zsre_qa_context.jsonl", [row])
+    asked = {"portability": {"New Question": "In which land?", "New Answer": "Norway"}, "loc": "Who?", "loc_ans": "I"}
+    asked = asked if name == "mend" else {"portability": [{"prompt": "In which land?", "ground_truth": [["Norway"]]}]}
+    for file, (prompt, true, rephrased, new) in EDITS.values():
+        edit = {"subject": "Woolf", prompt: "Where was Woolf born?", true: "London", rephrased: "Born?", new: "Oslo"}
+        write(tmp_path / file, [edit | asked, edit | asked | wrong])
+    change = load_edits(f"zsre:{name}", folder=tmp_path)[1]
+    with pytest.raises(ValueError, match=message):
+        kmod.load_probes(f"zsre:{name}", change, folder=tmp_path)
+    for file, _ in EDITS.values():
+        write(tmp_path / file, [json.loads((tmp_path / file).read_text().splitlines()[0])])
+    (question,) = kmod.load_probes(f"zsre:{name}", change, folder=tmp_path)["portability"]
+    assert (question.statement, question.answer, question.fact) == ("In which land? [MASK]", "Norway", 0)
 
 
 @pytest.mark.parametrize("value", [None, 3, ["x"]])

@@ -197,7 +197,7 @@ def test_an_edit_is_saved_and_read_again(session, toy, _tiny, tmp_path):
 @pytest.mark.parametrize(
     ("method", "constraint"),
     [(m, "Linf") for m in offered(kmod.MaskedLM)]
-    + [("FTM", "Fisher"), ("LayerNorm tuning", "Fisher"), ("FTA", "L2"), ("KL", None)],
+    + [("FTM", "Fisher"), ("FTM", "KFAC"), ("LayerNorm tuning", "Fisher"), ("FTA", "L2"), ("KL", None)],
 )
 def test_the_recipe_gives_the_same_edit_to_the_bit(method, constraint, session, toy, _tiny):
     if method == "LoRA":

@@ -15,7 +15,7 @@ from ..experiments.settings import Setting
 from ..experiments.statistics import Mean, mean
 from .words import capital, delta_text, to
 
-NORMS = {"Linf": "ℓ∞", "L2": "ℓ2", "Fisher": "Fisher", None: "no limit"}
+NORMS = {"Linf": "ℓ∞", "L2": "ℓ2", "Fisher": "Fisher", "KFAC": "K-FAC", None: "no limit"}
 SETTINGS = [field.name for field in fields(Setting)]
 RATES = {"A_mean": "Ā", "A_M": "A_M", "A_FS": "A_F∖S"}  # what a drop-down offers, the trade-off first
 RATE_MENU = {"A_mean": "Ā", "A_M": "A_M, new facts", "A_FS": "A_F∖S, the others"}

@@ -9,8 +9,9 @@ from ..constraints import CONSTRAINTS, Constraint
 from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 from ..training.fisher import fisher_diagonal
+from ..training.kfac import kfac_factors
 
-STATISTICS: dict[str, Callable] = {"Fisher": fisher_diagonal}
+STATISTICS: dict[str, Callable] = {"Fisher": fisher_diagonal, "KFAC": kfac_factors}
 """Constraint → the function of (model, modification, block=, component=, evidences=, seed=) that gives its second
 argument."""
 

@@ -18,9 +18,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..checks import brief
+from ..checks import WrongTypeError, brief
+from ..facts import FactBase, Modification
 from ..files import save_whole, user_path
-from ..models.door import check_model
+from ..models.door import check_facts, check_model
 from ..models.fingerprint import format_of
 from ..models.masked_lm import MaskedLM
 
@@ -30,6 +31,21 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # byte
 
 class WrongModelError(ValueError):
     """The edit was made for another model, or the model is not in the state that the operation needs."""
+
+
+def _made_together(first: dict, second: dict) -> dict:
+    """How two edits, one after the other, were made. Without "indices" if they are not of the same facts."""
+    edits = [*first.get("edits", [first]), *second.get("edits", [second])]
+    ball = first.get("constraint") if first.get("constraint") == second.get("constraint") else None
+    made = {"method": "sequence", "constraint": ball, "edits": edits, "change_seed": None}
+    made |= {name: second[name] for name in ("versions",) if name in second}
+    if all("indices" in each for each in (first, second)) and first["base_fingerprint"] == second["base_fingerprint"]:
+        facts = dict(zip(first["indices"], first["facts"], strict=True))
+        for i, (subject, relation, old, new) in zip(second["indices"], second["facts"], strict=True):
+            facts[i] = [subject, relation, facts[i][2] if i in facts else old, new]
+        about = {name: first[name] for name in ("base", "base_fingerprint")}
+        return made | about | {"facts": list(facts.values()), "indices": list(facts)}
+    return made | {"facts": [*first.get("facts", []), *second.get("facts", [])]}
 
 
 def _bits(tensor: Tensor) -> Tensor:
@@ -81,7 +97,7 @@ class Edit:
         facts = len(self.made.get("facts", []))
         return (
             f"Edit({self.made.get('method', '?')}: {facts} facts, {touched:,} parameters in {len(self.xor)} tensors, "
-            f"{self.made.get('constraint') or 'no constraint'})"
+            f"{self.made.get('constraint') or 'no constraint'}{', changes no weight' * (self.before == self.after)})"
         )
 
     @torch.no_grad()
@@ -110,8 +126,8 @@ class Edit:
         now = model.fingerprint(format=format_of(self.before))
         if now not in (self.before, self.after):
             prints = f"fingerprint {self.before[:12]}, this model has {now[:12]}"
-            differs = self._differs(model)
-            raise WrongModelError(f"cannot {verb}: the edit was made for another model ({prints}): {differs}"[:300])
+            why = self._differs(model) + "; take back the edits that were made after it first" * (verb == "undo")
+            raise WrongModelError(brief(f"cannot {verb}: the edit was made for another model ({prints}): {why}"))
         return now
 
     def _differs(self, model: MaskedLM) -> str:
@@ -161,6 +177,32 @@ class Edit:
             yield model
         finally:
             self.undo(model)
+
+    def then(self, other: Edit) -> Edit:
+        """This edit and, on the model with it, `other`, as one edit, bit for bit. `made` lists both under "edits"; a
+        fact that both change has the old object of the first and the new one of the second.
+
+        Raises WrongModelError unless `other` was made for the model with this edit.
+        """
+        if not isinstance(other, Edit):
+            raise WrongTypeError(f"a second edit is needed, not a {type(other).__name__}")
+        if self.after != other.before:
+            prints = f"it starts from {other.before[:12]}, this one ends at {self.after[:12]}"
+            raise WrongModelError(f"the second edit was not made for the model with the first ({prints})")
+        xor = dict(self.xor)
+        for name, bits in other.xor.items():
+            xor[name] = xor[name] ^ bits if name in xor else bits
+        return Edit(xor, self.before, other.after, _made_together(self.made, other.made))
+
+    def change(self, facts: FactBase) -> Modification:
+        """The modification of `facts` that this edit makes, to measure it by. Raises ValueError if the edit's record
+        names other facts, or none."""
+        check_facts(facts)
+        made = self.made
+        if made.get("base_fingerprint") != facts.fingerprint() or "indices" not in made:
+            base = made.get("base")
+            raise ValueError(brief(f"this edit was made on the facts {base!r}, not on {facts.name!r}: load those"))
+        return Modification(facts, tuple(made["indices"]), tuple(new for *_, new in made["facts"]), made["change_seed"])
 
     @torch.no_grad()
     def difference(self, model: MaskedLM, applied: bool | None = None) -> dict[str, Tensor]:

@@ -12,13 +12,12 @@ import copy
 import numbers
 
 import torch
-from torch import nn
 
 from ..checks import check_positive
 from ..facts import Modification
 from ..models.door import check_model
 from ..models.masked_lm import MaskedLM
-from ..parts import Block, plan
+from ..parts import Block, linear_layers, plan
 from ..training.history import Stop
 from ..training.loop import fit
 from .common import check_training, modified, record
@@ -58,8 +57,8 @@ def lora(
     check_positive(rank=(rank, numbers.Integral), alpha=(alpha, numbers.Real))
     check_training(steps, batch_size, lr, stop)
     part = plan(model.net, block, component)
-    linear = {name for name, module in model.net.named_modules() if isinstance(module, nn.Linear)}
-    targets = [name.removesuffix(".weight") for name in part.names if name.removesuffix(".weight") in linear]
+    linear = linear_layers(model.net, part.names)
+    targets = [name.removesuffix(".weight") for name in linear if name.endswith(".weight")]
     if not targets:
         raise ValueError("none of the chosen parameters is the matrix of a linear layer, which LoRA needs")
     try:

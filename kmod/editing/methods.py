@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from ..checks import brief
 from ..models.door import check_model
 from ..models.masked_lm import MaskedLM
+from .alphaedit import alphaedit
 from .ewc import ewc
 from .finetune import finetune
 from .kl import kl
@@ -22,6 +23,8 @@ from .knn import knn
 from .layernorm import layernorm_tuning
 from .lora import lora
 from .loss_constrained import loss_constrained
+from .low_curvature import low_curvature
+from .memit import memit
 from .retrain import retrain
 from .rome import POSITIONS, rome
 
@@ -100,6 +103,9 @@ class Method:
 
 
 TUNING = frozenset({"block", "constraint", "steps", "batch_size", "lr", "seed"})
+CLOSED = TUNING - {"constraint", "batch_size"}  # closed forms, whose descent finds vectors
+EVIDENCES = {"evidences": Option(1000, 1, whole=True)}
+READ = {"position": Option("subject", choices=POSITIONS), "spread": Option(2, 1, whole=True)}
 METHODS: dict[str, Method] = {
     "FTM": Method(finetune, TUNING, dial="constraint"),
     "FTA": Method(finetune, TUNING, dial="constraint", fixed={"mix": True}, cost=1.3),
@@ -108,9 +114,10 @@ METHODS: dict[str, Method] = {
         options={"delta": Option(0.01), "multiplier_rate": Option(1.0, low=1e-6)}, cost=3,
     ),
     "KL": Method(kl, TUNING, dial="constraint", options={"weight": Option(1.0)}, cost=3),
-    "EWC": Method(
-        ewc, TUNING, dial="constraint", options={"weight": Option(1e7), "evidences": Option(1000, 1, whole=True)},
-        cost=1.2,
+    "EWC": Method(ewc, TUNING, dial="constraint", options={"weight": Option(1e7)} | EVIDENCES, cost=1.2),
+    "low-curvature": Method(
+        low_curvature, TUNING - {"constraint"}, dial="curvature", options={"curvature": Option(1e-4, 0, 1)} | EVIDENCES,
+        cost=1.5,
     ),
     "LayerNorm tuning": Method(layernorm_tuning, TUNING, dial="constraint"),
     "LoRA": Method(
@@ -118,9 +125,15 @@ METHODS: dict[str, Method] = {
         options={"rank": Option(8, 1, whole=True), "alpha": Option(None, low=1e-6)},
     ),
     "ROME": Method(
-        rome, TUNING - {"constraint", "batch_size"}, cost=1.2, places=(),
-        options={"position": Option("subject", choices=POSITIONS), "keep": Option(1000.0, low=1e-6),
-                 "evidences": Option(1000, 1, whole=True)},
+        rome, CLOSED, cost=1.2, places=(),
+        options={"position": READ["position"], "keep": Option(1000.0, low=1e-6)} | EVIDENCES,
+    ),
+    "MEMIT": Method(
+        memit, CLOSED, cost=1.5, places=(), options=READ | {"keep": Option(1000.0, low=1e-6)} | EVIDENCES,
+    ),
+    "AlphaEdit": Method(
+        alphaedit, CLOSED, cost=1.5, places=(), dial="energy",
+        options=READ | {"energy": Option(0.01, 0, 1), "ridge": Option(1.0, low=1e-6)} | EVIDENCES,
     ),
     "kNN": Method(
         knn, dial="epsilon", options={"epsilon": Option(4.0), "most": Option(10, 1, whole=True)}, gives_edit=False,

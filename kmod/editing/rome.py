@@ -69,10 +69,7 @@ def rome(
     check_positive(keep=(keep, numbers.Real), lr=(lr, numbers.Real))
     check_positive(steps=(steps, numbers.Integral), evidences=(evidences, numbers.Integral))
     name, lowest = second_matrix(model, block)
-    if position not in POSITIONS:
-        raise ValueError(brief(f"position must be one of {', '.join(POSITIONS)}, got {position!r}"))
-    if position == "subject" and lowest == len(blocks(model.net)) - 1:
-        raise ValueError('only the [MASK] passes from the last block to the answer: position="mask", or another block')
+    check_position(model, position, lowest)
     layer = model.net.get_submodule(name)
     examples = modified(model, change)
     places = find_places(model, change, examples, position)
@@ -91,21 +88,29 @@ def rome(
     return Edit.between(model, {f"{name}.weight": new}, made)
 
 
-def second_matrix(model: MaskedLM, block: int) -> tuple[str, int]:
+def check_position(model: MaskedLM, position: str, block: int) -> None:
+    """Raise ValueError for an unknown position, and for one that the answers do not hang on from this block."""
+    if position not in POSITIONS:
+        raise ValueError(brief(f"position must be one of {', '.join(POSITIONS)}, got {position!r}"))
+    if position == "subject" and block == len(blocks(model.net)) - 1:
+        raise ValueError('only the [MASK] passes from the last block to the answer: position="mask", or another block')
+
+
+def second_matrix(model: MaskedLM, block: int, method: str = "ROME") -> tuple[str, int]:
     """The name of the second linear layer of the block's MLP, and the block counted from 0."""
     net = model.net
     if isinstance(block, bool) or not isinstance(block, numbers.Integral):
-        raise TypeError(brief(f"ROME changes one block: block must be its number, got {block!r}"))
+        raise TypeError(brief(f"{method} needs one block: block must be its number, got {block!r}"))
     (index,) = block_indices(net, int(block))
+    name = type(net).__name__
     if not unshared(net):
-        name = type(net).__name__
-        raise ValueError(f"{name} shares its blocks over depths, or has two stacks of them; ROME needs one stack")
+        raise ValueError(f"{name} shares its blocks over depths, or has two stacks of them; {method} needs one stack")
     if model.apart:
-        raise ValueError(f"{type(net).__name__} sees padding; ROME needs batches of statements of several lengths")
+        raise ValueError(f"{name} sees padding; {method} needs batches of statements of several lengths")
     modules = dict(net.named_modules())
     names = [name.removesuffix(".weight") for name in select(net, index, "mlp") if name.endswith(".weight")]
     if len(names) != 2 or not all(isinstance(modules[name], nn.Linear) for name in names):
-        raise ValueError(f"{type(net).__name__}: its blocks have no MLP of two linear layers, which ROME needs")
+        raise ValueError(f"{name}: its blocks have no MLP of two linear layers, which {method} needs")
     return names[1], index
 
 
@@ -150,7 +155,7 @@ def entering(forward: Forward, layer: nn.Module, chosen: np.ndarray) -> tuple[Te
     states: list[Tensor] = []
     with layer.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0])), torch.no_grad():
         _, batch = forward(chosen)
-    return states[0], batch
+    return states[0][:, : batch.input_ids.shape[1]], batch  # Longformer pads its batches further
 
 
 def covariance(forward: Forward, layer: nn.Module) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, is_dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 import torch
 
-from ..evaluation import Rate, evaluate
+from ..evaluation import evaluate
 from ..fae.added import rates
 from ..models import MaskedLM
 from ..parts import layout
@@ -114,10 +114,10 @@ def edit_and_judge(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
     for edit in made:
         started = time.perf_counter()
         after = evaluate(prepared.model, prepared.facts, change, edit=edit, before=prepared.before(edit), answers=False)
-        metrics = {name: asdict(value) for name, value in vars(after).items() if isinstance(value, Rate)}
+        metrics = {n: asdict(value) if is_dataclass(value) else value for n, value in after.measures().items()}
         seconds = {"edit": round(editing_seconds, 3), "evaluate": round(time.perf_counter() - started, 3)}
         result = {
-            "metrics": metrics | {"A_mean": after.A_mean}, "curve": thinned(edit.made.get("curve", [])),
+            "metrics": metrics, "curve": thinned(edit.made.get("curve", [])),
             "stopped": edit.made.get("stopped"), "delta_used": edit.made.get("norm"),
             "norms": norms(prepared.model, edit), "change": checksums(change)["M"][:16],
             "model": edit.before[:16],  # the evaluation has checked it

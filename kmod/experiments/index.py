@@ -93,7 +93,10 @@ class Runs:
     def values(self, metric: str, cell: Cell) -> Values:
         """Seed → metric."""
         self.use([cell], cell)
-        return Values({seed: records.metric(record, metric) for seed, record in cell.items()})
+        values = {seed: records.metric(record, metric) for seed, record in cell.items()}
+        if None in values.values():
+            raise Missing(f"{metric} in the records of {Setting(**next(iter(cell.values()))['settings']).label}")
+        return Values(values)
 
     def free(self, metric: str, method: str, block="all") -> Values:
         """Seed → metric without a constraint."""

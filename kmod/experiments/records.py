@@ -17,6 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..files import append, user_path
+from ..rates import FIELD
 
 SCHEMA = 1
 
@@ -72,10 +73,12 @@ def merge(source: Path, into: Path) -> int:
     return len(new)
 
 
-def metric(record: Mapping, name: str) -> float:
-    """A metric's value. Metrics of a record stand under "metrics"; those of a row in the row itself. Either is a number
-    or a rate, {"value", "low", "high", ...}."""
-    value = record.get("metrics", record)[name]
+def metric(record: Mapping, name: str) -> float | None:
+    """A metric's value, by its name or the field's (`rates.FIELD`); None where the record lacks it, as older ones lack
+    what was not measured then. Metrics of a record stand under "metrics"; those of a row in the row itself. Either is a
+    number or a rate, {"value", "low", "high", ...}."""
+    metrics = record.get("metrics", record)
+    value = metrics.get(name, metrics.get(FIELD.get(name)))
     return value["value"] if isinstance(value, Mapping) else value
 
 

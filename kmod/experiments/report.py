@@ -8,7 +8,7 @@ from pathlib import Path
 from . import records
 from .index import Index
 from .settings import Setting
-from .statistics import mean
+from .statistics import MISSING, mean
 from .suites import Profile, settings
 
 METRICS = {"A_M": "A_M", "A_FS": "A_F∖S", "delta_A_FS": "ΔA_F∖S", "A_mean": "Ā"}
@@ -37,6 +37,7 @@ def _line(of_cell: Sequence[dict]) -> str:
         return "".join(f"{'–':>22}" for _ in METRICS) + f"{'–':>11}  0"
     if "A_M" not in of_cell[0]["metrics"]:
         return "  ".join(f"{name} {100 * rate['value']:.1f}" for name, rate in of_cell[0]["metrics"].items())
-    means = (mean(records.metric(record, name) for record in of_cell).text(unit="") for name in METRICS)
+    columns = ([records.metric(record, name) for record in of_cell] for name in METRICS)
+    means = ((MISSING if None in column else mean(column)).text(unit="") for column in columns)
     seconds = mean(record["seconds"]["edit"] for record in of_cell).value
     return "".join(f"{text:>22}" for text in means) + f"{seconds:>11.2f}  {len(of_cell)}"

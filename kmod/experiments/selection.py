@@ -47,7 +47,8 @@ class Selection:
     def held_out(self, name: str | None = None) -> dict[int, float]:
         """Seed → the metric called `name` (by default the one that is chosen by) at the cell chosen on the other seeds:
         a comparison that gains nothing from the choice."""
-        return {seed: metric(self.cells[key][seed], name or self.by) for seed, key in self.chosen.items()}
+        name = name or self.by
+        return {seed: _measured(self.cells[key][seed], name) for seed, key in self.chosen.items()}
 
     def prefers(self, key: Hashable) -> bool:
         """Whether more than half of the seeds choose the cell `key`. At the end of a grid, a cell beyond it, which was
@@ -57,6 +58,12 @@ class Selection:
     def _best(self, cells: Mapping[Hashable, Cell], without: int | None = None) -> Hashable:
         def mean(key: Hashable) -> float:
             others = [record for seed, record in cells[key].items() if seed != without] or cells[key].values()
-            return fmean(metric(record, self.by) for record in others)
+            return fmean(_measured(record, self.by) for record in others)
 
         return max(cells, key=mean)
+
+
+def _measured(record: Mapping, name: str) -> float:
+    if (value := metric(record, name)) is None:
+        raise LookupError(f"record {record.get('id', '')} has no {name}: it was not measured; choose by another metric")
+    return value

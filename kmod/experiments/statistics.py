@@ -16,7 +16,8 @@ T = (
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over n seeds with its 95 % interval (Student's t); fractions of 1. One seed has no interval."""
+    """A mean over n seeds with its 95 % interval (Student's t); fractions of 1. One seed has no interval; what was not
+    measured has no seeds (`MISSING`) and reads "–"."""
 
     value: float
     low: float
@@ -31,8 +32,13 @@ class Mean:
         return self.text("+", " points")
 
     def text(self, sign: str = "", unit: str = " %") -> str:
+        if not self.n:
+            return "–"
         value, low, high = (f"{100 * x:{sign}.1f}" for x in (self.value, self.low, self.high))
         return f"{value}{unit}" + f" [{low}, {high}]" * (self.n > 1)
+
+
+MISSING = Mean(math.nan, math.nan, math.nan, 0)
 
 
 def mean(values: Iterable[float]) -> Mean:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -45,6 +46,7 @@ class FaE(MaskedLM):
     """A `FaEForMaskedLM` with its tokeniser and the names of its entities and relations."""
 
     trained_by = "kmod.train_fae"
+    by_pieces = False
 
     def __init__(self, net: FaEForMaskedLM, tokenizer, names: Names):
         super().__init__(net, tokenizer)
@@ -162,6 +164,18 @@ class FaE(MaskedLM):
             for position, values, entities in zip(positions.tolist(), top.tolist(), ids.tolist(), strict=True):
                 answers[position] = [(self.names.entities[e], p) for e, p in zip(entities, values, strict=True)]
         return answers
+
+    def asked(self, statements: Sequence[str], objects: Sequence[str]) -> MentionExamples:
+        read = self.read(statements)
+        about = [replace(text, asked=self.names.entity(name)) for text, name in zip(read, objects, strict=True)]
+        return encode_mentions(self.tokenizer, about, range(len(statements)), self.limit)
+
+    def text_of(self, pieces: Sequence[int]) -> str:
+        (entity,) = pieces
+        return self.names.entities[entity]
+
+    def unwritable(self, names: Iterable[str]) -> set[str]:
+        return {name for name in names if self.names.find(name) < 0}
 
     def retrieved(self, statement: str) -> list[tuple[str, float]]:
         return [(str(row), row.weight) for row in explain(self, statement).rows]

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from ..editing.edit import Edit
-from ..evaluation import Rate, rate
+from ..evaluation import Ranked, Rate, judge, rate, right_counts
 from ..facts import FactBase, Modification
 from ..models.masked_lm import MaskedLM
-from ..models.statements import Examples
 from ..parts import layout
 from .index import FactIndex
 from .settings import place_name
@@ -19,25 +18,19 @@ from .settings import place_name
 SAMPLED = 500  # facts in the sample of the unmodified ones
 SHOWN = 5  # modified facts whose statements and neighbours are listed
 
-Ranked = list[tuple[str, float]]
-"""(text, probability or weight), best first."""
-
 
 @dataclass(frozen=True)
 class Line:
     """A statement before and after the edit. `kind` is "learnt from", "unseen phrasing", or a kind of neighbour
-    (`FactIndex.neighbours`); `wanted` is the right answer after the edit, as the model writes it."""
+    (`FactIndex.neighbours`); `wanted` is the right answer after the edit, as the model writes it. `right` is whether
+    the best answer is the right one: the old object before, the wanted one after."""
 
     kind: str
     statement: str
     wanted: str
     before: Ranked
     after: Ranked
-
-    @property
-    def right(self) -> tuple[bool, bool]:
-        """Whether the best answer is the wanted one, before and after."""
-        return self.before[0][0] == self.wanted, self.after[0][0] == self.wanted
+    right: tuple[bool, bool]
 
 
 @dataclass(frozen=True)
@@ -88,12 +81,8 @@ class SampledFacts:
         """(facts,) how many tests of each fact `model` answers right. Kept for each state of the model."""
         state = model.fingerprint()
         if state not in self._right:
-            self._right[state] = _right(model, self.examples, len(self.indices))
+            self._right[state] = right_counts(model, self.examples, len(self.indices))
         return self._right[state]
-
-
-def _right(model: MaskedLM, examples: Examples, facts: int) -> np.ndarray:
-    return np.bincount(examples.owner, weights=model.correct(examples).numpy(), minlength=facts)
 
 
 def measure(
@@ -108,13 +97,13 @@ def measure(
     learnt = model.examples(base, kind, change.modified)
     asked = [(base.tests(fact) or base.evidences(fact))[0] for fact in change.originals[:SHOWN]]
 
-    def ask(objects: list[str]) -> tuple[list[Ranked], np.ndarray, list[Ranked]]:
-        return model.answers(statements, objects), sample.right(model), [model.retrieved(s) for s in asked]
+    def ask(objects: list[str]) -> tuple[list[Ranked], list[bool], np.ndarray, list[Ranked]]:
+        return *judge(model, statements, objects), sample.right(model), [model.retrieved(s) for s in asked]
 
-    before, right_before, retrieved_before = ask(olds)
+    before, was_right, right_before, retrieved_before = ask(olds)
     with edit(model):
-        after, right_after, retrieved_after = ask(news)
-        right_learnt = _right(model, learnt, len(change))
+        after, is_right, right_after, retrieved_after = ask(news)
+        right_learnt = right_counts(model, learnt, len(change))
 
     def kept(right: np.ndarray) -> Rate | None:
         return rate(right[rest], sample.tests[rest]) if sample.tests[rest].any() else None
@@ -122,7 +111,7 @@ def measure(
     wanted = map(model.written, news)
     retrieved = zip(asked, retrieved_before, retrieved_after, strict=True)
     return Report(
-        lines=tuple(map(Line, kinds, statements, wanted, before, after)),
+        lines=tuple(map(Line, kinds, statements, wanted, before, after, zip(was_right, is_right, strict=True))),
         learnt=rate(right_learnt, np.bincount(learnt.owner, minlength=len(change))),
         kept=kept(right_after),
         kept_before=kept(right_before),

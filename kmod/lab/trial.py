@@ -10,7 +10,7 @@ import numpy as np
 
 from ..constraints import Linf
 from ..editing import Edit, finetune
-from ..evaluation import score
+from ..evaluation import judge, score
 from ..facts import Fact, FactBase
 from ..models.masked_lm import MaskedLM
 
@@ -64,6 +64,8 @@ class Trial:
         for answer in self.answers:
             before, after = (f"{name} {100 * p:.0f} %" for name, p in (answer.before, answer.after))
             lines.append(f"  {'✓' if answer.right else '✗'} {answer.statement}  {before} → {after}")
+        if not self.broken and all(answer.before[0] == answer.after[0] for answer in self.answers):
+            lines.append("This edit changes no best answer.")
         if self.broken:
             lines += ["", "broken:"]
             lines += [
@@ -104,11 +106,12 @@ def try_edit(
     was = [answers[0] for answers in model.answers(tests, [fact.object] * len(tests), 1)]
     with edit(model):
         after = score(model, facts, ["tests"], before.examples, kept=before.kept)
-        now = [answers[0] for answers in model.answers(tests, [new] * len(tests), 1)]
+        ranked, right = judge(model, tests, [new] * len(tests), 1)
         others = np.arange(len(facts)) != index
         broken = np.flatnonzero(before.known & ~after.known & others).tolist()
         wrong = _wrong_answers(model, facts, broken[:SHOWN])
-    wanted, names = model.written(new), {model.written(name): name for name in [*facts.object_counts, new]}
+    now = [answers[0] for answers in ranked]
+    names = {model.written(name): name for name in [*facts.object_counts, new]}
 
     def named(answer: tuple[str, float]) -> tuple[str, float]:
         return names.get(answer[0], answer[0]), answer[1]
@@ -117,7 +120,7 @@ def try_edit(
         fact=fact,
         new=new,
         edit=edit,
-        answers=tuple(Answer(s, named(w), named(n), n[0] == wanted) for s, w, n in zip(tests, was, now, strict=True)),
+        answers=tuple(Answer(s, named(w), named(n), r) for s, w, n, r in zip(tests, was, now, right, strict=True)),
         broken=tuple((facts[i], names.get(answer, answer)) for i, answer in zip_longest(broken, wrong, fillvalue="")),
         relations={i: relation.label for i, relation in facts.relations.items()},
         known=int((before.known & others).sum()),
@@ -129,7 +132,7 @@ def _wrong_answers(model: MaskedLM, facts: FactBase, indices: list[int]) -> list
     """For each fact, the model's answer to the first of its tests that it gets wrong."""
     found = []
     for i in indices:
-        tests, right = list(facts.tests(facts[i])), model.written(facts[i].object)
-        answers = [best[0][0] for best in model.answers(tests, [facts[i].object] * len(tests), 1)]
-        found.append(next((answer for answer in answers if answer != right), answers[0]))
+        tests = list(facts.tests(facts[i]))
+        ranked, right = judge(model, tests, [facts[i].object] * len(tests), 1)
+        found.append(ranked[right.index(False) if False in right else 0][0][0])
     return found

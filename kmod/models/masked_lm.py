@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..facts import Fact, FactBase
 from ..files import appearing, user_path
+from ..names import unwritable
 from . import door, proof
 from .fingerprint import SHORT, Digests, Texts, combined, first_format, format_of
 from .statements import Batch, Examples, check_subjects, encode, lay_out, statements_of
@@ -44,6 +45,8 @@ class MaskedLM(nn.Module):
     """The preset and the seed that the random weights came from."""
     trained_by = "kmod.memorise"
     """The function of `kmod` that trains such a model on facts."""
+    by_pieces = True
+    """Whether answers are word pieces, one a mask."""
 
     def __init__(self, net: nn.Module, tokenizer):
         super().__init__()
@@ -136,16 +139,20 @@ class MaskedLM(nn.Module):
             right[positions] = all_slots_right(self.named(logits), batch.targets, batch.rows, len(positions)).cpu()
         return right
 
-    def answers(self, statements: Sequence[str], objects: Sequence[str], k: int = 5) -> list[list[tuple[str, float]]]:
-        """The k most probable answers to each statement, as (text, probability), best first.
+    def asked(self, statements: Sequence[str], objects: Sequence[str]) -> Examples:
+        """Masked statements of any kind, tokenised with as many masks as their objects have word pieces. Raises
+        ValueError as `examples` does."""
+        return encode(self.tokenizer, statements, objects, range(len(statements)), self.limit)
 
-        The statement is asked with as many masks as its entry of `objects` has word pieces. The slots are scored
-        independently, so the probability of an answer is the product over its slots, and the k best are exact.
+    def ranked(self, examples: Examples, k: int = 5) -> list[list[tuple[list[int], float]]]:
+        """The k most probable answers to each statement, as (word pieces, log-probability), best first.
+
+        The slots are scored independently, so the probability of an answer is the product over its slots, and the k
+        best are exact.
         """
-        examples = encode(self.tokenizer, statements, objects, range(len(statements)), self.limit)
-        answers: list[list[tuple[str, float]]] = [[] for _ in statements]
+        ranked: list[list[tuple[list[int], float]]] = [[] for _ in range(len(examples))]
         for positions, logits, batch in self.logits(examples):
-            top, ids = self.named(logits.float().log_softmax(-1)).topk(k)  # (K, k)
+            top, ids = self.named(logits.float().log_softmax(-1)).topk(min(k, logits.shape[-1]))  # (K, k)
             for row, position in enumerate(positions.tolist()):
                 beam: list[tuple[float, list[int]]] = [(0.0, [])]
                 for slot in (batch.rows == row).nonzero().flatten().tolist():
@@ -155,9 +162,22 @@ class MaskedLM(nn.Module):
                         for step, token in zip(top[slot].tolist(), ids[slot].tolist(), strict=True)
                     ]
                     beam = sorted(longer, key=lambda item: -item[0])[:k]
-                texts = [self.tokenizer.decode(piece).strip().removeprefix("##") for _, piece in beam]
-                answers[position] = [(text, math.exp(score)) for text, (score, _) in zip(texts, beam, strict=True)]
-        return answers
+                ranked[position] = [(piece, score) for score, piece in beam]
+        return ranked
+
+    def answers(self, statements: Sequence[str], objects: Sequence[str], k: int = 5) -> list[list[tuple[str, float]]]:
+        """The k most probable answers to each statement, as (text, probability), best first. The statement is asked
+        with as many masks as its entry of `objects` has word pieces."""
+        ranked = self.ranked(self.asked(statements, objects), k)
+        return [[(self.text_of(pieces), math.exp(score)) for pieces, score in answers] for answers in ranked]
+
+    def text_of(self, pieces: Sequence[int]) -> str:
+        """The text of an answer's word pieces."""
+        return self.tokenizer.decode(pieces).strip().removeprefix("##")
+
+    def unwritable(self, names: Iterable[str]) -> set[str]:
+        """Those of `names` that cannot be answers of this model: its vocabulary cannot write them."""
+        return unwritable(self.tokenizer, names)
 
     def named(self, logits: Tensor) -> Tensor:
         """Logits (K, V) with −∞ in the rows of the vocabulary that have no token, which cannot be an answer."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..constraints import Linf
 from ..editing import Edit, finetune
+from ..evaluation import judge
 from ..facts import Fact, FactBase, Modification
 from ..models.activations import Activations, activations
 from ..models.masked_lm import MaskedLM
@@ -141,9 +142,9 @@ def _outcome(unedited: Unedited, change: Modification, edit: Edit, blocks: str, 
         first_wrong = [int(np.flatnonzero(~right[unedited.tests.owner == j])[0]) for j in listed]
         wrong = unedited.best([facts[j] for j in listed], first_wrong)
         top = unedited.top(statements, [new] * len(statements))
+        learnt = judge(unedited.model, statements, [new] * len(statements), 1)[1]
         near_now = unedited.best([facts[j] for j, _ in near])
-    name, tests = unedited.names.get(unedited.model.written(new), new), len(facts.tests(facts[i]))
-    learnt = [answers[0][0] == name for answers in top]
+    tests = len(facts.tests(facts[i]))
     by = Counter(unedited.label(j) for j in broken.tolist()).most_common()
     outcome = {"top": top, "learnt": [sum(learnt[:tests]), sum(learnt[tests:])]}
     outcome |= {"kept": int(right[others[unedited.tests.owner]].sum()), "near": near_now, "broken": len(broken)}

@@ -11,7 +11,7 @@ from ..files import user_path
 from .atlas import atlas
 from .bios import bios
 from .counterfact import counterfact
-from .edits import load_edits
+from .edits import load_edits, load_probes
 from .lines import ending
 from .sets import modification_set
 from .table import SUFFIXES, table
@@ -25,6 +25,7 @@ __all__ = [
     "counterfact",
     "load_edits",
     "load_facts",
+    "load_probes",
     "modification_set",
     "single_token",
     "table",

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..facts import MASK, SUBJECT, Fact, FactBase, Relation
-from .read import data_file, json_lines, json_list, need, part_of, text_of, texts_of, usable
+from .read import asked_in, data_file, json_lines, json_list, need, part_of, text_of, texts_of, usable
 
 FILES = ("counterfact.json", "counterfact_500.jsonl")
 FIELDS = ("subject", "prompt", "ground_truth", "rephrase_prompt", "target_new")
 
-Row = tuple[str, str, str, str, list[str], str]  # subject, relation, object, prompt, rephrased prompts, new object
+# subject, relation, object, prompt, rephrased prompts, new object, prompts of neighbours (which share the object)
+Row = tuple[str, str, str, str, list[str], str, list[str]]
 
 
 def counterfact(folder: str | Path | None = None) -> FactBase:
@@ -24,17 +25,18 @@ def counterfact(folder: str | Path | None = None) -> FactBase:
     Raises ValueError for damaged files, FileNotFoundError if neither file is there.
     """
     facts, read, name = [], 0, data_file(folder, *FILES).name
-    for subject, relation, obj, prompt, rephrased, _ in records(folder):
+    for subject, relation, obj, prompt, rephrased, *_ in records(folder):
         read += 1
-        tests = tuple(dict.fromkeys(_cloze(text) for text in rephrased if text.strip() != prompt.strip()))
+        tests = tuple(dict.fromkeys(cloze(text) for text in rephrased if text.strip() != prompt.strip()))
         if usable(subject, relation.replace(SUBJECT, ""), obj) and tests:
-            facts.append(Fact(subject, relation, obj, (_cloze(prompt),), tests))
+            facts.append(Fact(subject, relation, obj, (cloze(prompt),), tests))
     relations = {fact.relation: Relation(fact.relation, fact.relation) for fact in facts}
     note = f"{read:,} rows read from {name}; {read - len(facts):,} without subject, object or rephrased prompt left out"
     return FactBase(facts, relations, "counterfact", notes=[note])
 
 
-def _cloze(prompt: str) -> str:
+def cloze(prompt: str) -> str:
+    """A prompt, which the object completes, as a masked statement."""
     return f"{prompt.strip()} {MASK}."
 
 
@@ -44,8 +46,9 @@ def records(folder: str | Path | None) -> Iterator[Row]:
     if ".jsonl" in path.name:
         for where, row in json_lines(path, *FIELDS):
             subject, prompt, new = (text_of(row, field, where) for field in ("subject", "prompt", "target_new"))
-            relation = prompt.replace(subject, "…").strip()
-            yield subject, relation, row["ground_truth"], prompt, texts_of(row, "rephrase_prompt", where), new
+            relation, rephrased = prompt.replace(subject, "…").strip(), texts_of(row, "rephrase_prompt", where)
+            near = [text for text, _ in asked_in(row, "locality", where)]
+            yield subject, relation, row["ground_truth"], prompt, rephrased, new, near
         return
     for where, record in json_list(path, "requested_rewrite", "paraphrase_prompts"):
         edit = part_of(record, "requested_rewrite", dict, where)
@@ -54,4 +57,6 @@ def records(folder: str | Path | None) -> Iterator[Row]:
             need(part_of(edit, target, dict, where), ("str",), f"{where}, {target}")
         subject, relation, prompt = (text_of(edit, field, where) for field in ("subject", "relation_id", "prompt"))
         true, new = (text_of(edit[target], "str", f"{where}, {target}") for target in ("target_true", "target_new"))
-        yield subject, relation, true, prompt.replace("{}", subject), texts_of(record, "paraphrase_prompts", where), new
+        rephrased = texts_of(record, "paraphrase_prompts", where)
+        near = texts_of({"neighborhood_prompts": []} | record, "neighborhood_prompts", where)
+        yield subject, relation, true, prompt.replace("{}", subject), rephrased, new, near

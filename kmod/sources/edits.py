@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ import numpy as np
 from ..checks import brief, check_whole, is_whole
 from ..facts import FactBase, Modification
 from ..names import normal
-from .counterfact import counterfact, records
-from .zsre import EDITS, edit_rows, stand_in
+from ..questions import Question
+from ..relations import MASK
+from .counterfact import cloze, counterfact, records
+from .read import usable
+from .zsre import EDITS, edit_rows, probe_rows, stand_in
 
 EDIT_SETS = ("counterfact", *(f"zsre:{name}" for name in EDITS))
 
@@ -32,12 +36,62 @@ def load_edits(
         raise ValueError(brief(f"unknown edit set {name!r}; known: {', '.join(EDIT_SETS)}"))
     if name == "counterfact":
         base = counterfact(folder)
-        rows = ((subject, relation, true, new) for subject, relation, true, _, _, new in records(folder))
+        rows = ((subject, relation, true, new) for subject, relation, true, _, _, new, _ in records(folder))
     else:
         base = stand_in(folder, seed)
         edits = edit_rows(folder, name.removeprefix("zsre:"))
         rows = ((subject, relation, true, new) for subject, relation, _, true, new in edits)
     return base, _modification(base, rows, name, n, seed)
+
+
+def load_probes(name: str, change: Modification, *, folder: str | Path | None = None) -> dict[str, list[Question]]:
+    """The set's own questions about `change`, which `load_edits` of the same name gave, for `evaluate(probes=)`. They
+    are scored as their authors do.
+
+    "counterfact" has "efficacy", "paraphrase" and "neighborhood" (Meng et al. 2022, ROME): the new object must have a
+    higher mean log-probability a word piece than the old one on the prompt and on the paraphrases, and a lower one on
+    the prompts of neighbours, whose true object is the old one. "zsre:..." has "portability": the share of the word
+    pieces of the answer that are the best (Yao et al. 2023, EasyEdit); and "locality": the share of the word pieces
+    whose best is as before the edit. A probe without questions is left out.
+
+    Raises ValueError for an unknown set, or if the set has no question about these facts.
+    """
+    if name not in EDIT_SETS:
+        raise ValueError(brief(f"unknown edit set {name!r}; known: {', '.join(EDIT_SETS)}"))
+    pairs = zip(change.originals, change.objects, strict=True)
+    at = {(normal(f.subject), f.relation, normal(f.object), normal(new)): i for i, (f, new) in enumerate(pairs)}
+    probes: dict[str, dict[Question, None]] = {}
+    asked = _counterfact_questions(folder, at) if name == "counterfact" else _zsre_questions(folder, name, at)
+    for probe, question in asked:
+        probes.setdefault(probe, {})[question] = None
+    if not probes:
+        raise ValueError(f"{name} has no question about these facts: give the change that load_edits({name!r}) draws")
+    return {probe: list(questions) for probe, questions in probes.items()}
+
+
+Positions = dict[tuple[str, str, str, str], int]
+"""(subject, relation, old object, new object), the names as `normal` gives them → position in the change."""
+
+
+def _counterfact_questions(folder: str | Path | None, at: Positions) -> Iterator[tuple[str, Question]]:
+    for subject, relation, old, prompt, rephrased, new, near in records(folder):
+        if not usable(old) or (i := at.get((normal(subject), relation, normal(old), normal(new)))) is None:
+            continue
+        texts = {"efficacy": [prompt], "paraphrase": rephrased, "neighborhood": near}
+        for probe, text in ((probe, text) for probe, prompts in texts.items() for text in prompts if usable(text)):
+            answer, rival = (old, new) if probe == "neighborhood" else (new, old)
+            yield probe, Question(cloze(text), answer, by="rival", rival=rival, fact=i)
+
+
+def _zsre_questions(folder: str | Path | None, name: str, at: Positions) -> Iterator[tuple[str, Question]]:
+    ways = {"portability": "pieces", "locality": "unchanged"}
+    for subject, relation, old, new, probes in probe_rows(folder, name.removeprefix("zsre:")):
+        if not usable(old) or (i := at.get((normal(subject), relation, normal(old), normal(new)))) is None:
+            continue
+        for probe, pairs in probes.items():
+            for text, answer in pairs:
+                if usable(text, answer):
+                    yield probe, Question(f"{text.strip()} {MASK}", answer.strip(), by=ways[probe], fact=i)
 
 
 def _modification(base: FactBase, rows, name: str, n: int | None, seed: int) -> Modification:

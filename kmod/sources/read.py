@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from ..checks import brief
@@ -95,6 +96,23 @@ def part_of(row: Mapping, field: str, kind: type, where: str):
     if not isinstance(value := row[field], kind):
         raise fault(where, f"{field!r} must be {'a list' if kind is list else 'an object'}, not {shown(value)}")
     return value
+
+
+def asked_in(row: Mapping, field: str, where: str) -> list[tuple[str, object]]:
+    """(prompt, answer) of each question in a field of `row`: a list of objects, or an object of such lists. Of several
+    answers the first; none if the field is missing. Raises ValueError for anything else."""
+    value = row.get(field) or []
+    lists = list(value.values()) if isinstance(value, dict) else [value]
+    if not all(isinstance(each, list) and all(isinstance(asked, dict) for asked in each) for each in lists):
+        raise fault(where, f"{field!r} must be a list of objects, or an object of such lists, not {shown(value)}")
+    found = []
+    for asked in chain.from_iterable(lists):
+        need(asked, ("prompt",), f"{where}, {field}")
+        answer = asked.get("ground_truth")
+        while isinstance(answer, list):
+            answer = answer[0] if answer else None
+        found.append((text_of(asked, "prompt", f"{where}, {field}"), answer))
+    return found
 
 
 def local_folder(folder: str | Path | None) -> Path | None:

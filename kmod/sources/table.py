@@ -29,7 +29,7 @@ def table(source: object, relations: str | Path | Mapping[str, Relation] | None 
             may be compressed (.gz, .bz2, .xz, .zst). In UTF-8, or in UTF-16 with a byte order mark. A .csv may have
             semicolons or tabs between its cells.
         relations: `Relation` objects by id, or the path of a TOML file with a table for each relation (label,
-            evidences, tests; such as the atlas' relations.toml).
+            evidences, tests, and hops if there are any; such as the atlas' relations.toml).
 
     Raises FileNotFoundError or IsADirectoryError. Raises ValueError that names the file and the line, or the row of the
     frame, of what is wrong: a column that is missing or named twice, a cell that is not text, a relation without
@@ -110,7 +110,8 @@ def _relations(source: str | Path | Mapping[str, Relation] | None) -> dict[str, 
         if not isinstance(row, dict) or not isinstance(row.get("label", id), str):
             raise fault(path, f"{id!r} is not a table; write [{id}] with label, evidences and tests")
         try:
-            known[id] = Relation(id, row.get("label", id), row.get("evidences", ()), row.get("tests", ()))
+            texts = (row.get(kind, ()) for kind in ("evidences", "tests"))
+            known[id] = Relation(id, row.get("label", id), *texts, row.get("hops", {}))
         except ValueError as error:
             raise fault(path, error) from None
     return known

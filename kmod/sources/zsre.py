@@ -15,7 +15,7 @@ from ..facts import MASK, SUBJECT, Fact, FactBase, Relation
 from ..files import cache_dir
 from ..names import normal
 from .lines import fault
-from .read import data_file, draw, find, json_lines, local_folder, need, part_of, text_of, usable
+from .read import asked_in, data_file, draw, find, json_lines, local_folder, need, part_of, text_of, usable
 
 URL = "https://dl.fbaipublicfiles.com/KILT/structured_zeroshot-train-kilt.jsonl"
 # From kilt_tasks/dataset_infos.json of Hugging Face datasets, for a file of 71,444,475 bytes.
@@ -29,6 +29,8 @@ EDITS = {  # the three published edit sets: file, and its fields for (question, 
 }
 
 Row = tuple[str, str, str, list[str], list[str]]  # subject, relation, answer, questions, masked sentences
+Edited = tuple[str, str, list[str], str, str]  # subject, relation, questions, true answer, new answer
+Asked = dict[str, list[tuple[str, object]]]  # "portability" or "locality" → questions with their answers
 
 
 def zsre(folder: str | Path | None = None, *, seed: int = 0, sentences: bool = False) -> FactBase:
@@ -129,8 +131,27 @@ def _stand_in(folder: str | Path | None) -> Iterator[Row]:
         yield subject, relation, answer, questions, []
 
 
-def edit_rows(folder: str | Path | None, *names: str) -> Iterator[tuple[str, str, list[str], str, str]]:
-    """(subject, relation, questions, true answer, new answer) of each edit of the published sets `names`.
+def edit_rows(folder: str | Path | None, *names: str) -> Iterator[Edited]:
+    """(subject, relation, questions, true answer, new answer) of each edit of the published sets `names`."""
+    return (edit for edit, _, _ in _edits(folder, *names))
+
+
+def probe_rows(folder: str | Path | None, name: str) -> Iterator[tuple[str, str, str, str, Asked]]:
+    """(subject, relation, true answer, new answer, what else is asked) of each edit of a published set."""
+    for (subject, relation, _, true, new), where, row in _edits(folder, name):
+        if name == "mend":
+            need(row, ("portability", "loc", "loc_ans"), where)
+            one = part_of(row, "portability", dict, where)
+            need(one, ("New Question", "New Answer"), f"{where}, portability")
+            probes = {"portability": [(one["New Question"], one["New Answer"])]}
+            probes["locality"] = [(row["loc"], row["loc_ans"])]
+        else:
+            probes = {kind: asked_in(row, kind, where) for kind in ("portability", "locality")}
+        yield subject, relation, true, new, probes
+
+
+def _edits(folder: str | Path | None, *names: str) -> Iterator[tuple[Edited, str, dict]]:
+    """Each edit of the published sets `names`, as `edit_rows` has it, with its file and line, and its row.
 
     The sets do not name relations. The form of a question is the question without its subject. Its relation is the one
     that the form has most often among the published questions; a form that is not there is its own relation.
@@ -148,4 +169,4 @@ def edit_rows(folder: str | Path | None, *names: str) -> Iterator[tuple[str, str
             relation = forms[form].most_common(1)[0][0] if form in forms else form.replace(SUBJECT, "…")
             rephrasings = row[rephrased] if isinstance(row[rephrased], list) else [row[rephrased]]
             answer = next(iter(row[true]), None) if isinstance(row[true], list) else row[true]
-            yield subject, relation, [question, *rephrasings], answer, text_of(row, new, where)
+            yield (subject, relation, [question, *rephrasings], answer, text_of(row, new, where)), where, row

@@ -15,6 +15,7 @@ from ..checks import check_whole
 from ..facts import Modification
 from ..models.door import check_model
 from ..models.masked_lm import MaskedLM, evaluating
+from ..models.statements import Examples
 from ..parts import Block, select
 from ..progress import silent
 
@@ -41,10 +42,7 @@ def fisher_diagonal(
     """
     check_model(model, change, learns=True)
     check_whole("evidences", evidences)
-    facts = change.unmodified
-    count = sum(len(change.base.evidences(fact)) for fact in facts)
-    chosen = np.random.default_rng(seed).permutation(count)[:evidences]  # chosen before tokenising: F can be large
-    examples = model.examples(change.base, "evidences", facts, only=chosen)
+    examples = drawn_evidences(model, change, evidences, seed)
     weights = {f"net.{name}": p.detach() for name, p in model.net.named_parameters()}
     # detach() gives other tensors on the same memory, so that the model's own need no gradients.
     params = {name: weights[f"net.{name}"].requires_grad_() for name in select(model.net, block, component)}
@@ -54,8 +52,18 @@ def fisher_diagonal(
             batch = examples.collate(np.array([i]), model.device)
             logits = functional_call(model, weights, (batch.input_ids, batch.attention_mask, batch.slots))
             loss = cross_entropy(logits.float(), batch.targets)
+            if not loss.requires_grad:  # no answer depends on these parameters
+                break
             gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
             for name, gradient in zip(params, gradients, strict=True):
                 if gradient is not None:
                     total[name] += gradient.square()
     return {name: value / len(examples) for name, value in total.items()}
+
+
+def drawn_evidences(model: MaskedLM, change: Modification, most: int, seed: int) -> Examples:
+    """`most` evidences of F∖S, drawn without replacement from `seed`; all, if there are fewer."""
+    facts = change.unmodified
+    count = sum(len(change.base.evidences(fact)) for fact in facts)
+    chosen = np.random.default_rng(seed).permutation(count)[:most]  # chosen before tokenising: F can be large
+    return model.examples(change.base, "evidences", facts, only=chosen)

@@ -43,7 +43,7 @@ class DeltaExplorer(PageWidget):
         self.results, self.records = [], []
         for delta in self.deltas:
             edit = finetune(model, change, constraint=Linf(delta), **settings)
-            result = evaluate(model, change.base, change, edit=edit, before=before)
+            result = evaluate(model, change.base, change, edit=edit, before=before, thorough=False)
             self.results.append(result)
             self.records.append({"method": "FTM", "delta": delta, "seed": settings.get("seed", 0)} | result.record())
         radii = [(f"{delta:g}", i) for i, delta in enumerate(self.deltas)]
