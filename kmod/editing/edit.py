@@ -18,10 +18,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..checks import WrongTypeError, brief
+from ..checks import WrongTypeError, brief, check_facts
 from ..facts import FactBase, Modification
 from ..files import save_whole, user_path
-from ..models.door import check_facts, check_model
+from ..models.door import check_model
 from ..models.fingerprint import format_of
 from ..models.masked_lm import MaskedLM
 
