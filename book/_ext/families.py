@@ -72,7 +72,7 @@ def facts() -> kmod.FactBase:
     """A few facts, some with objects of several word pieces, whose statements differ in length."""
     atlas = kmod.load_facts("atlas")
     relations = ("P397", "P1303")
-    few = [fact for relation in relations for fact in [f for f in atlas if f.relation == relation][:6]]
+    few = [fact for relation in relations for fact in [f for f in atlas if f.relation == relation][:3]]
     return kmod.FactBase(few, {r: atlas.relations[r] for r in relations}, "few")
 
 
