@@ -10,10 +10,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export KMOD_CACHE ?= $(HOME)/.cache/kmod
 # Chapters run as readers get them: no hub, no progress bars, charts for the page.
 run := HF_HUB_OFFLINE=1 TQDM_DISABLE=1 KMOD_CHARTS=book
-# A process a core, of one thread each: what is tested is too small to be split among threads.
-split := $(run) OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --durations=20
+# A process a core, of one thread each: what is tested is too small to be split among threads. Files in the order given,
+# so that the run does not end with a long one.
+split := $(run) OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder --durations=20
+chapters := --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 --nbval-sanitize-with tests/nbval_sanitize.cfg book
+library := not book and not lab and not alone
 
-.PHONY: help book stored-book check-book links pdf test test-library test-slow test-chapters test-book test-lab test-alone lint format notebooks browser clean
+.PHONY: help book stored-book check-book links pdf test test-code test-library test-slow test-chapters test-book test-lab test-alone lint format notebooks browser clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -44,17 +47,19 @@ links: $(STAMP)  ## ask the network whether every link to the world outside stil
 pdf: browser  ## print the built book: _build/kmod.pdf
 	python book/_ext/print_book.py
 
-test: lint test-library test-slow test-chapters stored-book test-book test-lab  ## everything: lint, library, chapters, book and lab in a browser
+test: lint test-code stored-book test-book test-lab  ## everything: lint, library, chapters, book and lab in a browser
 
-test-library: $(STAMP)  ## the tests that need no built book
-	$(split) -m "not book and not slow and not lab and not alone"
+test-code: $(STAMP)  ## the chapters and all tests of the library, in one go
+	$(split) $(chapters) tests -m "$(library)"
+
+test-library: $(STAMP)  ## the quick tests of the library
+	$(split) -m "$(library) and not slow"
 
 test-slow: $(STAMP)  ## the README's commands, suites that are killed, a cluster that loses a node
 	$(split) -m slow
 
 test-chapters: $(STAMP)  ## run the chapters, whose tagged cells must reproduce what is stored
-	$(split) --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 \
-	    --nbval-sanitize-with tests/nbval_sanitize.cfg book
+	$(split) $(chapters)
 
 test-book: browser pdf  ## open the built book, and the first page's widget, in a browser; skipping counts as failing
 	KMOD_REQUIRE_BOOK=1 pytest -n auto --durations=20 -m book

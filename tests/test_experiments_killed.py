@@ -1,37 +1,45 @@
 """kill -9 at random moments: in the end the records are those of an uninterrupted run."""
 
 import json
+import multiprocessing
 import os
 import random
-import subprocess
-import sys
+import signal
 import time
+from dataclasses import replace
 
 import pytest
 
-from kmod.experiments import known, records
-
-SUITE = """
-import sys
-from dataclasses import replace
-from kmod.experiments import groups, runner
+from kmod.experiments import known, records, runner
 from kmod.experiments.suites import PROFILES
 
-small = replace(PROFILES["smoke"], seeds=(0, 1), deltas=(2e-3, 4e-3), block_deltas=(5e-3, 1e-2), steps=3)
-print("ready", flush=True)
-runner.run(["rq5_scale"], small, sys.argv[1], tell=lambda line: None, progress=False)
-"""
+SMALL = replace(PROFILES["smoke"], seeds=(0, 1), deltas=(2e-3, 4e-3), block_deltas=(5e-3, 1e-2), steps=3)
 VARIES = ("seconds", "time", "peak_bytes", "commit", "dirty")  # the last two: the code may change meanwhile
 
 
-def start(out, cache) -> subprocess.Popen:
-    """The suite in a process of its own, once it has imported everything."""
-    environment = os.environ | {"KMOD_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", SUITE, str(out)], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "ready\n"
-    return process
+def suite(out, cache):
+    os.environ["KMOD_CACHE"] = cache
+    runner.run(["rq5_scale"], SMALL, out, tell=lambda line: None, progress=False)
+
+
+@pytest.fixture(scope="module")
+def start():
+    """Function of two folders: the suite in a process of its own, forked from one that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["kmod.experiments.runner", "torch", "transformers.models.bert"])
+
+    def begin(out, cache) -> multiprocessing.Process:
+        process = context.Process(target=suite, args=(str(out), str(cache)))
+        process.start()
+        return process
+
+    return begin
+
+
+def ended(process) -> bool:
+    """Whether it ran to its end, which is waited for."""
+    process.join(600)
+    return process.exitcode == 0
 
 
 def finished(out) -> list[dict]:
@@ -44,10 +52,9 @@ def finished(out) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_kills_change_nothing(tmp_path):
+def test_kills_change_nothing(tmp_path, start):
     began = time.perf_counter()
-    unbroken = start(tmp_path / "unbroken", tmp_path / "cache")
-    assert unbroken.wait(600) == 0
+    assert ended(start(tmp_path / "unbroken", tmp_path / "cache"))
     cold = time.perf_counter() - began
     expected = finished(tmp_path / "unbroken")
     assert len(expected) == 28 and all(row["status"] == "done" for row in expected)
@@ -59,14 +66,14 @@ def test_kills_change_nothing(tmp_path):
         early = kills == 0  # during memorising, whose result is kept on disk as well; the other kills during the runs
         process = start(out, tmp_path / ("another cache" if early else "cache"))
         time.sleep(draw.uniform(0, cold if early else warm / 2))
-        if process.poll() is None:
-            process.kill()
-            kills += 1
-        else:  # it ended before the kill: start the suite again in another folder
-            assert process.returncode == 0 and finished(out) == expected
+        process.kill()
+        if ended(process):  # before the kill: start the suite again in another folder
+            assert finished(out) == expected
             rounds += 1
-        process.wait(60)
+        else:
+            assert process.exitcode == -signal.SIGKILL
+            kills += 1
     out = tmp_path / f"broken {rounds}"
-    assert start(out, tmp_path / "cache").wait(600) == 0
+    assert ended(start(out, tmp_path / "cache"))
     assert finished(out) == expected
     assert known.stored(out) == known.stored(tmp_path / "unbroken") and len(known.stored(out)) == 1

@@ -8,7 +8,6 @@ Screenshots land in _build/screenshots.
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,8 +21,6 @@ pytestmark = pytest.mark.lab
 ROOT = Path(__file__).parents[1]
 SHOTS = ROOT / "_build" / "screenshots"
 TOKEN = "kmod-lab-test"
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-FLAGS += " --disable-component-update --disable-sync"
 OPEN = """import kmod
 atlas = kmod.load_facts("atlas")
 chosen = ("P397", "P1303", "P449", "P170")
@@ -38,10 +35,6 @@ edit = kmod.Edit.load(path)
 assert edit.before == start
 edit.apply(model)
 print("READ", model.fingerprint() == edit.after, edit.made["facts"])"""
-
-
-def missing(reason: str):
-    (pytest.fail if os.environ.get("KMOD_REQUIRE_BOOK") == "1" else pytest.skip)(reason)
 
 
 def notebook(path: Path, *cells: str) -> None:
@@ -104,26 +97,9 @@ def server(folder):
         process.wait(20)
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next(filter(None, map(shutil.which, names)), None)
-    with sync_playwright() as playwright:
-        path = found or playwright.chromium.executable_path
-        if not Path(path).exists():
-            missing("no browser: install chromium, or run `playwright install chromium`")
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
-        yield chromium
-        chromium.close()
-
-
-def visit(chromium, server, name, width=1280, height=1000):
+def visit(browser, server, name, width=1280, height=1000):
     """Open a notebook without side bars, block the network, and run its cells."""
-    page = chromium.new_context(viewport={"width": width, "height": height}, accept_downloads=True).new_page()
+    page = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True).new_page()
     page.faults, page.out = [], page.locator(".jp-OutputArea-output").last
 
     def gate(route):
@@ -145,8 +121,8 @@ def visit(chromium, server, name, width=1280, height=1000):
 
 
 @pytest.fixture(scope="module")
-def lab(chromium, server):
-    page = visit(chromium, server, "lab")
+def lab(browser, server):
+    page = visit(browser, server, "lab")
     try:
         page.out.get_by_label("Search").wait_for(timeout=90_000)
     except Exception:
@@ -177,7 +153,7 @@ def picture_of_a_failure(request, lab):
         lab.screenshot(path=SHOTS / "lab-failed.png")
 
 
-def test_from_search_to_a_saved_edit_by_keyboard_and_mouse(lab, folder, chromium, server):
+def test_from_search_to_a_saved_edit_by_keyboard_and_mouse(lab, folder, browser, server):
     page = lab
     places = heights(page)
     page.out.get_by_label("Search").click()
@@ -219,7 +195,7 @@ def test_from_search_to_a_saved_edit_by_keyboard_and_mouse(lab, folder, chromium
     assert Path(download.value.path()).read_bytes() == saved.read_bytes()
     assert saved.with_suffix(".py").read_text().startswith("import kmod")
     assert page.faults == []
-    reader = visit(chromium, server, "reader")
+    reader = visit(browser, server, "reader")
     reader.locator("body").get_by_text(re.compile("READ True")).wait_for(timeout=120_000)
     reader.context.close()
 

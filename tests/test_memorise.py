@@ -109,11 +109,17 @@ def test_what_takes_longer_than_it_may_goes_on_with_the_next_call(cache, monkeyp
         train(within=1.0, cache=False)
 
 
-@pytest.mark.parametrize("moment", ["last step", "scoring"])
-def test_interrupted_at_the_end_it_stops_at_the_same_step(cache, often, monkeypatch, moment):
-    """Whether all was recalled is asked again: in the last step, the interruption comes before the answer."""
+@pytest.fixture(scope="module")
+def recalled():
+    """Settings of a training that ends when all is recalled, the model that it makes, and its report."""
     enough = {"least_steps": 400}
-    whole, report = train(cache=False, **enough)
+    return enough, *train(cache=False, **enough)
+
+
+@pytest.mark.parametrize("moment", ["last step", "scoring"])
+def test_interrupted_at_the_end_it_stops_at_the_same_step(cache, often, monkeypatch, recalled, moment):
+    """Whether all was recalled is asked again: in the last step, the interruption comes before the answer."""
+    enough, whole, report = recalled
     assert report.stopped == "recalled"
     if moment == "last step":
         interrupted(report.steps, **enough)

@@ -18,7 +18,9 @@ DELTAS = (2e-3, None)
 @pytest.fixture(scope="module")
 def made(_memorised, facts, tmp_path_factory):
     out = tmp_path_factory.mktemp("play")
-    return out, play.make(out, _memorised, facts, CHOICES, DELTAS, progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(play_edits.TRAINING, "steps", 20)
+        yield out, play.make(out, _memorised, facts, CHOICES, DELTAS, progress=False)
 
 
 def entries(data: dict):

@@ -30,7 +30,7 @@ from kmod.progress import noted_signals
 pytest.importorskip("accelerate")
 TINY = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
 FAST = dict(steps=120, batch_size=8, length=16, lr=3e-3, held_out=8, progress=False, checkpoint_minutes=1e-6)
-LONG = FAST | {"steps": 400}
+LONG = FAST | {"steps": 200}
 
 
 @pytest.fixture(scope="module")
