@@ -13,6 +13,7 @@ from pathlib import Path
 from ..checks import brief, check_whole
 from ..sources.table import SUFFIXES
 from .ladder import rungs
+from .sequences import arms, grid
 from .settings import FAE, Setting, model_name
 
 
@@ -158,6 +159,16 @@ def ladder(p: Profile) -> Iterator[Setting]:
     return (setting for rung in rungs(p) for setting in rung.settings)
 
 
+def sequences(p: Profile) -> Iterator[Setting]:
+    """Edits one after the other: what holds the model, over 1 to 1,024 facts?"""
+    return arms(p)
+
+
+def sequences_grid(p: Profile) -> Iterator[Setting]:
+    """The settings that those of `sequences` are chosen from, on a shorter sequence and another seed."""
+    return grid(p)
+
+
 def paper_grid(p: Profile) -> Iterator[Setting]:
     """The paper's whole grid: |M| × block × δ × FTM and FTA × starting state. The suites above are a choice from it."""
     state = {"model": p.pretrained} if p.pretrained else {}
@@ -169,9 +180,9 @@ def paper_grid(p: Profile) -> Iterator[Setting]:
 
 
 SUITES = {suite.__name__: suite for suite in (rq1_reliability, rq2_where, rq3_fae, rq4_phases, rq5_scale, cost)}
-OWN_SEEDS = {"ladder": 5}
-"""Suites with seeds of their own number, each from a training of its own."""
-NAMED = SUITES | {"ladder": ladder, "paper_grid": paper_grid}
+OWN_SEEDS = {"ladder": range(5), "sequences": range(3), "sequences_grid": (3,)}
+"""Suites with seeds of their own, each from a training of its own."""
+NAMED = SUITES | {"ladder": ladder, "sequences_grid": sequences_grid, "sequences": sequences, "paper_grid": paper_grid}
 """All suites by name, those that are too large for the book among them."""
 
 PROFILES = {
@@ -209,7 +220,7 @@ def settings(suite: str, profile: Profile) -> list[Setting]:
         raise ValueError(brief(f"unknown suite {suite!r}; known: {', '.join(NAMED)}"))
     cells = list(dict.fromkeys(NAMED[suite](profile)))
     repeated = [cell for cell in cells if not cell.trains]
-    seeds = range(OWN_SEEDS[suite]) if suite in OWN_SEEDS and len(profile.seeds) > 1 else profile.seeds
+    seeds = OWN_SEEDS[suite] if suite in OWN_SEEDS and len(profile.seeds) > 1 else profile.seeds
     return [replace(cell, seed=seed) for i, seed in enumerate(seeds) for cell in (repeated if i else cells)]
 
 
