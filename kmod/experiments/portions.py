@@ -40,11 +40,12 @@ def in_portions(prepared: Prepared, change: Modification, run: Setting) -> dict:
     if run.constraint not in ("Linf", "L2", None):
         raise ValueError(f"a sequence of runs takes Linf or L2, got {run.constraint!r}")
     ball = CONSTRAINTS[run.constraint](run.delta) if run.constraint else None
+    general = general_sentences() if run.start.startswith("PT") else False  # others have seen no such text
     made = sequence(
         prepared.model, changes, method=method.function, constraint=ball, anchor=run.anchor or "start", keep=False,
-        every=measured(len(changes)), general=general_sentences(), **arguments(method, run),
+        every=measured(len(changes)), general=general, **arguments(method, run),
     )  # fmt: skip
-    rows = [{name: row[name] for name in ROW} for row in made.rows()]
+    rows = [{name: row[name] for name in ROW if name in row} for row in made.rows()]
     for row in rows:
         row |= {name: float(f"{value:.5g}") for name, value in row.items() if isinstance(value, float)}
     metrics = made.portions[-1].result.measures()
