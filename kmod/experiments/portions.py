@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, is_dataclass
+from functools import partial
 
 from ..constraints import CONSTRAINTS
 from ..editing.sequence import sequence
@@ -42,10 +43,14 @@ def in_portions(prepared: Prepared, change: Modification, run: Setting) -> dict:
         raise ValueError(f"a sequence of runs takes Linf or L2, got {run.constraint!r}")
     ball = CONSTRAINTS[run.constraint](run.delta) if run.constraint else None
     general = general_sentences() if run.start.startswith("PT") else False  # others have seen no such text
+    settings = arguments(method, run)
+    own = {
+        name: settings.pop(name) for name in method.options if name in settings
+    }  # MEMIT's "keep" is not that of a sequence
     started = time.perf_counter()
     made = sequence(
-        prepared.model, changes, method=method.function, constraint=ball, anchor=run.anchor or "start", keep=False,
-        every=measured(len(changes)), general=general, **arguments(method, run),
+        prepared.model, changes, method=partial(method.function, **own), constraint=ball, anchor=run.anchor or "start", keep=False,
+        every=measured(len(changes)), general=general, **settings,
     )  # fmt: skip
     whole, editing = time.perf_counter() - started, sum(portion.seconds for portion in made.portions)
     rows = [{name: row[name] for name in ROW if name in row} for row in made.rows()]
