@@ -44,12 +44,10 @@ def in_portions(prepared: Prepared, change: Modification, run: Setting) -> dict:
     ball = CONSTRAINTS[run.constraint](run.delta) if run.constraint else None
     general = general_sentences() if run.start.startswith("PT") else False  # others have seen no such text
     settings = arguments(method, run)
-    own = {
-        name: settings.pop(name) for name in method.options if name in settings
-    }  # MEMIT's "keep" is not that of a sequence
-    started = time.perf_counter()
+    own = {name: settings.pop(name) for name in method.options if name in settings}  # "keep" of MEMIT is another one
+    function, started = partial(method.function, **own), time.perf_counter()
     made = sequence(
-        prepared.model, changes, method=partial(method.function, **own), constraint=ball, anchor=run.anchor or "start", keep=False,
+        prepared.model, changes, method=function, constraint=ball, anchor=run.anchor or "start", keep=False,
         every=measured(len(changes)), general=general, **settings,
     )  # fmt: skip
     whole, editing = time.perf_counter() - started, sum(portion.seconds for portion in made.portions)
