@@ -27,7 +27,8 @@ PUBLISHED = 5e-4
 """The radius of FT-L, for matrices of GPT-2 XL with 6,400 inputs."""
 SCALED = 6e-3
 """The same for matrices of 512 inputs: an output moves by at most the radius times the sum of the inputs' sizes."""
-BLOCK_RADII, ALL_RADII = (6e-3, 1.5e-2), (2.5e-3, 6e-3)
+MATRIX_RADII, BLOCK_RADII, ALL_RADII = (3e-2, 6e-2), (6e-3, 1.5e-2), (2.5e-3, 6e-3)
+"""The fewer parameters, the further each must go."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def rungs(p: Profile) -> list[Rung]:
         Rung("one by one, no ball", "the ball taken away", "several evidences", one(EVIDENCES, "every", (None,))),
         Rung("mini-batches, no ball", "all facts together", "one by one, no ball", many(**matrix)),
         Rung("mini-batches, tuned ball", "a ball around θ₀, its radius chosen", "mini-batches, no ball",
-             many(BLOCK_RADII, tuned, **matrix)),
+             many(MATRIX_RADII, tuned, **matrix)),
         Rung("whole block, no ball", "the whole block", "mini-batches, no ball", many()),
         Rung("mixing, no ball", "half of each batch unmodified facts", "whole block, no ball", many(method="FTA")),
         Rung("all blocks, no ball", "all blocks in place of one", "whole block, no ball", many(block="all")),
