@@ -45,7 +45,7 @@ def ladder(found: Mapping[str, Climbed], finding: str | None = None) -> alt.Laye
 
 def gains(found: Mapping[str, Climbed]) -> dict[str, Mean]:
     """Rung → the gain in Ā over the rung that it stands on, of those that have one."""
-    every = {name: gain(dict(found), name) for name in found}
+    every = {name: gain(found, name) for name in found}
     return {name: step for name, step in every.items() if step.n}
 
 

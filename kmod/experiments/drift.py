@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from statistics import fmean
 
 from .index import Index, Missing, Values
 from .ledger import Part, Verdict, decide, effect
@@ -54,3 +55,12 @@ def verdict(rows: Iterable[Mapping]) -> Verdict:
         ]
     ids = tuple(dict.fromkeys(row["id"] for row in rows))
     return Verdict("2026", CLAIM, "sequences", decide(parts), tuple(parts), ids, missing)
+
+
+def general(rows: Iterable[Mapping]) -> str:
+    """General ability before → after, as mean pseudo-perplexities over seeds; "–" where it was not measured."""
+    rows = list(rows)
+    if not rows or any("pseudo_perplexity" not in row for row in rows):
+        return "–"
+    before, after = (fmean(row[name] for row in rows) for name in ("pseudo_perplexity_before", "pseudo_perplexity"))
+    return f"{before:,.0f} → {after:,.0f}"

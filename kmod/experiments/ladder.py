@@ -8,6 +8,7 @@ is published, of which nothing is tuned.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -124,10 +125,14 @@ def _dial(setting: Setting) -> str:
     return f"lr {setting.lr:g}{ball}"
 
 
-def gain(found: dict[str, Climbed], name: str, metric: str = "A_mean") -> Mean:
-    """What a rung adds to the one that it stands on, paired by seed; `MISSING` where either has no records."""
-    on = found[name].rung.on
-    if on not in found:
+def gain(found: Mapping[str, Climbed], name: str, metric: str = "A_mean") -> Mean:
+    """What a rung adds to the one that it stands on."""
+    return compare(found, name, found[name].rung.on, metric)
+
+
+def compare(found: Mapping[str, Climbed], ours: str, theirs: str | None, metric: str = "A_mean") -> Mean:
+    """The difference of two rungs, paired by seed; `MISSING` where either has no records, or they share no seed."""
+    if not {ours, theirs} <= found.keys():
         return MISSING
-    ours, theirs = (found[rung].values[metric] for rung in (name, on))
-    return difference(ours, theirs) if ours.keys() & theirs.keys() else MISSING
+    a, b = (found[name].values[metric] for name in (ours, theirs))
+    return difference(a, b) if a.keys() & b.keys() else MISSING
