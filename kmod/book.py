@@ -18,6 +18,7 @@ from .checks import brief
 from .experiments import paper, records, report, suites
 from .experiments.claims import CLAIMS, NOT_RUN, Part, Verdict, ledger
 from .experiments.cost import text
+from .experiments.index import Index
 from .experiments.selection import Selection
 from .experiments.settings import Setting
 from .experiments.statistics import MISSING, Mean, mean
@@ -59,6 +60,11 @@ def cells(suite: str, facts: str | None = None) -> dict[Setting, list[dict]]:
     `facts` is the fact base, if another than the profile's."""
     sizes = profile()
     return report.cells(suite, replace(sizes, facts=facts) if facts else sizes, results())
+
+
+def index() -> Index:
+    """All finished records, by settings."""
+    return Index(records.read(results()))
 
 
 def at_best(cells: Mapping[Setting, list[dict]], *by: str) -> dict[object, tuple[Setting, list[dict]]]:
@@ -151,6 +157,11 @@ def verdict(*claims: str) -> Rendered:
     other, chosen = other_trainings(), [verdicts()[name] for name in claims]
     texts = [f"{v}" + f"\n  {OTHER_TRAINING}: {other[v.claim]}" * bool(other[v.claim]) for v in chosen]
     return Rendered("\n\n".join(texts), "".join(_box(v, other[v.claim]) for v in chosen))
+
+
+def box(verdict: Verdict) -> Rendered:
+    """A verdict on a claim that is none of the paper's, as a box."""
+    return Rendered(str(verdict), _box(verdict, ""))
 
 
 def _box(verdict: Verdict, other: str) -> str:

@@ -250,7 +250,7 @@ def evaluate(
     answers: bool = True,
     probes: Mapping[str, Iterable[Question | Sequence[str]]] | None = None,
     thorough: bool | None = None,
-    general: bool = False,
+    general: bool | Sequence[str] = False,
 ) -> Evaluation:
     """Measure an edit: A_M, A_{F∖S}, ΔA_{F∖S} and Ā, with the answers before and after; and what `Evaluation` lists.
 
@@ -265,7 +265,8 @@ def evaluate(
         probes: name → statements of your own, each a `Question` or a pair (statement with [MASK], right answer).
         thorough: whether to measure portability, and A_M without the number of masks, as well: some ten statements more
             a modified fact. None is as `answers` where there is an edit.
-        general: whether to measure general ability, by `pseudo_perplexity`: some 3,000 statements more, twice.
+        general: whether to measure general ability, by `pseudo_perplexity`: some 3,000 statements more, twice. Or the
+            sentences to measure it on.
 
     Raises ValueError if `change` was drawn from other facts, modifies all of them, or only facts without tests; for a
     probe that has no statements, or a wrong one.
@@ -289,7 +290,8 @@ def evaluate(
     statements, olds, news = map(list, zip(*tests, strict=True))
     was = judge(model, statements, olds)[0] if answers else []
     follows, own = Panel(model, follow, whole="all"), Panel(model, given)
-    perplexity_before = (before.perplexity or pseudo_perplexity(model)) if general else None
+    sentences = general if isinstance(general, Sequence) else None
+    perplexity_before = (before.perplexity or pseudo_perplexity(model, sentences)) if general else None
     examples = {kind: model.examples(base, kind, change.modified) for kind in KINDS}
     best = slots(model, examples["tests"]).best if answers and edit is not None else None
     with edit(model) if edit is not None else nullcontext():
@@ -298,7 +300,7 @@ def evaluate(
         now, right = judge(model, statements, news) if answers else ([], [])
         moved = None if best is None else _changed(best, slots(model, examples["tests"]))
         portable, probed = follows.after(model), own.after(model)
-        perplexity = pseudo_perplexity(model) if general else None
+        perplexity = pseudo_perplexity(model, sentences) if general else None
         free = _any_length(model, change, examples["tests"]) if thorough and model.by_pieces else None
     rest = ~np.isin(np.arange(len(base)), change.indices)
     gain = after.right["tests"][rest] - before.right["tests"][rest]

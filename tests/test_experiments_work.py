@@ -58,7 +58,7 @@ def test_a_record_says_what_it_must(bench):
 OWN = {
     "KL": {"weight": 2}, "EWC": {"evidences": 5}, "LoRA": {"rank": 2}, "ROME": {"position": "mask"},
     "MEMIT": {"position": "mask"}, "AlphaEdit": {"position": "mask", "spread": 1}, "low-curvature": {"evidences": 9},
-    "kNN": {"most": 3},
+    "kNN": {"most": 3}, "FT-L": {"order": "together"},
 }  # fmt: skip
 METHODS = [("nano", name) for name in registry.METHODS] + [("fae-nano", name) for name in fae.METHODS]
 

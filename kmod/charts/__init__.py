@@ -14,12 +14,14 @@ from .change import change_by_part
 from .compare import at_best
 from .cost import cost_chart
 from .heat import heat_map
+from .ladder import ladder
 from .learning import learning_curves
 from .page import numbers, titled, to_bundle, use_book_renderer
 from .paper import paper_and_ours
 from .plane import tradeoff_curves
 from .retrieval import retrieval_chart
 from .runs import rows
+from .sequence import over_edits
 from .size import over_size
 from .slider import frontier, tradeoff
 from .tables import Table, table
@@ -28,6 +30,6 @@ from .words import delta_text
 
 __all__ = [
     "PALETTE", "SHAPES", "Table", "at_best", "change_by_part", "cost_chart", "delta_text", "frontier", "heat_map",
-    "learning_curves", "numbers", "over_size", "paper_and_ours", "retrieval_chart", "rows", "table", "theme",
-    "titled", "to_bundle", "tradeoff", "tradeoff_curves", "use_book_renderer",
+    "ladder", "learning_curves", "numbers", "over_edits", "over_size", "paper_and_ours", "retrieval_chart", "rows",
+    "table", "theme", "titled", "to_bundle", "tradeoff", "tradeoff_curves", "use_book_renderer",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from .choose import choose
 from .edit import Edit, WrongModelError
 from .ewc import ewc
 from .finetune import finetune
+from .ft_l import ft_l
 from .kl import kl
 from .knn import Datastore, knn
 from .layernorm import layernorm_tuning
@@ -23,6 +24,7 @@ from .sequence import EditSequence, sequence
 from .sweep import sweep
 
 __all__ = [
-    "Datastore", "Edit", "EditSequence", "WrongModelError", "alphaedit", "choose", "ewc", "finetune", "kl", "knn",
-    "layernorm_tuning", "lora", "loss_constrained", "low_curvature", "memit", "retrain", "rome", "sequence", "sweep",
+    "Datastore", "Edit", "EditSequence", "WrongModelError", "alphaedit", "choose", "ewc", "finetune", "ft_l", "kl",
+    "knn", "layernorm_tuning", "lora", "loss_constrained", "low_curvature", "memit", "retrain", "rome", "sequence",
+    "sweep",
 ]  # fmt: skip

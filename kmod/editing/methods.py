@@ -18,6 +18,7 @@ from ..models.masked_lm import MaskedLM
 from .alphaedit import alphaedit
 from .ewc import ewc
 from .finetune import finetune
+from .ft_l import ORDERS, SLOTS, ft_l
 from .kl import kl
 from .knn import knn
 from .layernorm import layernorm_tuning
@@ -118,6 +119,13 @@ METHODS: dict[str, Method] = {
     "low-curvature": Method(
         low_curvature, TUNING - {"constraint"}, dial="curvature", options={"curvature": Option(1e-4, 0, 1)} | EVIDENCES,
         cost=1.5,
+    ),
+    "FT-L": Method(
+        ft_l, TUNING, dial="constraint", cost=1.5, places=(),
+        options={
+            "slots": Option("first", choices=SLOTS), "evidences": Option(1, 1, whole=True),
+            "order": Option("one by one", choices=ORDERS),
+        },
     ),
     "LayerNorm tuning": Method(layernorm_tuning, TUNING, dial="constraint"),
     "LoRA": Method(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -100,8 +100,8 @@ def sequence(
     method: Callable[..., Edit] = finetune,
     constraint: Constraint | None = None,
     anchor: str = "start",
-    every: int = 1,
-    general: bool = False,
+    every: int | Collection[int] = 1,
+    general: bool | Sequence[str] = False,
     keep: bool = True,
     progress: bool = False,
     **settings,
@@ -116,22 +116,36 @@ def sequence(
         method: of (model, change, **settings), gives an `Edit`.
         constraint: a ball, such as `kmod.Linf(4e-3)`; None for none.
         anchor: the ball's centre: "start" is θ₀, the weights before the first portion; "last" the weights before each.
-        every: measure after every so many portions, and after the last.
-        general: measure general ability as well (`pseudo_perplexity`).
+        every: measure after every so many portions, or after those of these numbers (from 1); and after the last.
+        general: measure general ability as well (`pseudo_perplexity`), or the sentences to measure it on.
         keep: keep each portion's own edit, as large as the tensors that it touches; `EditSequence.without` needs them.
-        settings: those of `method`.
+        settings: those of `method`; one that has a name of the above (MEMIT's `keep`) goes with it, as
+            `method=functools.partial(kmod.memit, keep=100)`.
 
     Raises ValueError for changes of different facts, or none, another anchor, and as `method` does.
     """
-    check_whole("every", every)
+    if isinstance(every, Collection) and not isinstance(every, str):
+        every = tuple(check_whole("every", number) for number in every)
+    else:
+        check_whole("every", every)
     how = {"constraint": constraint, "anchor": anchor, "every": every, "general": general, "keep": keep}
     return _run(model, list(changes), [], method=method, progress=progress, **how, **settings)
 
 
 def _run(
-    model: MaskedLM, changes: list[Modification], done: list[Portion], *, method: Callable, anchor: str, every: int,
-    constraint: Constraint | None, general: bool, keep: bool, progress: bool = False, **settings,
-) -> EditSequence:  # fmt: skip
+    model: MaskedLM,
+    changes: list[Modification],
+    done: list[Portion],
+    *,
+    method: Callable,
+    anchor: str,
+    every: int | tuple[int, ...],
+    constraint: Constraint | None,
+    general: bool | Sequence[str],
+    keep: bool,
+    progress: bool = False,
+    **settings,
+) -> EditSequence:
     """The sequence of `changes`; the first of them are `done`."""
     for change in changes or [None]:
         check_model(model, change)
@@ -149,7 +163,7 @@ def _run(
     block = settings.get("block")
     before = score(model, base, ["tests"], keep=block if isinstance(block, int) else None)
     if general:
-        before = replace(before, perplexity=pseudo_perplexity(model))
+        before = replace(before, perplexity=pseudo_perplexity(model, None if general is True else general))
 
     def measure(change: Modification, edit: Edit) -> Evaluation:
         return evaluate(model, base, change, edit=edit, before=before, answers=False, general=general)
@@ -168,7 +182,9 @@ def _run(
         seconds = time.perf_counter() - started
         whole = edit if whole is None else whole.then(edit)
         so_far = change if so_far is None else _merged(so_far, change)
-        result = measure(so_far, whole) if (len(portions) + 1) % every == 0 else None
+        number = len(portions) + 1
+        due = number in every if isinstance(every, tuple) else number % every == 0
+        result = measure(so_far, whole) if due else None
         portions.append(Portion(edit if keep else None, so_far, result, *_norms(model, whole), round(seconds, 3)))
     if portions[-1].result is None:
         portions[-1] = replace(portions[-1], result=measure(so_far, whole))

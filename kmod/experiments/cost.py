@@ -91,7 +91,8 @@ class Estimate:
         ratios: dict[str, list[float]] = defaultdict(list)
         for record in records:
             seconds, run = record["seconds"], Setting(**record["settings"])
-            if record["hardware"]["device"] == self.name and record["status"] == "done" and "edit" in seconds:
+            whole = record["status"] == "done" and {"edit", "evaluate"} <= seconds.keys() and not run.portion
+            if record["hardware"]["device"] == self.name and whole:
                 with suppress(ValueError):  # a model that is not here
                     ratios[run.method] += [(seconds["edit"] + seconds["evaluate"]) / self.run(run)]
         self.correction = {method: statistics.median(values) for method, values in ratios.items() if values}
@@ -120,6 +121,8 @@ class Estimate:
         """Seconds to edit and to judge."""
         facts, (depth, _), method = size(run.facts), shape(run.state), run.registered
         seconds = self._seconds(self._pass(run.state, facts.tests, facts.test_tokens), facts.tests / 256, depth)
+        times = -(-run.n // run.portion) if run.portion else 1
+        seconds *= 5 if run.portion else 1  # measured at some portions only
         if method is None:
             seconds *= 4
         elif method.from_start:
@@ -128,7 +131,7 @@ class Estimate:
             lowest, steps = run.block if isinstance(run.block, int) else 0, run.steps or STEPS
             statements = steps * min(run.batch_size or BATCH, max(1, run.n * facts.evidences / facts.facts))
             forward = self._pass(run.state, statements, facts.evidence_tokens, depth - lowest)
-            seconds += method.cost * self._seconds(3 * forward, steps, depth - lowest)
+            seconds += times * method.cost * self._seconds(3 * forward, steps, depth - lowest)
         return seconds * self.correction.get(run.method, 1.0)
 
 

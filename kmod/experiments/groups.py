@@ -19,6 +19,7 @@ from ..training.flops import wait
 from ..versions import versions
 from .machine import Memory, code, hardware, peak, reset_peak
 from .methods import edits
+from .portions import in_portions
 from .records import SCHEMA
 from .settings import Setting
 from .starts import Bench, CannotStart, Prepared
@@ -106,6 +107,8 @@ def edit_and_judge(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
         metrics = rates(prepared.model, prepared.held, prepared.facts)
         return [{"metrics": metrics, "model": prepared.model.fingerprint()[:16]} | _origin(prepared)]
     change = prepared.facts.modify(run.n, run.seed, prepared.known.flags)
+    if run.portion:
+        return [in_portions(prepared, change, each) | _origin(prepared) for each in runs]
     started = time.perf_counter()
     made = edits(prepared, change, runs)
     wait(prepared.model.device)

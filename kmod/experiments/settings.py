@@ -12,6 +12,7 @@ from pathlib import Path
 from ..checks import brief, check_whole, is_number, is_whole
 from ..constraints import CONSTRAINTS
 from ..editing.methods import Method, methods_for
+from ..editing.sequence import ANCHORS
 from ..files import user_path
 from ..models import MaskedLM
 from ..models.presets import PRESETS
@@ -20,6 +21,9 @@ STARTS = ("RI", "RI+FT", "PT", "PT+FT")
 """Random weights or pretrained on text, each alone or then fine-tuned on the evidences of all facts."""
 FAE, ALBERT = "fae-", "albert-"
 """Prefixes of a model's name: a FaE built on the model after it, and an ALBERT of the shape of the preset after it."""
+
+OWN = "seed"
+"""As the training of a setting: that of the run's own seed."""
 
 FOLDERS: dict[str, Path] = {}
 """Models in folders of this machine, by the name that settings and records know them by."""
@@ -114,9 +118,12 @@ class Setting:
         n: |M|, the number of facts to modify.
         seed: draws S, the new objects and the batches.
         steps, batch_size, lr: of the fine-tuning.
-        training: the seed that the starting state was trained from; None is 0.
+        training: the seed that the starting state was trained from; None is 0, "seed" is the run's own, so that each
+            seed starts from a training of its own.
         options: the method's own settings, a mapping or (name, value) pairs; kept as sorted pairs, None for none.
         start_batch_size: of the memorising, where memory did not allow the usual one.
+        portion: facts edited at a time, one portion after the other (`kmod.sequence`); None edits all at once.
+        anchor: the centre of the ball in such a sequence, one of `ANCHORS`.
 
     Raises ValueError, by name, for a start or constraint that is unknown and a number that is none.
     """
@@ -135,18 +142,21 @@ class Setting:
     steps: int | None = None
     batch_size: int | None = None
     lr: float | None = None
-    training: int | None = None
+    training: int | str | None = None
     options: Mapping[str, object] | tuple[tuple[str, object], ...] | None = None
     start_batch_size: int | None = None
+    portion: int | None = None
+    anchor: str | None = None
 
     def __post_init__(self):
-        for name, known in (("start", STARTS), ("constraint", (*CONSTRAINTS, None))):
+        known_values = {"start": STARTS, "constraint": (*CONSTRAINTS, None), "anchor": (*ANCHORS, None)}
+        for name, known in known_values.items():
             if getattr(self, name) not in known:
                 raise ValueError(brief(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(map(str, known))}"))
         for name, value in list(vars(self).items()):
             if name == "options":
                 value = _options(value)
-            elif value is not None and name in WHOLE and not (name == "block" and isinstance(value, str)):
+            elif value is not None and name in WHOLE and not _named(name, value):
                 value = check_whole(name, value, WHOLE[name])
             elif value is not None and name in ("epochs", "delta", "lr"):
                 value = _number(name, value, name == "epochs" or (name == "delta" and self.method == "kNN"))
@@ -169,7 +179,8 @@ class Setting:
     def state(self) -> State:
         others = {"without": self.n, "seed": self.seed} if self.method == "ADD" else {}
         others |= {"least_steps": self.least_steps} if self.least_steps else {}
-        others |= {"training": self.training or 0, "batch_size": self.start_batch_size}
+        training = self.seed if self.training == OWN else self.training or 0
+        others |= {"training": training, "batch_size": self.start_batch_size}
         return State(facts=self.facts, model=self.model, start=self.start, epochs=self.epochs, **others)
 
     @property
@@ -208,15 +219,25 @@ class Setting:
         name = "ε" if self.method == "kNN" else self.constraint
         limit = f", {name}" * bool(name) + (f" {self.delta:g}" if self.delta is not None else "")
         options = "".join(f", {name} {value}" for name, value in self.options or ())
-        training = f" (training {self.training})" * bool(self.training)
+        options += f", {self.portion} at a time" * bool(self.portion) + f", around the {self.anchor}" * bool(
+            self.anchor
+        )
+        training = "a training each" if self.training == OWN else f"training {self.training}"
+        training = f" ({training})" * bool(self.training)
         return f"{self.model} {self.start}{training}: {self.method}{where}{limit}{options}, |M| = {self.n}"
 
 
 WHOLE = {
     "block": 0, "n": 1, "seed": 0, "steps": 1, "batch_size": 1, "least_steps": 0, "training": 0, "start_batch_size": 1,
+    "portion": 1,
 }  # fmt: skip
 """Fields that are whole numbers, and the least that each may be; a block may be a name as well."""
-LATER = ("options", "start_batch_size")
+LATER = ("options", "start_batch_size", "portion", "anchor")
+
+
+def _named(name: str, value: object) -> bool:
+    """Whether the value of a field for whole numbers is one of the names that the field may also have."""
+    return (name == "block" and isinstance(value, str)) or (name == "training" and value == OWN)
 
 
 def _number(name: str, value: object, whole: bool) -> int | float:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ..checks import brief, check_whole
 from ..sources.table import SUFFIXES
+from .ladder import rungs
+from .sequences import arms, grid
 from .settings import FAE, Setting, model_name
 
 
@@ -152,6 +154,21 @@ def cost(p: Profile) -> Iterator[Setting]:
     yield p.setting("retrain")
 
 
+def ladder(p: Profile) -> Iterator[Setting]:
+    """From the literature's fine-tuning baseline to the paper's, one ingredient a rung."""
+    return (setting for rung in rungs(p) for setting in rung.settings)
+
+
+def sequences(p: Profile) -> Iterator[Setting]:
+    """Edits one after the other: what holds the model, over 1 to 1,024 facts?"""
+    return arms(p)
+
+
+def sequences_grid(p: Profile) -> Iterator[Setting]:
+    """The settings that those of `sequences` are chosen from, on a shorter sequence and another seed."""
+    return grid(p)
+
+
 def paper_grid(p: Profile) -> Iterator[Setting]:
     """The paper's whole grid: |M| × block × δ × FTM and FTA × starting state. The suites above are a choice from it."""
     state = {"model": p.pretrained} if p.pretrained else {}
@@ -163,7 +180,9 @@ def paper_grid(p: Profile) -> Iterator[Setting]:
 
 
 SUITES = {suite.__name__: suite for suite in (rq1_reliability, rq2_where, rq3_fae, rq4_phases, rq5_scale, cost)}
-NAMED = SUITES | {"paper_grid": paper_grid}
+OWN_SEEDS = {"ladder": range(5), "sequences": range(3), "sequences_grid": (3,)}
+"""Suites with seeds of their own, each from a training of its own."""
+NAMED = SUITES | {"ladder": ladder, "sequences_grid": sequences_grid, "sequences": sequences, "paper_grid": paper_grid}
 """All suites by name, those that are too large for the book among them."""
 
 PROFILES = {
@@ -201,7 +220,8 @@ def settings(suite: str, profile: Profile) -> list[Setting]:
         raise ValueError(brief(f"unknown suite {suite!r}; known: {', '.join(NAMED)}"))
     cells = list(dict.fromkeys(NAMED[suite](profile)))
     repeated = [cell for cell in cells if not cell.trains]
-    return [replace(cell, seed=seed) for i, seed in enumerate(profile.seeds) for cell in (repeated if i else cells)]
+    seeds = OWN_SEEDS[suite] if suite in OWN_SEEDS and len(profile.seeds) > 1 else profile.seeds
+    return [replace(cell, seed=seed) for i, seed in enumerate(seeds) for cell in (repeated if i else cells)]
 
 
 def profile(
