@@ -13,7 +13,7 @@ run := HF_HUB_OFFLINE=1 TQDM_DISABLE=1 KMOD_CHARTS=book
 # A process a core, of one thread each: what is tested is too small to be split among threads.
 split := $(run) OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --durations=20
 
-.PHONY: help book stored-book check-book links pdf test test-library test-slow test-chapters test-book test-lab test-alone lint format notebooks browser clean
+.PHONY: help book stored-book check-book links pdf test test-library test-slow test-chapters test-book test-lab test-alone test-colab lint format notebooks browser clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -47,7 +47,7 @@ pdf: browser  ## print the built book: _build/kmod.pdf
 test: lint test-library test-slow test-chapters stored-book test-book test-lab  ## everything: lint, library, chapters, book and lab in a browser
 
 test-library: $(STAMP)  ## the tests that need no built book
-	$(split) -m "not book and not slow and not lab and not alone"
+	$(split) -m "not book and not slow and not lab and not alone and not colab"
 
 test-slow: $(STAMP)  ## the README's commands, suites that are killed, a cluster that loses a node
 	$(split) -m slow
@@ -64,6 +64,9 @@ test-lab: browser  ## the edit lab in JupyterLab, in a browser; skipping counts 
 
 test-alone: $(STAMP)  ## every chapter alone in an empty folder and a fresh environment, as on Colab (not part of `test`)
 	pytest -m alone
+
+test-colab: $(STAMP)  ## the lab and two chapters in Colab's versions of everything (not part of `test`)
+	pytest -m colab
 
 lint: $(STAMP)  ## ruff over library, tests and chapters; misspellings in all that is read
 	ruff check .
