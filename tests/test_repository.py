@@ -1,6 +1,7 @@
 """The address of the project, and that every file that says it, or the version, says the same."""
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import tomllib
@@ -87,3 +88,14 @@ def test_the_address_is_written_everywhere_and_taken_back(tmp_path):
 def test_badges_are_only_where_they_work():
     assert repository.badges("") == repository.badges("https://gitlab.com/name/kmod") == ""
     assert repository.badges("https://github.com/name/kmod").count("https://github.com/name/kmod/actions") == 3
+
+
+def test_workflows_name_actions_by_hash_and_targets_that_there_are():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), flags=re.M))
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        text = path.read_text("utf-8")
+        assert text.count("uses: ") == len(re.findall(r"uses: [\w./-]+@[0-9a-f]{40} # v[\d.]+\n", text)), path.name
+        steps = [step for job in yaml.safe_load(text)["jobs"].values() for step in job["steps"]]
+        commands = re.findall(r"^make (.+?)(?: #.*)?$", "\n".join(step.get("run", "") for step in steps), flags=re.M)
+        asked = {word for words in commands for word in words.split() if not word.startswith("-")}
+        assert asked <= targets | {".venv/.installed"}, path.name
