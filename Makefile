@@ -71,7 +71,7 @@ test-colab: $(STAMP)  ## the lab and two chapters in Colab's versions of everyth
 lint: $(STAMP)  ## ruff over library, tests and chapters; misspellings in all that is read
 	ruff check .
 	ruff format --check .
-	codespell README.md CONTRIBUTING.md book/*.md book/_ext kmod/*.py kmod/*/*.py kmod/*/*/*.py tests benchmarks
+	codespell README.md CONTRIBUTING.md CHANGELOG.md kmod/*/*/*.md kmod/*/*/*/*.md book/*.md book/_ext kmod/*.py kmod/*/*.py kmod/*/*/*.py tests benchmarks
 	python book/_ext/spelling.py
 
 format: $(STAMP)  ## let ruff repair what it can

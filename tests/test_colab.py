@@ -57,10 +57,10 @@ def git(*command, cwd):
     subprocess.run(["git", *name, *command], cwd=cwd, check=True, capture_output=True)
 
 
-@pytest.fixture
-def repository(tmp_path):
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
     """The address of a git repository that holds what a chapter needs."""
-    folder = tmp_path / "origin"
+    folder = tmp_path_factory.mktemp("git") / "origin"
     shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("_static", "__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "results" / "rq").mkdir(parents=True)
@@ -80,11 +80,11 @@ def run(tmp_path, repository):
         (stubs / name).write_text(text)
     empty.mkdir()
 
-    def call(source: str, on_colab=True, times=1, repository: str = repository, fails: str = "", uv: bool = False):
+    def call(source: str, on_colab=True, times=1, repository: str = repository, fails: str = "", uv: str = ""):
         asked = tmp_path / "asked.json"
         asked.unlink(missing_ok=True)
         if uv:
-            (stubs / "uv").write_text(f"#!{sys.executable}\n{INSTALLER}")
+            (stubs / "uv").write_text(uv)
             (stubs / "uv").chmod(0o755)
         mine = {"PYTHONPATH": str(stubs), "KMOD_REPOSITORY": repository, "ASKED": str(asked)}
         mine |= {"IPYTHONDIR": str(tmp_path / "ipython"), "COLAB": "1" if on_colab else "", "TIMES": str(times)}
@@ -167,9 +167,11 @@ def plain(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def test_uv_installs_where_it_is(run):
-    _, _, asked = run(colab.cell("").source, uv=True)
-    assert asked[1:4] == ["pip", "install", "--python"] and asked[-1] == "./kmod[charts,widgets]"
+@pytest.mark.parametrize("works", [True, False])
+def test_uv_installs_where_it_is_and_pip_where_it_fails(run, works):
+    _, _, asked = run(colab.cell("").source, uv=f"#!{sys.executable}\n{INSTALLER}" if works else "#!/bin/sh\nexit 1\n")
+    assert asked[1:4] == (["pip", "install", "--python"] if works else ["install", "--quiet", "./kmod[charts,widgets]"])
+    assert asked[-1] == "./kmod[charts,widgets]"
 
 
 def test_run_again_the_cell_fetches_nothing(run, tmp_path):

@@ -21,7 +21,6 @@ REPOSITORY = "{repository}"  # @param {{type: "string"}}
 KEEP_ON_DRIVE = False  # @param {{type: "boolean"}}
 
 import os
-import shutil
 import sys
 from importlib import metadata
 
@@ -34,10 +33,9 @@ if "google.colab" in sys.modules:
             !git clone --quiet --depth 1 {{address}} kmod
             if not os.path.exists("kmod/book"):
                 raise FileNotFoundError(f"there is no book at {{address}}")
-        if not list(metadata.distributions(name="kmod")):
-            uv = f"uv pip install --python {{sys.executable}}"  # takes a third of pip's time
-            installer = uv if shutil.which("uv") else f"{{sys.executable}} -m pip install"
-            !{{installer}} --quiet "./kmod[charts,widgets]"
+        if not list(metadata.distributions(name="kmod")):  # uv, where it is, takes a third of pip's time
+            what = '--quiet "./kmod[charts,widgets]"'
+            !uv pip install --python {{sys.executable}} {{what}} 2>/dev/null || {{sys.executable}} -m pip install {{what}}
         os.chdir("kmod/book")
     os.environ["KMOD_PROFILE"] = "" if PROFILE == "auto" else PROFILE
     os.environ["KMOD_RESULTS"] = os.path.abspath("../results")
