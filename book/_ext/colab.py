@@ -34,8 +34,8 @@ if "google.colab" in sys.modules:
             if not os.path.exists("kmod/book"):
                 raise FileNotFoundError(f"there is no book at {{address}}")
         if not list(metadata.distributions(name="kmod")):  # uv, where it is, takes a third of pip's time
-            what = '--quiet "./kmod[charts,widgets]"'
-            !uv pip install --python {{sys.executable}} {{what}} 2>/dev/null || {{sys.executable}} -m pip install {{what}}
+            new = '--quiet "./kmod[charts,widgets]"'
+            !uv pip install --python {{sys.executable}} {{new}} 2>/dev/null || {{sys.executable}} -m pip install {{new}}
         os.chdir("kmod/book")
     os.environ["KMOD_PROFILE"] = "" if PROFILE == "auto" else PROFILE
     os.environ["KMOD_RESULTS"] = os.path.abspath("../results")
