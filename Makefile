@@ -14,9 +14,9 @@ run := HF_HUB_OFFLINE=1 TQDM_DISABLE=1 KMOD_CHARTS=book
 # so that the run does not end with a long one.
 split := $(run) OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder --durations=20
 chapters := --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 --nbval-sanitize-with tests/nbval_sanitize.cfg book
-library := not book and not lab and not alone
+library := not book and not lab and not alone and not colab
 
-.PHONY: help book stored-book check-book links pdf test test-code test-library test-slow test-chapters test-book test-lab test-alone lint format notebooks browser clean
+.PHONY: help book stored-book check-book links pdf test test-code test-library test-slow test-chapters test-book test-lab test-alone test-colab lint format notebooks browser clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -70,10 +70,13 @@ test-lab: browser  ## the edit lab in JupyterLab, in a browser; skipping counts 
 test-alone: $(STAMP)  ## every chapter alone in an empty folder and a fresh environment, as on Colab (not part of `test`)
 	pytest -m alone
 
+test-colab: $(STAMP)  ## the lab and two chapters in Colab's versions of everything (not part of `test`)
+	pytest -m colab
+
 lint: $(STAMP)  ## ruff over library, tests and chapters; misspellings in all that is read
 	ruff check .
 	ruff format --check .
-	codespell README.md CONTRIBUTING.md book/*.md book/_ext kmod/*.py kmod/*/*.py kmod/*/*/*.py tests benchmarks
+	codespell README.md CONTRIBUTING.md CHANGELOG.md kmod/*/*/*.md kmod/*/*/*/*.md book/*.md book/_ext kmod/*.py kmod/*/*.py kmod/*/*/*.py tests benchmarks
 	python book/_ext/spelling.py
 
 format: $(STAMP)  ## let ruff repair what it can

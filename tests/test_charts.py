@@ -192,6 +192,16 @@ def test_colab_and_jupyter_keep_altairs_renderer(monkeypatch):
     assert alt.renderers.active == "default"
 
 
+def test_without_vl_convert_charts_are_altairs_own(monkeypatch):
+    monkeypatch.setattr("kmod.charts.page.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"need vl-convert-python: pip install 'kmod\[book\]'"):
+        charts.use_book_renderer()
+    monkeypatch.delenv("KMOD_CHARTS")
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    charts.use_book_renderer()
+    assert alt.renderers.active == "default"
+
+
 def test_text_and_lines_follow_the_page():
     html = bundle(charts.tradeoff(make_records()))["text/html"]
     assert "currentColor" in html and 'fill="black"' not in html and 'fill="#000"' not in html

@@ -3,10 +3,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from kmod.cli import main
+from kmod.cli import main, parser
 
 PEOPLE = ["--facts", "bios:8"]
 
@@ -158,3 +159,14 @@ def test_import_is_light_and_the_module_runs():
     assert done.stdout.strip() == "[]"
     done = subprocess.run([sys.executable, "-m", "kmod", "facts", "list"], capture_output=True, text=True, check=True)
     assert "atlas" in done.stdout
+
+
+def test_profile_and_records_are_by_default_those_that_the_environment_names(monkeypatch, tmp_path):
+    monkeypatch.setenv("KMOD_PROFILE", "")  # as the chapters' first cell sets it where nothing is chosen
+    monkeypatch.delenv("KMOD_RESULTS", raising=False)
+    args = parser().parse_args(["run", "rq2_where"])
+    assert (args.profile, args.out) == ("cpu", Path("results"))
+    monkeypatch.setenv("KMOD_PROFILE", "gpu")
+    monkeypatch.setenv("KMOD_RESULTS", str(tmp_path))
+    args = parser().parse_args(["run", "rq2_where"])
+    assert (args.profile, args.out) == ("gpu", tmp_path)

@@ -4,7 +4,7 @@
     python book/_ext/build_book.py --stored   # renders the stored notebooks, which `make test` has just checked
 
 The chapters run where they lie, so that they find the records; what they gave is written to _build/source and rendered
-from there. The stored notebooks are not touched.
+from there. The stored notebooks are not touched. The notebooks that readers download know where this book lives.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import colab  # beside this file
 import nbformat
+import repository
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +86,9 @@ def main() -> None:
         shutil.copy(ROOT / name, SOURCE / name)
     if not args.stored:
         run_all(sorted((ROOT / "book").glob("*.ipynb")))
+    address = repository.address(fallback=repository.setting())
+    for path in colab.chapters(SOURCE / "book"):
+        colab.stamp(path, address)
     build = ["jupyter-book", "build", str(SOURCE), "--path-output", str(ROOT), "-W", "-n", "--keep-going"]
     raise SystemExit(subprocess.run(build, cwd=ROOT).returncode)
 

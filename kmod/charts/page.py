@@ -8,9 +8,9 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 
 import altair as alt
-import vl_convert
 
 from ..checks import brief, native
 from ..html import escape
@@ -70,15 +70,19 @@ def _meta(chart) -> dict:
 def use_book_renderer() -> None:
     """Draw charts in the kmod theme and in a form that works in the built book; harmless to call again.
 
-    On Colab and in a live Jupyter session Altair's own renderer stays: only the book's pages have the script that makes
-    the charts live. The environment variable KMOD_CHARTS, "book" or "altair", overrides this.
+    On Colab, in a live Jupyter session and without vl-convert-python Altair's own renderer stays: only the book's pages
+    have the script that makes the charts live. The environment variable KMOD_CHARTS, "book" or "altair", overrides
+    this. Raises ImportError for "book" without vl-convert-python.
     """
     alt.theme.register("kmod", enable=True)(theme)
     alt.renderers.register("kmod", to_bundle)
+    can_draw = find_spec("vl_convert") is not None
     live = "google.colab" in sys.modules or "JPY_SESSION_NAME" in os.environ
-    choice = os.environ.get("KMOD_CHARTS", "altair" if live else "book")
+    choice = os.environ.get("KMOD_CHARTS", "altair" if live or not can_draw else "book")
     if choice not in ("book", "altair"):
         raise ValueError(brief(f"KMOD_CHARTS is {choice!r}; it can be 'book' or 'altair'"))
+    if choice == "book" and not can_draw:
+        raise ImportError("charts of the book need vl-convert-python: pip install 'kmod[book]'")
     alt.renderers.enable("kmod" if choice == "book" else "default")
 
 
@@ -86,8 +90,10 @@ def to_bundle(spec: dict, **_) -> dict[str, str]:
     """Return the MIME bundle of a chart: HTML with its title, a still drawing, the specification and its numbers.
 
     `book/_static/charts.js` turns it into a live chart; without JavaScript the drawing stays. The same chart gives the
-    same bytes. Values that are not finite are left out, and the subtitle says how many.
+    same bytes. Values that are not finite are left out, and the subtitle says how many. Needs vl-convert-python.
     """
+    import vl_convert  # heavy, and only pages need it: Colab does not have it
+
     behind = spec.get("usermeta", {}).get("numbers")
     spec, gaps = _finite(dict(spec))
     title = spec.pop("title", "")
@@ -132,6 +138,8 @@ def _fitting(spec: dict) -> list[dict]:
     Vega-Lite can only give them fixed widths. On a narrow page they stand below each other. The page compiles with the
     same version of Vega-Lite (see book/_ext/vendor.py); each change first tests that it meets the signal it is for.
     """
+    import vl_convert
+
     vega = vl_convert.vegalite_to_vega(spec, vl_version=VEGA_LITE)
     room = "(isFinite(containerSize()[0]) ? containerSize()[0] : 680)"
     columns = f"{room} < 620 ? 1 : 2"

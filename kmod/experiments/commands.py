@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import RawDescriptionHelpFormatter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,13 +43,15 @@ def add_parsers(commands) -> None:
         if suite:
             option("suite", metavar="SUITE", help=f"{', '.join(NAMED)}; or all, which means all but the last")
         if name != "merge":
-            option("--profile", default="cpu", metavar="NAME", help=f"sizes: {', '.join(PROFILES)}; default cpu")
+            sizes = f"sizes: {', '.join(PROFILES)}; default $KMOD_PROFILE, else cpu"
+            option("--profile", default=os.environ.get("KMOD_PROFILE") or "cpu", metavar="NAME", help=sizes)
             option("--model", metavar="NAME", help="edit this model instead of the profile's")
             option("--facts", metavar="NAME", help="edit these facts instead of the profile's")
             option("--seeds", type=int, metavar="N", help="this many seeds instead of the profile's")
             option("--training", type=int, default=0, metavar="SEED", help="seed of the starting states; default 0")
             option("--pretrained", metavar="NAME", help="the pretrained model for RQ4: a folder, or a Hugging Face id")
-        option("--out", type=user_path, default=Path("results"), metavar="FOLDER", help="the records; default results")
+        folder, kept = os.environ.get("KMOD_RESULTS") or "results", "the records; default $KMOD_RESULTS, else results"
+        option("--out", type=user_path, default=folder, metavar="FOLDER", help=kept)
         return command
 
     run = add("run", _run, "do the missing runs of a suite, and record them", epilog=RUN_HELP)

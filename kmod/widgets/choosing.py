@@ -46,9 +46,10 @@ class Choosing(Listening):
         )  # fmt: skip
         self.tabs = w.Tab(
             [w.VBox([self.search, self.found]), w.VBox([self.own, self.others]), w.VBox([self.table])],
-            titles=("A fact", "My own", "A table"),
             layout=wide(height="auto", min_height="210px"),
         )
+        for i, text in enumerate(("A fact", "My own", "A table")):
+            self.tabs.set_title(i, text)
         self.answers, self.note = area("200px"), area("40px")
         self.new = control(
             w.Combobox, "New object",

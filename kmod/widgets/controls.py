@@ -28,8 +28,12 @@ def silent_on_a_page() -> Iterator[None]:
         w.Widget.open = original
 
 
+# ipywidgets 7, which Colab has, knows a tooltip only as this trait of what has a description; 8 has it on all.
+TIP = "tooltip" if w.DOMWidget.class_traits().get("tooltip") else "description_tooltip"
+
+
 class PageWidget(w.VBox):
-    """A widget that shows `_page()`, a text of HTML, on a static page."""
+    """A widget that shows `_page()`, a text of HTML, on a static page (with ipywidgets 8; version 7 is always live)."""
 
     def __init__(self, *parts: w.Widget):
         style = w.HTML(view.STYLE, layout=w.Layout(height="0", margin="0"))
@@ -48,7 +52,7 @@ def wide(**more) -> w.Layout:
 def control(kind: type[w.Widget], label: str, tip: str, layout: w.Layout | None = None, **more) -> w.Widget:
     """A control with a label, which screen readers read, and a tooltip."""
     style = {"description_width": "88px"}
-    return kind(description=label, tooltip=tip, style=style, layout=layout or wide(), **more)
+    return kind(description=label, style=style, layout=layout or wide(), **{TIP: tip}, **more)
 
 
 def row(*children: w.Widget, least: str = "250px") -> w.Box:
