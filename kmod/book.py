@@ -20,7 +20,7 @@ from .experiments.claims import CLAIMS, NOT_RUN, Part, Verdict, ledger
 from .experiments.cost import text
 from .experiments.index import Index
 from .experiments.selection import Selection
-from .experiments.settings import Setting
+from .experiments.settings import OWN, Setting
 from .experiments.statistics import MISSING, Mean, mean
 from .experiments.suites import SUITES, Profile
 from .files import user_path
@@ -115,9 +115,9 @@ def verdicts(training: int = 0) -> dict[str, Verdict]:
 
 
 def other_trainings() -> dict[str, str]:
-    """Claim → its verdicts, in words, on runs from starting states of other trainings; "" without such runs."""
+    """Claim → its verdicts, in words, on runs from starting states of one other training; "" without such runs."""
     settings, facts = [record["settings"] for record in records.read(results())], profile().facts
-    trainings = {run.get("training") for run in settings if run["facts"] == facts} - {None}
+    trainings = {run.get("training") for run in settings if run["facts"] == facts} - {None, OWN}
     words: dict[str, list[str]] = {name: [] for name in CLAIMS}
     for training in sorted(trainings):
         for name, verdict in verdicts(training).items():
