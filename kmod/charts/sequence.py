@@ -6,7 +6,7 @@ import altair as alt
 
 from ..experiments.statistics import mean
 from .page import titled
-from .runs import RATE_MENU, RATES, around, spread
+from .runs import RATE_MENU, RATES, around, complete, spread
 from .theme import PADDING, by_label, menu, named_places, numbered, percent, picker, shown, tips
 from .words import pct, percent_columns, to
 
@@ -21,6 +21,7 @@ def over_edits(rows: Iterable[Mapping], finding: str | None = None) -> alt.Layer
     rows = list(rows)
     if not rows:
         raise ValueError("no finished sequences to draw; run the suite first: python -m kmod run sequences")
+    rows, left_out = complete(rows, (*RATES, "linf", "l2"))
     groups: dict[tuple, list[Mapping]] = {}
     for row in rows:
         groups.setdefault((row["size"], row["label"], row["edited"]), []).append(row)
@@ -59,7 +60,7 @@ def over_edits(rows: Iterable[Mapping], finding: str | None = None) -> alt.Layer
         f"{label}, {sizes[size]}, {edited:,} facts: {pct(mean(row['A_mean'] for row in same).value)}."
         for (size, label, edited), same in last(groups).items()
     )
-    return titled(chart, finding or _finding(groups), sub, text, _numbers(groups))
+    return titled(chart, finding or _finding(groups), sub + left_out, text, _numbers(groups))
 
 
 def last(groups: Mapping[tuple, list]) -> dict[tuple, list]:
