@@ -112,7 +112,7 @@ def sequence(
     the earlier edits' new objects, not with the old ones. A fact may be changed again; its latest object counts.
 
     Args:
-        changes: the portions, all drawn from the same facts, such as `[facts.modify_to([t]) for t in triples]`.
+        changes: the portions, all drawn from the same facts, such as by `modify_to`.
         method: of (model, change, **settings), gives an `Edit`.
         constraint: a ball, such as `kmod.Linf(4e-3)`; None for none.
         anchor: the ball's centre: "start" is θ₀, the weights before the first portion; "last" the weights before each.
