@@ -119,8 +119,8 @@ def sequence(
         every: measure after every so many portions, or after those of these numbers (from 1); and after the last.
         general: measure general ability as well (`pseudo_perplexity`), or the sentences to measure it on.
         keep: keep each portion's own edit, as large as the tensors that it touches; `EditSequence.without` needs them.
-        settings: those of `method`; one that has a name of the above (MEMIT's `keep`) goes with it, as
-            `method=functools.partial(kmod.memit, keep=100)`.
+        settings: those of `method`; one that has a name of the above (MEMIT's `keep`) goes with `method`, by
+            `partial(memit, keep=100)` of functools.
 
     Raises ValueError for changes of different facts, or none, another anchor, and as `method` does.
     """
