@@ -13,6 +13,7 @@ so that a chart follows the light or dark page around it.
 from .change import change_by_part
 from .compare import at_best
 from .cost import cost_chart
+from .editors import editors, over_rates
 from .heat import heat_map
 from .ladder import ladder
 from .learning import learning_curves
@@ -29,7 +30,8 @@ from .theme import PALETTE, SHAPES, theme
 from .words import delta_text
 
 __all__ = [
-    "PALETTE", "SHAPES", "Table", "at_best", "change_by_part", "cost_chart", "delta_text", "frontier", "heat_map",
-    "ladder", "learning_curves", "numbers", "over_edits", "over_size", "paper_and_ours", "retrieval_chart", "rows",
-    "table", "theme", "titled", "to_bundle", "tradeoff", "tradeoff_curves", "use_book_renderer",
+    "PALETTE", "SHAPES", "Table", "at_best", "change_by_part", "cost_chart", "delta_text", "editors", "frontier",
+    "heat_map", "ladder", "learning_curves", "numbers", "over_edits", "over_rates", "over_size", "paper_and_ours",
+    "retrieval_chart", "rows", "table", "theme", "titled", "to_bundle", "tradeoff", "tradeoff_curves",
+    "use_book_renderer",
 ]  # fmt: skip

@@ -204,6 +204,11 @@ class Edit:
             raise ValueError(brief(f"this edit was made on the facts {base!r}, not on {facts.name!r}: load those"))
         return Modification(facts, tuple(made["indices"]), tuple(new for *_, new in made["facts"]), made["change_seed"])
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors that `save` writes: those of every tensor that the edit touches."""
+        return sum(xor.nbytes for xor in self.xor.values())
+
     @torch.no_grad()
     def difference(self, model: MaskedLM, applied: bool | None = None) -> dict[str, Tensor]:
         """θ − θ₀ of each touched parameter, as floats. `model` may be with or without the edit; a caller that knows

@@ -41,6 +41,11 @@ class Datastore:
     before: str
     made: dict = field(default_factory=dict)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys and values."""
+        return self.keys.nbytes + self.values.nbytes
+
     def nearest(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """For (K, width) hidden states: the distance to the nearest key (K,), and its value (K,)."""
         # By differences: |a|² − 2ab + |b|² would lose the small distances, which matter here.

@@ -3,8 +3,9 @@
 A claim is split into parts, each a number with its 95 % interval over seeds (Student's t) and a bound that we set. A
 part holds if the whole interval lies on the claimed side of the bound, fails if it lies on the other, and is undecided
 between, or where the best radius is the widest of its grid. Radii are chosen for each seed by Ā on the other seeds (but
-for the stability in C3, which is about a seed's own best). The claims are stated in our words; that they are the
-paper's is recalled from it (Zhu et al. 2020, arXiv 2012.00363).
+for the stability in C3, which is about a seed's own best). Parts "at equal care" are of the suite `methods`, where each
+editor has a learning rate, steps and radius of its own and each seed a training of its own. The claims are stated in
+our words; that they are the paper's is recalled from it (Zhu et al. 2020, arXiv 2012.00363).
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import numpy as np
 
 from ..checks import brief
 from ..fae import FaEConfig
-from . import records
-from .index import Cell, Index, Missing, Runs, Values, common
+from . import equal_care, records
+from .index import LEAST_SEEDS, Cell, Index, Missing, Runs, Values, common
 from .ledger import MIXED, NOT_RUN, UNDECIDED, Effect, Part, Verdict, decide, effect, share
 from .settings import FAE
 from .suites import Profile
@@ -29,6 +30,24 @@ def c1(r: Runs) -> Iterable[Part]:
     for block in ("all", *r.profile.blocks):
         gained = r.free("delta_A_FS", "FTM", block)
         yield Part(f"A_F∖S lost, {_where(block)}", -effect(gained), 0.1)
+    if care := _care(r):
+        yield Part("at equal care: A_F∖S lost, all blocks", -effect(care("delta_A_FS", "FTM")), 0.1)
+
+
+def _care(r: Runs) -> Callable[..., Values] | None:
+    """Of (metric, editor): seed → the metric, at equal care; and of ("rate", editor): how much Ā falls at a learning
+    rate three times off. None for starting states of one other training, of which that suite has none."""
+    if r.profile.training is not None:
+        return None
+
+    def care(metric: str, editor: str) -> Values:
+        found = equal_care.compare(r.profile, r.index, r.profile.n).get(editor)
+        if found is None or found.seeds < LEAST_SEEDS:
+            raise Missing("the suite methods")
+        r.use(found.cells.values(), found.choice.chosen)
+        return Values(found.rate_off() if metric == "rate" else found.values(metric))
+
+    return care
 
 
 def _where(block: str | int) -> str:
@@ -40,6 +59,15 @@ def c2(r: Runs) -> Iterable[Part]:
     ours = r.tuned("A_mean", r.radii("FTM", "all", "Linf"))
     yield Part("Ā of FTM in ℓ∞ − FTM", effect(ours - r.free("A_mean", "FTM")))
     yield Part("Ā of FTM in ℓ∞ − FTA", effect(ours - r.free("A_mean", "FTA")))
+    if care := _care(r):
+        for other in ("FTM", "FTA"):
+            yield Part(f"at equal care: Ā of FTM in ℓ∞ − {other}", _better(care, "FTM in ℓ∞", other))
+        off = effect(care("rate", "FTM") - care("rate", "FTM in ℓ∞"))
+        yield Part("at equal care: Ā lost at a learning rate three times off: FTM − FTM in ℓ∞", off)
+
+
+def _better(care: Callable[..., Values], ours: str, theirs: str) -> Effect:
+    return effect(care("A_mean", ours) - care("A_mean", theirs))
 
 
 def c3(r: Runs) -> Iterable[Part]:
@@ -51,6 +79,11 @@ def c3(r: Runs) -> Iterable[Part]:
     yield Part("Ā lost a radius 1.5 times off the best: ℓ2 − ℓ∞", effect(l2 - linf))
     ours, fisher = (r.tuned("A_mean", balls[name]) for name in ("Linf", "Fisher"))
     yield Part("Ā of ℓ∞ − Fisher", effect(ours - fisher), -0.01)
+    if care := _care(r):
+        off = effect(care("rate", "FTM in ℓ2") - care("rate", "FTM in ℓ∞"))
+        yield Part("at equal care: Ā lost at a learning rate three times off: ℓ2 − ℓ∞", off)
+        for name in ("Fisher", "K-FAC"):
+            yield Part(f"at equal care: Ā of ℓ∞ − {name}", _better(care, "FTM in ℓ∞", f"FTM in {name}"), -0.01)
 
 
 def drop(grid: dict[float, Cell], seed: int) -> float:

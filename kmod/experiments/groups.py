@@ -15,6 +15,7 @@ from ..fae.added import rates
 from ..models import MaskedLM
 from ..parts import layout
 from ..sources.sets import checksums
+from ..training.effort import counting
 from ..training.flops import wait
 from ..versions import versions
 from .machine import Memory, code, hardware, peak, reset_peak
@@ -22,7 +23,7 @@ from .methods import edits
 from .portions import in_portions
 from .records import SCHEMA
 from .settings import Setting
-from .starts import Bench, CannotStart, Prepared
+from .starts import Bench, CannotStart, Prepared, general_sentences
 
 
 def work(bench: Bench, runs: Sequence[Setting]) -> list[dict]:
@@ -110,13 +111,17 @@ def edit_and_judge(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
     if run.portion:
         return [in_portions(prepared, change, each) | _origin(prepared) for each in runs]
     started = time.perf_counter()
-    made = edits(prepared, change, runs)
+    with counting() as effort:
+        made = edits(prepared, change, runs)
     wait(prepared.model.device)
     editing_seconds = (time.perf_counter() - started) / len(runs)
+    # Text is no measure of a model that has seen none.
+    ask = {"thorough": not run.state.fae, "general": general_sentences() if run.start.startswith("PT") else False}
     results = []
     for edit in made:
         started = time.perf_counter()
-        after = evaluate(prepared.model, prepared.facts, change, edit=edit, before=prepared.before(edit), answers=False)
+        before = prepared.before(edit)
+        after = evaluate(prepared.model, prepared.facts, change, edit=edit, before=before, answers=False, **ask)
         metrics = {n: asdict(value) if is_dataclass(value) else value for n, value in after.measures().items()}
         seconds = {"edit": round(editing_seconds, 3), "evaluate": round(time.perf_counter() - started, 3)}
         result = {
@@ -124,7 +129,8 @@ def edit_and_judge(prepared: Prepared, runs: Sequence[Setting]) -> list[dict]:
             "stopped": edit.made.get("stopped"), "delta_used": edit.made.get("norm"),
             "norms": norms(prepared.model, edit), "change": checksums(change)["M"][:16],
             "model": edit.before[:16],  # the evaluation has checked it
-            "reference": prepared.known.model, "seconds": seconds,
+            "reference": prepared.known.model, "seconds": seconds, "bytes": edit.nbytes,
+            "gradients": effort.gradients // len(runs),
         }  # fmt: skip
         results.append(result | _origin(prepared))
     results[0]["known"] = prepared.known.line()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from . import records
 from .selection import Cell, Selection
 from .settings import Setting
-from .suites import Profile
+
+if TYPE_CHECKING:
+    from .suites import Profile
 
 LEAST_SEEDS = 3
 Grid = Mapping[float | None, Cell]
@@ -65,7 +68,7 @@ class Runs:
     profile: Profile
     index: Index
     used: dict[str, None] = field(default_factory=dict)
-    changes: dict[tuple, str | None] = field(default_factory=dict)  # (model, |M|, seed) → checksum of M
+    changes: dict[tuple, str | None] = field(default_factory=dict)  # (model, training, |M|, seed) → checksum of M
 
     def radii(self, method: str, block=None, constraint=None, **others) -> dict[float | None, dict[int, dict]]:
         """Radius → seed → record of the profile's setting with `others` in place of its own. Radii with fewer than
@@ -86,7 +89,7 @@ class Runs:
         that were memorised on different machines know different facts, and their runs cannot be paired."""
         for record in (cell[seed] for cell in cells for seed in seeds):
             run, change = Setting(**record["settings"]), record.get("change")
-            if self.changes.setdefault((run.state.plain, run.n, run.seed), change) != change:
+            if self.changes.setdefault((run.state.plain, run.state.training, run.n, run.seed), change) != change:
                 raise Missing(f"runs of {run.state.plain}, |M| = {run.n}, seed {run.seed} that change the same facts")
             self.used[record["id"]] = None
 

@@ -44,11 +44,23 @@ class Selection:
         seeds = sorted(set.intersection(*map(set, whole.values())))
         return {seed: self._best(whole, without=seed) for seed in seeds}
 
-    def held_out(self, name: str | None = None) -> dict[int, float]:
+    def records(self) -> dict[int, Mapping]:
+        """Seed → its record in the cell chosen on the other seeds."""
+        return {seed: self.cells[key][seed] for seed, key in self.chosen.items()}
+
+    def held_out(self, name: str | None = None, missing: bool = False) -> dict[int, float]:
         """Seed → the metric called `name` (by default the one that is chosen by) at the cell chosen on the other seeds:
-        a comparison that gains nothing from the choice."""
-        name = name or self.by
-        return {seed: _measured(self.cells[key][seed], name) for seed, key in self.chosen.items()}
+        a comparison that gains nothing from the choice.
+
+        Raises LookupError for a record that lacks the metric; `missing` leaves such seeds out."""
+        name, records = name or self.by, self.records()
+        if missing:
+            records = {seed: record for seed, record in records.items() if metric(record, name) is not None}
+        return {seed: _measured(record, name) for seed, record in records.items()}
+
+    def scores(self) -> dict[int, float]:
+        """Seed → the mean over the other seeds that the cell was chosen for."""
+        return {seed: self._mean(self.cells[key], without=seed) for seed, key in self.chosen.items()}
 
     def prefers(self, key: Hashable) -> bool:
         """Whether more than half of the seeds choose the cell `key`. At the end of a grid, a cell beyond it, which was
@@ -56,11 +68,11 @@ class Selection:
         return Counter(self.chosen.values())[key] > len(self.chosen) / 2
 
     def _best(self, cells: Mapping[Hashable, Cell], without: int | None = None) -> Hashable:
-        def mean(key: Hashable) -> float:
-            others = [record for seed, record in cells[key].items() if seed != without] or cells[key].values()
-            return fmean(_measured(record, self.by) for record in others)
+        return max(cells, key=lambda key: self._mean(cells[key], without))
 
-        return max(cells, key=mean)
+    def _mean(self, cell: Cell, without: int | None) -> float:
+        others = [record for seed, record in cell.items() if seed != without] or cell.values()
+        return fmean(_measured(record, self.by) for record in others)
 
 
 def _measured(record: Mapping, name: str) -> float:

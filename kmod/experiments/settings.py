@@ -213,6 +213,18 @@ class Setting:
         return replace(self, delta=None)
 
     @property
+    def dials(self) -> str:
+        """What an editor may choose, in words: block, learning rate, steps, radius and options."""
+        radius = "ε" if self.method == "kNN" else "δ" if self.constraint else self.registered and self.registered.dial
+        parts = [
+            f"block {self.block}" * isinstance(self.block, int),
+            f"lr {self.lr:g}" if self.lr else "", f"{self.steps} steps" if self.steps else "",
+            f"{radius} {self.delta:g}" if self.delta is not None else "",
+            *(f"{name} {value:g}" if is_number(value) else f"{name} {value}" for name, value in self.options or ()),
+        ]  # fmt: skip
+        return ", ".join(filter(None, parts))
+
+    @property
     def label(self) -> str:
         where = {None: "", "all": ", all blocks"}.get(self.block, f", {self.block}")
         where = f", block {self.block}" if isinstance(self.block, int) else where

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..checks import brief, check_whole
 from ..sources.table import SUFFIXES
+from . import equal_care
 from .ladder import rungs
 from .sequences import arms, grid
 from .settings import FAE, Setting, model_name
@@ -169,6 +170,11 @@ def sequences_grid(p: Profile) -> Iterator[Setting]:
     return grid(p)
 
 
+def methods(p: Profile) -> Iterator[Setting]:
+    """Every editor at equal care: the same number of settings for each, for a few facts, one and many."""
+    return equal_care.methods(p)
+
+
 def paper_grid(p: Profile) -> Iterator[Setting]:
     """The paper's whole grid: |M| × block × δ × FTM and FTA × starting state. The suites above are a choice from it."""
     state = {"model": p.pretrained} if p.pretrained else {}
@@ -180,9 +186,12 @@ def paper_grid(p: Profile) -> Iterator[Setting]:
 
 
 SUITES = {suite.__name__: suite for suite in (rq1_reliability, rq2_where, rq3_fae, rq4_phases, rq5_scale, cost)}
-OWN_SEEDS = {"ladder": range(5), "sequences": range(3), "sequences_grid": (3,)}
+OWN_SEEDS = {"ladder": range(5), "methods": range(5), "sequences": range(3), "sequences_grid": (3,)}
 """Suites with seeds of their own, each from a training of its own."""
-NAMED = SUITES | {"ladder": ladder, "sequences_grid": sequences_grid, "sequences": sequences, "paper_grid": paper_grid}
+NAMED = SUITES | {
+    "ladder": ladder, "methods": methods, "sequences_grid": sequences_grid, "sequences": sequences,
+    "paper_grid": paper_grid,
+}  # fmt: skip
 """All suites by name, those that are too large for the book among them."""
 
 PROFILES = {

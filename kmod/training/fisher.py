@@ -18,6 +18,7 @@ from ..models.masked_lm import MaskedLM, evaluating
 from ..models.statements import Examples
 from ..parts import Block, select
 from ..progress import silent
+from .effort import count
 
 
 def fisher_diagonal(
@@ -49,6 +50,7 @@ def fisher_diagonal(
     total = {name: torch.zeros_like(theta, requires_grad=False) for name, theta in params.items()}
     with evaluating(model):
         for i in tqdm(range(len(examples)), desc="Fisher information", leave=False, disable=silent(progress)):
+            count(1)
             batch = examples.collate(np.array([i]), model.device)
             logits = functional_call(model, weights, (batch.input_ids, batch.attention_mask, batch.slots))
             loss = cross_entropy(logits.float(), batch.targets)

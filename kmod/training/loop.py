@@ -25,6 +25,7 @@ from ..models.masked_lm import MaskedLM, all_slots_right, evaluating
 from ..models.statements import Batch, Examples
 from ..progress import report, silent
 from .checkpoint import Checkpoint
+from .effort import count
 from .history import History
 from .sharing import shared
 
@@ -141,6 +142,7 @@ class Forward:
 
     def __call__(self, chosen: np.ndarray) -> tuple[Tensor, Batch]:
         """Logits (K, vocabulary) of the K masked slots of the statements `chosen`, and the batch they make."""
+        count(len(chosen))
         batch = self.examples.collate(chosen, self.model.device)
         if self.kept:
             return self.kept.logits(self.weights, chosen, batch), batch
