@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from kmod.editing.grids import RATES
 from kmod.experiments.settings import Setting
 from kmod.experiments.suites import PROFILES, SUITES, Profile, settings
 
@@ -24,6 +25,8 @@ def as_claimed(run: Setting, profile: Profile = PAST) -> dict:
     last = run.block == profile.blocks[-1]
     single = isinstance(run.block, int)
     level, before = 0.8, 0.9
+    if run.training == "seed":
+        return at_equal_care(run)
     if run.method == "kNN":
         return record(run, A_M=0.1, A_FS=0.9)
     if run.constraint is None and run.method in ("FTM", "FTA") and run.start != "RI":
@@ -53,6 +56,19 @@ def as_claimed(run: Setting, profile: Profile = PAST) -> dict:
     return record(run, level, level, before)
 
 
+def at_equal_care(run: Setting) -> dict:
+    """Editors with a setting of their own: ℓ∞ is the best, and alone does not hang on the learning rate."""
+    off = RATES.index(run.lr) != 1
+    level = {"Linf": 0.85, "L2": 0.8 - 0.2 * off, "Fisher": 0.8, "KFAC": 0.8, None: 0.5 - 0.1 * off}[run.constraint]
+    return record(run, A_M=level, A_FS=level)
+
+
 def runs(profile: Profile = PAST) -> list[Setting]:
     """Every run of every suite, once."""
     return list(dict.fromkeys(run for suite in SUITES for run in settings(suite, profile)))
+
+
+def careful_runs(profile: Profile = PAST) -> list[Setting]:
+    """The runs of the suite `methods` that claims are about, at the profile's seeds."""
+    every = (run for run in settings("methods", profile) if run.method in ("FTM", "FTA") and run.n == profile.n)
+    return [run for run in every if run.seed in profile.seeds]
