@@ -1,8 +1,10 @@
-# The book, its tests and its lint. Every target makes the environment it needs in .venv.
+# The book, its tests and its lint. Every target makes the environment it needs in .venv: the book what $(BOOK) stands
+# for, all others what $(STAMP) does.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+BOOK   := $(VENV)/.book
 STAMP  := $(VENV)/.installed
 HTML   := _build/html
 
@@ -21,27 +23,34 @@ library := not book and not lab and not alone and not colab
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
-$(STAMP): requirements.txt tests/references.txt pyproject.toml
+# Python compiles what it imports, when it does; compiling all of it takes longer than anything here.
+define install
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python --requirement requirements.txt --editable .; \
-	else $(BIN)/python -m pip install --quiet --no-compile --requirement requirements.txt --editable .; fi
-	if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python --no-deps --requirement tests/references.txt; \
-	else $(BIN)/python -m pip install --quiet --no-compile --no-deps --requirement tests/references.txt; fi
-	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true  # on all cores; some files are of other Pythons
+	if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python $(1); \
+	else $(BIN)/python -m pip install --quiet --no-compile $(1); fi
+endef
+
+$(BOOK): book/requirements.txt pyproject.toml
+	$(call install,--requirement book/requirements.txt --editable .)
 	touch $@
 
-book: $(STAMP)  ## run the chapters, two at a time, and build the book: _build/html/index.html
+$(STAMP): requirements.txt book/requirements.txt tests/references.txt pyproject.toml
+	$(call install,--requirement requirements.txt --editable .)
+	$(call install,--no-deps --requirement tests/references.txt)
+	touch $(BOOK) $@
+
+book: $(BOOK)  ## run the chapters, two at a time, and build the book: _build/html/index.html
 	$(run) python book/_ext/build_book.py
 	@$(MAKE) --no-print-directory check-book
 
-stored-book: $(STAMP)  ## build the book from the stored notebooks, without running them
+stored-book: $(BOOK)  ## build the book from the stored notebooks, without running them
 	$(run) python book/_ext/build_book.py --stored
 	@$(MAKE) --no-print-directory check-book
 
-check-book: $(STAMP)
+check-book: $(BOOK)
 	python book/_ext/check_build.py $(HTML)
 
-links: $(STAMP)  ## ask the network whether every link to the world outside still leads somewhere
+links: $(BOOK)  ## ask the network whether every link to the world outside still leads somewhere
 	$(run) jupyter-book build . --path-output . --builder linkcheck
 
 pdf: browser  ## print the built book: _build/kmod.pdf
@@ -83,7 +92,7 @@ format: $(STAMP)  ## let ruff repair what it can
 	ruff check --fix .
 	ruff format .
 
-notebooks: $(STAMP)  ## run the chapters in place and store their outputs
+notebooks: $(BOOK)  ## run the chapters in place and store their outputs
 	$(run) python book/_ext/store_outputs.py
 
 browser: $(STAMP)

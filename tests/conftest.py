@@ -3,6 +3,7 @@
 import copy
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,15 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 FLAGS += " --disable-component-update --disable-sync"
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # a page that asks the world gets no answer
+
+
+def pytest_configure(config):
+    """The chapters that nbval runs get their kernels as the book's build does."""
+    if config.getoption("nbval_lax", False) or config.getoption("nbval", False):
+        sys.path.append(str(Path(__file__).parents[1] / "book" / "_ext"))
+        import kernels
+
+        kernels.fork()
 
 
 def missing(reason: str):

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import colab  # beside this file
+import kernels
 import nbformat
 import repository
 from nbclient import NotebookClient
@@ -52,6 +53,7 @@ def run_all(chapters: list[Path]) -> None:
     expected = {path: seconds.get(path.stem, UNKNOWN) for path in chapters}
     started, errors = time.perf_counter(), []
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) // AT_A_TIME)))
+    kernels.fork()
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         running = {pool.submit(run, path): path for path in sorted(chapters, key=expected.get, reverse=True)}
         left = dict(expected)

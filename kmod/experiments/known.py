@@ -7,11 +7,12 @@ the memorised model, how it came about, and a bit a fact, in hexadecimal.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from ..facts import Modification
+from ..facts import FactBase, Modification
 from ..files import append, user_path
 from ..models import PRESETS, build_tokenizer, load_model
 from ..sources import load_facts, writable
@@ -68,10 +69,8 @@ def modification(record: dict, out: str | Path) -> Modification:
     run = Setting(**record["settings"])
     if not record.get("change"):
         raise LookupError(f"{run.label}: the record holds no modification")
-    facts, reference = load_facts(run.facts), run.state.reference
-    name = reference.model
-    tokenizer = build_tokenizer(facts) if name in PRESETS else load_model(FOLDERS.get(name, name)).tokenizer
-    facts = writable(facts, tokenizer)
+    reference = run.state.reference
+    facts = _facts(run.facts, reference.model)
     if facts.fingerprint()[:16] != record["facts"]:
         raise ValueError(f"{run.facts} are other facts here than those of the record {record['id']}")
     asked = (record["facts"], reference)
@@ -83,3 +82,11 @@ def modification(record: dict, out: str | Path) -> Modification:
         if checksums(change)["M"].startswith(record["change"]):
             return change
     raise ValueError(f"what is drawn is not what the record {record['id']} changed; another model may have drawn it")
+
+
+@lru_cache(maxsize=4)
+def _facts(name: str, model: str) -> FactBase:
+    """The facts called `name` that the vocabulary of a reference model can write."""
+    facts = load_facts(name)
+    tokenizer = build_tokenizer(facts) if model in PRESETS else load_model(FOLDERS.get(model, model)).tokenizer
+    return writable(facts, tokenizer)
