@@ -21,6 +21,9 @@ from .methods import find
 RATES = (3e-5, 1e-4, 3e-4, 1e-3)
 FEW = (3e-4, 1e-3, 3e-3, 1e-2)
 """Learning rates of editors that train few numbers: LayerNorms or adapters."""
+SURE = (3e-4, 1e-3)
+"""Learning rates of the balls that weigh by curvature. How large a radius must be there differs by a factor of 16 from
+one training of a model to the next, so that they have four radii, and two rates, in place of the reverse."""
 STEPS, MORE = 120, 240
 SETTINGS = 8
 CLOSED = {"steps": 25, "lr": 0.05}
@@ -49,8 +52,8 @@ GRIDS: dict[str, tuple[dict, ...]] = {
     "FTA": _trained("FTA"),
     "FTM in ℓ∞": _trained("FTM", constraint="Linf", deltas=(2.5e-3, 6e-3)),
     "FTM in ℓ2": _trained("FTM", constraint="L2", deltas=(1.5, 2.5)),
-    "FTM in Fisher": _trained("FTM", constraint="Fisher", deltas=(1.5e-4, 2.5e-4)),
-    "FTM in K-FAC": _trained("FTM", constraint="KFAC", deltas=(5e-4, 1e-3)),
+    "FTM in Fisher": _trained("FTM", SURE, constraint="Fisher", deltas=(1.5e-4, 3e-4, 6e-4, 1.2e-3)),
+    "FTM in K-FAC": _trained("FTM", SURE, constraint="KFAC", deltas=(1e-3, 4e-3, 1.6e-2, 6.4e-2)),
     "loss-constrained": _trained("loss-constrained", deltas=(0.01, 0.1)),
     "KL": _trained("KL", option="weight", values=(1, 10)),
     "EWC": _trained("EWC", option="weight", values=(1e7, 1e8)),
