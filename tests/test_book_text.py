@@ -17,7 +17,7 @@ RESULTS = ROOT / "results"
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """A copy of the records that may be changed."""
-    for suite in book.SUITES:
+    for suite in (*book.SUITES, "methods"):
         if (RESULTS / suite).is_dir():
             shutil.copytree(RESULTS / suite, tmp_path / suite)
     monkeypatch.setenv("KMOD_RESULTS", str(tmp_path))
@@ -46,7 +46,8 @@ def change(folder, suite, which, to):
 
 def test_a_verdict_follows_the_records(own):
     for lost, verdict in ((0.4, "reproduced"), (0.01, "not reproduced")):
-        change(own, "rq1_reliability", lambda s: s["method"] == "FTM" and s["delta"] is None, {"delta_A_FS": -lost})
+        for suite in ("rq1_reliability", "methods"):
+            change(own, suite, lambda s: s["method"] == "FTM" and s["delta"] is None, {"delta_A_FS": -lost})
         assert book.verdicts()["C1"].verdict == verdict
     assert "not reproduced" in repr(book.verdict("C1")) and "kmod-not-reproduced" in book.verdict("C1")._repr_html_()
     assert "✗ not reproduced" in book.ledger_table()._repr_html_()

@@ -2,9 +2,9 @@
 
 A method that is compared at one learning rate is compared with that rate as much as with the method. Each editor here
 has `SETTINGS` configurations: four learning rates by two values of its own dial (the radius of a ball, a weight, a
-rank), or, where it has no dial, by two numbers of steps; editors in closed form have eight of what they do have. The
-learning rates of those that train whole matrices are the same, from 3e-5 to 1e-3, and the radii are those of a model
-like nano: look at the range before you use them for another one.
+rank), or two by four, or, where it has no dial, rates by numbers of steps; those in closed form have eight of what they
+do have. The rates of those that train whole matrices lie between 3e-5 and 1e-3, and the radii are those of a model like
+nano: look at the range before you use them for another one.
 """
 
 from __future__ import annotations
