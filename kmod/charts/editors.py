@@ -54,7 +54,8 @@ def over_rates(found: Mapping[str, Compared], finding: str | None = None) -> alt
         for lr, values in rates.items()
     ]
     color, shape = color_and_shape("editor", list(lines), key(list(lines)))
-    x = alt.X("lr:Q", title="learning rate", scale=alt.Scale(type="log"), axis=alt.Axis(format="~e", grid=False))
+    ticks = alt.Axis(values=sorted({point["lr"] for point in drawn}), format="~e", grid=False)
+    x = alt.X("lr:Q", title="learning rate", scale=alt.Scale(type="log"), axis=ticks)
     base = alt.Chart(alt.Data(values=drawn)).encode(x=x, color=color)
     y = percent(alt.Y, "mean", RATES["A_mean"], None)
     line = base.mark_line(strokeWidth=2).encode(y=y)
