@@ -10,6 +10,8 @@ HTML   := _build/html
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export KMOD_CACHE ?= $(HOME)/.cache/kmod
+# Some machines ask Python not to keep what it compiles; here, dozens of processes would compile the same packages.
+unexport PYTHONDONTWRITEBYTECODE
 # Chapters run as readers get them: no hub, no progress bars, charts for the page.
 run := HF_HUB_OFFLINE=1 TQDM_DISABLE=1 KMOD_CHARTS=book
 # A process a core, of one thread each: what is tested is too small to be split among threads. Files in the order given,

@@ -21,6 +21,7 @@ from kmod.training.flops import device_name
 from kmod.versions import commit, versions
 
 ROOT = Path(__file__).parents[1]
+SLOWEST = 12  # tests that are shown of each stage
 OUT = ROOT / "results" / "benchmarks" / "first_minutes.jsonl"
 
 
@@ -35,6 +36,8 @@ def seconds(command: str, folder: Path, environment: dict[str, str], failed: lis
     done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
     took = time.perf_counter() - started
     print(f"{command}: {took:.1f} s{'' if done.returncode == 0 else ', FAILED'}", flush=True)
+    for line in re.findall(r"^[0-9.]+s (?:call|setup|teardown) .*", done.stdout, re.MULTILINE)[:SLOWEST]:
+        print("   ", line, flush=True)
     if done.returncode:
         print(done.stdout[-6000:], done.stderr[-3000:], sep="\n", flush=True)
         failed.append(command)
@@ -48,7 +51,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home, clone = Path(folder) / "home", Path(folder) / "clone"
         home.mkdir()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("KMOD_", "VIRTUAL_ENV"))}
+        own = ("KMOD_", "VIRTUAL_ENV", "PYTHON", "OMP_", "MKL_")  # what a newcomer's shell does not set
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         environment = kept | {"HOME": str(home)}
         subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone)], check=True)
         commands = {

@@ -107,8 +107,9 @@ def _verdicts(folder: Path, sizes: Profile, files: tuple) -> dict[str, Verdict]:
     return {verdict.claim: verdict for verdict in ledger(folder, sizes)}
 
 
-def verdicts(training: int = 0) -> dict[str, Verdict]:
-    """The ledger: claim → verdict. `training` is the seed that the starting states were trained from."""
+def verdicts(training: int | str = 0) -> dict[str, Verdict]:
+    """The ledger: claim → verdict. `training` is the seed that the starting states were trained from; "seed" gives each
+    seed a training of its own."""
     sizes, folder = replace(profile(), training=training or None), results()
     files = [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.glob("*/*.jsonl"))]
     return _verdicts(folder, sizes, tuple(files))
@@ -126,7 +127,7 @@ def other_trainings() -> dict[str, str]:
     return {name: ", ".join(parts) for name, parts in words.items()}
 
 
-def paired_parts(training: int = 1) -> list[tuple[str, Part, Part]]:
+def paired_parts(training: int | str = 1) -> list[tuple[str, Part, Part]]:
     """(claim, part, the same part from starting states of another training), for the parts of claims that have both.
 
     C5 asks for the block that is better at the smallest |M|; if that is another block, it is another part.

@@ -17,7 +17,9 @@ import kmod
 import kmod.play
 import kmod.pretraining
 from kmod.cli import main, parser
-from kmod.experiments import runner
+from kmod.experiments import rerun, runner
+from kmod.experiments.suites import PROFILES
+from kmod.files import append
 
 ROWS = [
     ("France", "P36", "Paris"),
@@ -67,6 +69,7 @@ COMMANDS = {
     "report": ["report", "rq5_scale", "--profile", "smoke", "--out", "records"],
     "status": ["status", "rq5_scale", "--profile", "smoke", "--out", "records"],
     "claims": ["claims", "--out", "records"],
+    "rerun": ["rerun", "--sample", "1", "--out", "done", "--json", "again.jsonl"],
     "merge": ["merge", "other", "--out", "records"],
     "play": ["play", "--out", "play"],
     "help": ["edit", "--help"],
@@ -77,6 +80,7 @@ WRITES = {
     "pretrain": ["pretrained/model.safetensors", "pretrained/pretraining.json"],
     "edit": ["an.edit", "merged/model.safetensors", "merged/config.json"],
     "run": ["records/rq5_scale/smoke.jsonl"],
+    "rerun": ["again.jsonl"],
     "play": ["play/index.js", "play/france-p36.js"],
 }
 """What a command must have written, whatever became of its output."""
@@ -105,6 +109,9 @@ def here(tmp_path, monkeypatch, _memorised):
     monkeypatch.setattr("kmod.sources.commands.sets.verify", lambda base: ["Łódź → as recorded"])
     monkeypatch.setattr(kmod, "memorise", partial(kmod.memorise, least_steps=2))
     monkeypatch.setattr(kmod.pretraining, "pretrain", partial(kmod.pretrain, held_out=4))
+    setting = PROFILES["smoke"].setting("FTM", "all")
+    append(tmp_path / "done" / "rq5_scale" / "smoke.jsonl", [record(setting)])
+    monkeypatch.setattr(rerun, "work", lambda bench, runs: [record(run, reason="Ł → ∞") for run in runs])
     monkeypatch.setattr(runner, "local", local)
     monkeypatch.setattr("kmod.play.edits.BLOCKS", {"all": "all"})
     monkeypatch.setitem(kmod.play.edits.TRAINING, "steps", 2)

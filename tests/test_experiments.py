@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -22,13 +23,13 @@ from kmod.cli import main
 from kmod.experiments import known, records, runner, suites
 from kmod.experiments.claims import CLAIMS, claim, ledger
 from kmod.experiments.cost import Estimate, text
-from kmod.experiments.index import Index, Missing, Runs
+from kmod.experiments.index import Index, Missing, Runs, Values
 from kmod.experiments.known import Known, modification
-from kmod.experiments.ledger import Effect, Part, decide
+from kmod.experiments.ledger import Effect, Part, decide, effect
 from kmod.experiments.report import table
 from kmod.experiments.selection import Selection
 from kmod.experiments.settings import FOLDERS, Setting
-from kmod.experiments.statistics import difference, mean
+from kmod.experiments.statistics import T, difference, mean, seeds_to_decide
 from kmod.experiments.suites import PROFILES, SUITES, profile, settings
 
 SMOKE = PROFILES["smoke"]
@@ -334,6 +335,30 @@ def test_a_claim_reads_runs_of_the_profile_s_settings_alone(world, others):
         assert claim(name, PAST, world + other) == claim(name, PAST, world) == claim(name, PAST, other + world)
 
 
+def test_runs_from_a_training_of_their_own_count_among_those_where_each_seed_has_one(tmp_path, capsys):
+    each = profile("cpu", training="seed", seeds=4)
+    run, apart = replace(PLAIN, training="seed", seed=2), replace(PLAIN, training=2, seed=2)
+    rows = [record(replace(PLAIN, seed=0)), record(replace(PLAIN, seed=1)), record(apart), record(replace(run, seed=3))]
+    index = Index(rows)
+    assert {seed: row["id"] for seed, row in index.cell(run).items()} == {
+        0: rows[0]["id"], 2: rows[2]["id"], 3: rows[3]["id"],
+    }  # fmt: skip
+    assert list(index.cell(PLAIN)) == [0, 1] and list(index.cell(apart)) == [2]
+    assert Index([*rows, record(run)]).cell(run)[2]["id"] == run.id
+    before = runner.plan(["rq1_reliability"], each, tmp_path)
+    asked = {one.id: one for _, group in before.groups for one in group}
+    known = next(one for one in asked.values() if one.seed == 2)
+    records.append(tmp_path / "rq1_reliability" / "cpu.jsonl", [record(replace(known, training=2))])
+    after = runner.plan(["rq1_reliability"], each, tmp_path)
+    assert after.runs == before.runs - 1 and after.done == 1
+    where = ["--out", str(tmp_path), "--profile", "cpu", "--seeds", "4"]
+    assert main(["status", "rq1_reliability", "--training", "seed", *where]) == 0
+    assert f"{after.runs} runs missing, 1 done" in capsys.readouterr().out
+    assert main(["status", "rq1_reliability", "--training", "-1", *where]) != 0
+    with pytest.raises(SystemExit):
+        main(["status", "rq1_reliability", "--training", "each", *where])
+
+
 def test_two_records_of_one_run_are_refused_by_name(world, tmp_path):
     twice = [*world, world[0] | {"id": "another"}]
     with pytest.raises(ValueError, match=f"two records of .*, seed 0: {world[0]['id']} and another"):
@@ -382,6 +407,30 @@ def test_seeds_that_do_not_meet_give_no_verdict(world):
 def test_one_seed_is_shown_without_an_interval():
     one = mean([0.25])
     assert str(one) == "25.0 %" and one.points() == "+25.0 points"
+
+
+@given(st.lists(st.floats(-1, 1), min_size=3, max_size=3, unique=True), st.floats(-1, 1))
+@hypothesis_settings(max_examples=50, deadline=None)
+def test_the_seeds_to_decide_are_the_fewest_that_do(values, bound):
+    seen = mean(values)
+    needed = seeds_to_decide(seen, bound)
+    half = (seen.high - seen.low) / 2 / T[1] * math.sqrt(3)  # the spread
+
+    def decides(n):
+        return T[min(n - 1, len(T)) - 1] * half / math.sqrt(n) < abs(seen.value - bound)
+
+    if needed is None:
+        assert not decides(1000)
+    else:
+        assert decides(needed) and (needed == 2 or not decides(needed - 1))
+        assert (needed <= 3) == (not seen.low <= bound <= seen.high) or math.isclose(half, 0, abs_tol=1e-12)
+
+
+def test_a_part_that_is_not_decided_says_what_would_decide_it():
+    assert "some 6 seeds would decide it" in str(Part("x", effect(Values({0: 0.2, 1: 0.0, 2: 0.13}))))
+    assert Part("x", Effect(0.2, 0.1, 0.3, 3)).decided_by == "" and Part("x", Effect(0, -1, 1, 2)).decided_by == ""
+    assert Part("x", Effect(0, -1, 1, 3)).decided_by == "no 1,000 seeds would decide it"
+    assert "the widest" in Part("x", Effect(0.2, -0.1, 0.3, 3, ends=("FTM",))).decided_by
 
 
 @given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0, 0.5)), min_size=1, max_size=4))

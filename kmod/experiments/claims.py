@@ -20,7 +20,7 @@ from ..fae import FaEConfig
 from . import equal_care, records
 from .index import LEAST_SEEDS, Cell, Index, Missing, Runs, Values, common
 from .ledger import MIXED, NOT_RUN, UNDECIDED, Effect, Part, Verdict, decide, effect, share
-from .settings import FAE
+from .settings import FAE, OWN
 from .suites import Profile
 
 
@@ -37,7 +37,7 @@ def c1(r: Runs) -> Iterable[Part]:
 def _care(r: Runs) -> Callable[..., Values] | None:
     """Of (metric, editor): seed → the metric, at equal care; and of ("rate", editor): how much Ā falls at a learning
     rate three times off. None for starting states of one other training, of which that suite has none."""
-    if r.profile.training is not None:
+    if r.profile.training not in (None, OWN):
         return None
 
     def care(metric: str, editor: str) -> Values:

@@ -23,13 +23,15 @@ class Missing(LookupError):
 
 
 class Index:
-    """The finished runs among `rows`, records, by settings.
+    """The finished runs among `rows`, records, by settings. A run of seed s from the starting state of training s
+    counts among those with a training for each seed as well.
 
     Raises ValueError that names both, for two records of one seed of one cell.
     """
 
     def __init__(self, rows: Iterable[dict]):
         self._runs: dict[Setting, dict[float | None, dict[int, dict]]] = {}
+        own: list[tuple[Setting, dict]] = []
         for record in rows:
             if record["status"] != "done":
                 continue
@@ -38,6 +40,10 @@ class Index:
             if (other := seeds.setdefault(run.seed, record)) is not record:
                 ids = f"{other['id']} and {record['id']}"
                 raise ValueError(f"two records of {run.label}, seed {run.seed}: {ids}; take one of them out")
+            if run.own:
+                own.append((run.own, record))
+        for run, record in own:
+            self._runs.setdefault(run.cell.group, {}).setdefault(run.delta, {}).setdefault(run.seed, record)
 
     def cell(self, run: Setting) -> dict[int, dict]:
         """Seed → record, of the runs that differ from `run` in their seed alone; seeds ascending."""

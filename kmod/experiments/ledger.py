@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .index import LEAST_SEEDS, Values
-from .statistics import Mean, mean
+from .statistics import Mean, mean, seeds_to_decide
 
 REPRODUCED, NOT_REPRODUCED, MIXED, UNDECIDED = "reproduced", "not reproduced", "mixed", "undecided"
 NOT_RUN = "not yet run"
@@ -72,13 +72,26 @@ class Part:
         """The effect and its interval, in points or (a level) percent, such as "+36.5 [+9.9, +63.0]"."""
         return self.effect.text("" if self.level else "+", unit="")
 
+    @property
+    def decided_by(self) -> str:
+        """What would decide a part that holds neither way, in words; empty for the others."""
+        if self.holds is not None or self.effect.n < LEAST_SEEDS:
+            return ""
+        if self.open:
+            return f"open, for the best radius of {self.open} is the widest that was run"
+        seeds = seeds_to_decide(self.effect, self.margin)
+        if seeds is None:
+            return "no 1,000 seeds would decide it"
+        return f"some {seeds} seeds would decide it, if they are like these"
+
     def __str__(self) -> str:
         effect = str(self.effect) if self.level else self.effect.points()
-        open = f"; open, for the best radius of {self.open} is the widest that was run" if self.open else ""
-        return f"{self.mark} {self.what}: {effect} ({self.effect.n} seeds, {self.asked}{open})"
+        settle = f"; {self.decided_by}" * bool(self.decided_by)
+        return f"{self.mark} {self.what}: {effect} ({self.effect.n} seeds, {self.asked}{settle})"
 
     def record(self) -> dict:
-        values = vars(self) | vars(self.effect) | {"open": self.open, "holds": self.holds}
+        values = vars(self) | vars(self.effect)
+        values |= {"open": self.open, "holds": self.holds, "decided_by": self.decided_by}
         return {name: value for name, value in values.items() if name not in ("effect", "ends")}
 
 

@@ -73,7 +73,12 @@ def plan(
         if model.startswith(FAE):
             raise ValueError(f"suites name the plain model, not {model}; rq3_fae trains the FaE of it itself")
     usable = [record for record in records.read(out) if not retry or record["status"] != "failed"]
-    recorded = {Setting(**record["settings"]).id: record for record in usable}
+    recorded: dict[str, dict] = {}
+    for record in usable:
+        run = Setting(**record["settings"])
+        recorded[run.id] = record
+        if run.own:
+            recorded.setdefault(run.own.id, record)
     same_facts = [record for record in recorded.values() if record["settings"]["facts"] == profile.facts]
     estimate = Estimate(same_facts, on)  # other facts may not be on this machine
     wanted: dict[Setting, str] = {}

@@ -184,6 +184,12 @@ class Setting:
         return State(facts=self.facts, model=self.model, start=self.start, epochs=self.epochs, **others)
 
     @property
+    def own(self) -> Setting | None:
+        """The same run among those of which each seed has a training of its own, if it begins from such a one: seed 3
+        of the starting states of training 3. None for the others."""
+        return replace(self, training=OWN) if (self.training or 0) == self.seed else None
+
+    @property
     def registered(self) -> Method | None:
         """The method's entry in the registry; None for ADD, which edits no given facts. Raises ValueError that lists
         the methods of the model's family."""

@@ -54,3 +54,13 @@ def mean(values: Iterable[float]) -> Mean:
 def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Mean:
     """The mean of a − b over the seeds that both have. Raises ValueError if they share none."""
     return mean(a[seed] - b[seed] for seed in sorted(a.keys() & b.keys()))
+
+
+def seeds_to_decide(seen: Mean, bound: float, most: int = 1000) -> int | None:
+    """How many seeds the 95 % interval needs to leave `bound` on one side, if mean and spread stay as they were seen: a
+    power calculation, rough as the spread of few seeds is. None for more than `most`, and where no spread was seen."""
+    if seen.n < 2:
+        return None
+    spread = (seen.high - seen.low) / 2 / T[min(seen.n - 1, len(T)) - 1] * math.sqrt(seen.n)
+    away = abs(seen.value - bound)
+    return next((n for n in range(2, most + 1) if T[min(n - 1, len(T)) - 1] * spread / math.sqrt(n) < away), None)

@@ -15,7 +15,7 @@ from ..sources.table import SUFFIXES
 from . import equal_care
 from .ladder import rungs
 from .sequences import arms, grid
-from .settings import FAE, Setting, model_name
+from .settings import FAE, OWN, Setting, model_name
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Profile:
     batch_size: int = 64
     lr: float = 1e-3
     albert: str | None = None  # a model whose blocks share their weights
-    training: int | None = None  # the seed that starting states are trained from; None is 0
+    training: int | str | None = None  # the seed that starting states are trained from; None is 0, OWN the run's own
 
     def setting(self, method: str, block=None, constraint=None, delta=None, **others) -> Setting:
         """A setting of this profile, with `others` in place of its own; methods that take optimiser steps get its
@@ -235,14 +235,16 @@ def settings(suite: str, profile: Profile) -> list[Setting]:
 
 def profile(
     name: str, model: str | None = None, pretrained: str | None = None, seeds: int | None = None,
-    facts: str | None = None, training: int = 0,
+    facts: str | None = None, training: int | str = 0,
 ) -> Profile:  # fmt: skip
     """A profile by name, with another model, other facts, another number of seeds or starting states from another
-    training if asked. Raises ValueError that lists the profiles, for less than one seed, for a training below 0, and
-    for facts in a file, whose path would get into the records."""
+    training if asked (`OWN`: one for each seed). Raises ValueError that lists the profiles, for less than one seed, for
+    a training below 0, and for facts in a file, whose path would get into the records."""
     if name not in PROFILES:
         raise ValueError(brief(f"unknown profile {name!r}; known: {', '.join(PROFILES)}"))
-    sizes, changes = PROFILES[name], {"training": check_whole("training", training, 0) or None}
+    if training != OWN:
+        training = check_whole("training", training, 0) or None
+    sizes, changes = PROFILES[name], {"training": training}
     if model:
         changes["model"] = model_name(model)
         if sizes.pretrained == sizes.model:
