@@ -105,4 +105,4 @@ browser: $(STAMP)
 	else playwright install chromium; fi
 
 clean:  ## remove the built book and the caches; .venv stays
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis book/_static/vendor
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis book/_static/vendor book/_static/edit/data.js
