@@ -52,7 +52,7 @@ def page(browser, tmp_path_factory):
     tags = "".join(f'<script src="{script.as_uri()}"></script>' for script in scripts)
     (folder / "page.html").write_text(f'<!doctype html><meta charset="utf8">{tags}<script>{START}</script>', "utf8")
     page, faults = browser.new_page(), []
-    page.on("pageerror", faults.append)
+    page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto((folder / "page.html").as_uri())
     assert not faults, faults
     yield page

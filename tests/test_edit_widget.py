@@ -16,7 +16,8 @@ import page_model  # noqa: E402
 pytestmark = pytest.mark.book
 PAGE = """<!doctype html><html lang="en" data-theme="{mode}"><head><meta charset="utf8"><title>Edit</title>
 <meta name="viewport" content="width=device-width"><link rel="icon" href="favicon.svg">
-<link rel="stylesheet" href="book.css"><link rel="stylesheet" href="edit/widget.css"><script defer src="edit/widget.js"></script>
+<link rel="stylesheet" href="book.css"><link rel="stylesheet" href="edit/widget.css">
+<script defer src="edit/widget.js"></script>
 <style>html {{ --pst-color-background: #fff; --pst-color-border: #ccc; --pst-color-text-base: #222 }}
 html[data-theme=dark] {{ --pst-color-border: #444; --pst-color-background: #111; --pst-color-text-base: #ddd }}
 body {{ margin: 16px; background: var(--pst-color-background); color: var(--pst-color-text-base) }}</style></head>
