@@ -182,7 +182,7 @@
         return [data.relations[relation].label, String(n), names.join(", ") + (n > names.length ? ", …" : "")];
       });
       broke.replaceChildren(rows.length ? table("Facts that broke, by relation", ["relation", "broke", "such as"], rows) : "");
-      status.textContent = `${said} ${lost.length ? number(lost.length) : "No"} other fact${lost.length === 1 ? "" : "s"} broke.`;
+      status.textContent = `${said} ${lost.length ? number(lost.length) : "No"} other fact${lost.length > 1 ? "s" : ""} broke.`;
       draw(right);
     }
 
@@ -263,7 +263,8 @@
     });
     suggest();
     requestAnimationFrame(() => draw(known));
-    return [form, status, list, answers, broke, map];
+    const legend = "Each square is a fact, relation after relation. Large: it broke. Pale: it was not known, or is the one that was edited.";
+    return [form, status, list, answers, broke, make("figure", {}, map, make("figcaption", {}, legend))];
   }
 
   document.querySelectorAll(".kmod-edit").forEach(wake);
