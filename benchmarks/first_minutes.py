@@ -2,6 +2,7 @@
 
     python benchmarks/first_minutes.py                # installation, `make book`, the first edit, import
     python benchmarks/first_minutes.py --tests        # and every stage of `make test`
+    python benchmarks/first_minutes.py --tests-only   # installation and every stage of `make test`
 
 Meant for a machine that does nothing else; run it three times and take the medians. Uncommitted changes are not seen.
 """
@@ -47,6 +48,7 @@ def seconds(command: str, folder: Path, environment: dict[str, str], failed: lis
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tests", action="store_true", help="time the stages of `make test` as well")
+    parser.add_argument("--tests-only", action="store_true", help="time the installation and those stages alone")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home, clone = Path(folder) / "home", Path(folder) / "clone"
@@ -62,9 +64,11 @@ def main() -> None:
             "import": '.venv/bin/python -c "import kmod"',
             "book again": "make book",
         }
-        if args.tests:
-            commands["test: install"] = "make .venv/.installed"  # what the book does not need
-        commands |= {f"test: {stage}": f"make {stage}" for stage in (stages() if args.tests else ())}
+        if args.tests_only:
+            commands = {}
+        if args.tests or args.tests_only:
+            commands["test: install"] = "make .venv/.installed"  # after the book: what that does not need
+            commands |= {f"test: {stage}": f"make {stage}" for stage in stages()}
         failed: list[str] = []
         parts = {name: seconds(command, clone, environment, failed) for name, command in commands.items()}
     if failed:

@@ -1,6 +1,6 @@
 """The built book in a real browser: every page, without a network, on a desk and a phone, light and dark.
 
-Needs `make book pdf` and Chromium. Without them these tests skip and say why; with KMOD_REQUIRE_BOOK=1 they fail
+Needs `make book` and Chromium. Without them these tests skip and say why; with KMOD_REQUIRE_BOOK=1 they fail
 instead, so that `make test` cannot pass by skipping. Screenshots of every page land in _build/screenshots: desk and
 phone, light and dark, and without JavaScript; how heavy and how quick the first page was in _build/first_page.json.
 """
@@ -10,6 +10,8 @@ import http.server
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -312,10 +314,9 @@ def test_the_first_page_is_light_and_quick(browser, site):
 
 def test_the_book_is_one_pdf(site):
     pypdf = pytest.importorskip("pypdf")
-    path = ROOT / "_build" / "kmod.pdf"
-    if not path.exists():
-        missing("no _build/kmod.pdf: run `make pdf`")
-    pdf = pypdf.PdfReader(path)
+    printing = subprocess.run([sys.executable, "book/_ext/print_book.py"], cwd=ROOT, capture_output=True, text=True)
+    assert printing.returncode == 0, printing.stderr
+    pdf = pypdf.PdfReader(ROOT / "_build" / "kmod.pdf")
     chapters = [mark for mark in pdf.outline if not isinstance(mark, list)]
     starts = [pdf.get_destination_page_number(mark) for mark in chapters]
     assert len(chapters) == len(PAGES)
