@@ -20,7 +20,7 @@ split := $(run) OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-
 chapters := --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 --nbval-sanitize-with tests/nbval_sanitize.cfg book
 library := not book and not lab and not alone and not colab
 
-.PHONY: help book stored-book check-book links pdf test test-code test-library test-slow test-chapters test-pages test-book test-lab test-alone test-colab lint format notebooks browser clean
+.PHONY: help book stored-book check-book links pdf test test-code test-library test-slow test-chapters test-book test-lab test-alone test-colab lint format notebooks browser clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -58,7 +58,7 @@ links: $(BOOK)  ## ask the network whether every link to the world outside still
 pdf: browser  ## print the built book: _build/kmod.pdf
 	python book/_ext/print_book.py
 
-test: lint test-code stored-book test-pages  ## everything: lint, library, chapters, book and lab in a browser
+test: lint test-code stored-book test-book test-lab  ## everything: lint, library, chapters, book and lab in a browser
 
 test-code: $(STAMP)  ## the chapters and all tests of the library, in one go
 	$(split) $(chapters) tests -m "$(library)"
@@ -72,13 +72,10 @@ test-slow: $(STAMP)  ## the README's commands, suites that are killed, a cluster
 test-chapters: $(STAMP)  ## run the chapters, whose tagged cells must reproduce what is stored
 	$(split) $(chapters)
 
-test-pages: browser  ## the built book, and the lab in JupyterLab, in a browser; skipping counts as failing
-	KMOD_REQUIRE_BOOK=1 $(run) pytest -n auto --dist loadgroup --durations=20 -m "book or lab"
-
-test-book: browser  ## the built book alone
+test-book: browser  ## the built book, and the models in its first page, in a browser; skipping counts as failing
 	KMOD_REQUIRE_BOOK=1 $(run) pytest -n auto --durations=20 -m book
 
-test-lab: browser  ## the edit lab alone
+test-lab: browser  ## the edit lab in JupyterLab, in a browser; skipping counts as failing
 	KMOD_REQUIRE_BOOK=1 $(run) pytest -m lab
 
 test-alone: $(STAMP)  ## every chapter alone in an empty folder and a fresh environment, as on Colab (not part of `test`)

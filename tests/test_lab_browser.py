@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]  # one server, on one worker
+pytestmark = pytest.mark.lab
 ROOT = Path(__file__).parents[1]
 SHOTS = ROOT / "_build" / "screenshots"
 TOKEN = "kmod-lab-test"
