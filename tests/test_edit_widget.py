@@ -137,7 +137,7 @@ def test_a_reader_edits_twice_and_undoes(ready, tmp_path):
     edit(ready, "Peru is a land of [MASK].", "gold")
     two = downloaded(ready, tmp_path / "two.safetensors")
     assert [fact[3] for fact in two.made["facts"]] == ["Rome", "gold"]
-    with two(half), pytest.raises(ValueError, match="other facts|on the facts"):
+    with two(half), pytest.raises(ValueError, match=r"on the facts"):
         assert half.answers(["Peru is a land of [MASK]."], ["gold"])[0][0][0] == "gold"
         two.change(facts)
     assert ready.locator(".kmod-edit-list li").count() == 2
