@@ -21,7 +21,7 @@ sys.path.append(str(ROOT / "book" / "_ext"))
 import assemble  # noqa: E402
 import page_model  # noqa: E402
 
-SCRIPTS = ("kernel", "bert", "tokenizer", "facts", "worker")
+SCRIPTS = ("kernel", "bert", "tokenizer", "facts", "file", "worker")
 START = """
 const kernel = kmodEdit.kernel(), engine = kmodEdit.bert(kernel), facts = kmodEdit.facts(), data = kmodEdit.data;
 const tokenizer = new (kmodEdit.tokenizer().Tokenizer)(data.vocabulary);
@@ -62,7 +62,7 @@ def page(browser, tmp_path_factory):
 @pytest.fixture(scope="module")
 def half():
     """The model that the page has: nano-atlas, rounded to float16."""
-    return page_model.rounded(kmod.load_model("nano-atlas", device="cpu"))
+    return kmod.load_model("nano-atlas-half", device="cpu")
 
 
 def floats(text: str) -> np.ndarray:

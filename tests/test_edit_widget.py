@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from test_book import SHOTS, SIZES
 
+import kmod
+
 ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "book" / "_static"
 sys.path.append(str(ROOT / "book" / "_ext"))
@@ -24,7 +26,7 @@ body {{ margin: 16px; background: var(--pst-color-background); color: var(--pst-
 <body><main class="bd-article"><h1>Edit</h1>
 <div class="kmod-edit"><p>Without JavaScript.</p></div></main></body></html>"""
 READY = """() => !document.querySelector("button[type=submit]")?.disabled
-  && /^Ready|broke\\.$|^Not edited/.test(document.querySelector(".kmod-edit-status")?.textContent)"""
+  && /^Ready|broke\\.$|^Not done|^The edit|^All /.test(document.querySelector(".kmod-edit-status")?.textContent)"""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,34 @@ def edit(page, fact: str, new: str) -> str:
     return status(page)
 
 
-def test_a_reader_edits_twice_and_undoes(ready):
+def downloaded(page, path: Path) -> kmod.Edit:
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download").click()
+    started.value.save_as(path)
+    return kmod.Edit.load(path)
+
+
+def copied(page) -> str:
+    """The program that the button copies."""
+    page.evaluate("navigator.clipboard.writeText = async (text) => { globalThis.copied = text }")
+    page.get_by_role("button", name="Copy as Python").click()
+    page.wait_for_function("() => globalThis.copied")
+    return page.evaluate("() => { const text = copied; copied = ''; return text }")
+
+
+def test_what_a_reader_chose_is_a_program(ready, capsys):
+    ready.get_by_label("A fact").fill("France, capital: Paris")
+    ready.get_by_label("Its new object").fill("Rome")
+    exec(copied(ready), names := {})
+    assert names["edit"].made["facts"] == [["France", "P36", "Paris", "Rome"]]
+    ready.get_by_label("A fact").fill('Peru is a "land" of [MASK].')
+    ready.get_by_label("Its new object").fill("gold")
+    capsys.readouterr()
+    exec(copied(ready), {})
+    assert capsys.readouterr().out.startswith("[[('gold', ")
+
+
+def test_a_reader_edits_twice_and_undoes(ready, tmp_path):
     said = edit(ready, "France, capital: Paris", "Rome")
     assert said.startswith("“Rome” is the answer to 2 of 2 unseen phrasings.")
     table = ready.locator(".kmod-edit table").first.inner_text().lower()
@@ -92,7 +121,25 @@ def test_a_reader_edits_twice_and_undoes(ready):
     assert ready.evaluate("location.hash") == "#France,P36,Rome,last,0.004"
     SHOTS.mkdir(parents=True, exist_ok=True)
     ready.screenshot(path=SHOTS / "edit-desk.png", full_page=True)
+    half = kmod.load_model("nano-atlas-half", device="cpu")
+    one = downloaded(ready, tmp_path / "one.safetensors")
+    assert "in edit.safetensors" in status(ready)
+    facts = kmod.load_facts("atlas")
+    change = one.change(facts)
+    assert [(fact.subject, fact.object) for fact in change.originals] == [("France", "Paris")]
+    assert one.made["constraint"] == repr(kmod.Linf(4e-3)) and change.objects == ("Rome",)
+    cells = ready.locator(".kmod-edit table").first.locator("tbody tr").all_inner_texts()
+    with one(half):  # which asks for the fingerprint before and after, and for each bit
+        assert max(d.abs().max().item() for d in one.difference(half).values()) <= 4e-3 + 1e-6
+        for test, cell in zip(facts.tests(change.originals[0]), cells, strict=True):
+            ((text, share), *_), = half.answers([test], ["Rome"])
+            assert cell.split("\t")[-1] == f"{text} {100 * share:.1f} %"
     edit(ready, "Peru is a land of [MASK].", "gold")
+    two = downloaded(ready, tmp_path / "two.safetensors")
+    assert [fact[3] for fact in two.made["facts"]] == ["Rome", "gold"]
+    with two(half), pytest.raises(ValueError, match=r"on the facts"):
+        assert half.answers(["Peru is a land of [MASK]."], ["gold"])[0][0][0] == "gold"
+        two.change(facts)
     assert ready.locator(".kmod-edit-list li").count() == 2
     for left in (1, 0):
         ready.get_by_role("button", name="Undo").click()

@@ -12,11 +12,15 @@ Weights are rounded to float16, which halves the script; the page computes in fl
     vocabulary  the tokens in the order of their ids
     relations   id → {label, evidences, tests}: phrasings with [X] for the subject and [Y] for the object
     facts       [subject, relation, object], in the atlas's order
+    prints      what a downloaded edit says of model and facts: the facts' name and fingerprint; of each of the model's
+                tensors, [name, what a fingerprint says of it, SHA-256]; of its vocabulary, SHA-256; kmod's version
 """
 
 from __future__ import annotations
 
 import base64
+import copy
+import hashlib
 import json
 from pathlib import Path
 
@@ -24,6 +28,8 @@ import numpy as np
 
 import kmod
 from kmod.files import appearing
+from kmod.models.fingerprint import digests
+from kmod.models.loading import halved
 
 TARGET = Path(__file__).parents[1] / "_static" / "edit" / "data.js"
 PACKAGE = Path(kmod.__file__).parent
@@ -32,18 +38,12 @@ CONFIG = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden
 UNUSED = "cls.predictions.decoder."  # tied to the word embeddings, and to the bias of the predictions
 
 
-def rounded(model: kmod.MaskedLM) -> kmod.MaskedLM:
-    """`model` itself, with its weights rounded to what float16 can hold: the model that the page has."""
-    for parameter in model.net.parameters():
-        parameter.data = parameter.data.half().float()
-    return model
-
-
 def page_data(model: kmod.MaskedLM, facts: kmod.FactBase) -> dict:
     """What the page needs of a BERT of kmod's own shape and of its facts. Raises ValueError for facts with statements
     of their own, which have no phrasings, and for weights that float16 cannot hold."""
     if any(fact.evidences or fact.tests for fact in facts):
         raise ValueError("the page makes its statements from the relations' phrasings; these facts have their own")
+    model = halved(copy.deepcopy(model))
     where, values, start = {}, [], 0
     for name, tensor in model.tensors().items():
         if name.startswith(UNUSED) or not tensor.is_floating_point():
@@ -55,6 +55,17 @@ def page_data(model: kmod.MaskedLM, facts: kmod.FactBase) -> dict:
         values.append(half.tobytes())
         start += half.size
     vocabulary = model.tokenizer.get_vocab()
+    tensors = model.tensors()
+    sums = [digest.hex() for digest in digests(list(tensors.values()))]
+    about = [f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in tensors.values()]
+    prints = {
+        "base": facts.name,
+        "base_fingerprint": facts.fingerprint(),
+        "fingerprint": model.fingerprint(),
+        "tensors": list(zip(tensors, about, sums, strict=True)),
+        "vocabulary": hashlib.sha256(repr(sorted(vocabulary.items())).encode()).hexdigest(),
+        "versions": {"kmod": kmod.__version__},
+    }
     return {
         "config": {name: getattr(model.net.config, name) for name in CONFIG},
         "tensors": where,
@@ -65,6 +76,7 @@ def page_data(model: kmod.MaskedLM, facts: kmod.FactBase) -> dict:
             for id, relation in facts.relations.items()
         },
         "facts": [[fact.subject, fact.relation, fact.object] for fact in facts],
+        "prints": prints,
     }
 
 

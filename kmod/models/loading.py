@@ -32,6 +32,7 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 HEAD_PREFIXES = tuple(f"{name}." for names in HEADS for name in names)
 PACKAGED = {  # pretrained models that come in packages: name → folder
     "nano-atlas": lambda: PRETRAINED / "nano_atlas",  # our own, as the next; their READMEs say how they were made
+    "nano-atlas-half": lambda: PRETRAINED / "nano_atlas",  # rounded, below
     "nano-wiki": lambda: PRETRAINED / "nano_wiki",
     "minilm": _minilm,
 }
@@ -58,6 +59,8 @@ def load_model(
             WordPiece vocabulary of at most `vocab_size` built from `facts`; after "albert-", its blocks share their
             weights; after "fae-", it is a FaE (nano, mini or base; `kmod.build_fae`);
             "nano-atlas": comes with kmod, a nano that has memorised the atlas;
+            "nano-atlas-half": the same, each weight rounded to what float16 holds: the model that the book's first
+            page trains, whose edits it lets readers take away;
             "nano-wiki": comes with kmod, a nano that we pretrained on Wikipedia;
             a folder that holds config.json; one that is called as a preset is named as a path, such as ./nano;
             an id such as "bert-base-uncased": any architecture that AutoModelForMaskedLM knows. Only safetensors are
@@ -91,7 +94,15 @@ def load_model(
         return import_module(FAMILIES[family]).build(preset, facts, seed=seed, vocab_size=vocab_size).to(device)
     if (family := _model_type(name)) in FAMILIES:
         return import_module(FAMILIES[family]).load(name).to(device)
-    return _pretrained(PACKAGED[name]() if name in PACKAGED else name, seed, new_head).to(device)
+    model = _pretrained(PACKAGED[name]() if name in PACKAGED else name, seed, new_head)
+    return (halved(model) if name == "nano-atlas-half" else model).to(device)
+
+
+def halved(model: MaskedLM) -> MaskedLM:
+    """`model` itself, in float32 as before, with each parameter rounded to what float16 holds."""
+    for parameter in model.net.parameters():
+        parameter.data = parameter.data.half().float()
+    return model
 
 
 def _pretrained(name: str | Path, seed: int, new_head: bool) -> MaskedLM:

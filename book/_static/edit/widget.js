@@ -3,7 +3,7 @@
 // the reader asks for them. All that data or readers say enters the page as text, never as markup.
 (() => {
   const here = document.currentScript.src;
-  const SCRIPTS = ["kernel", "bert", "tokenizer", "facts", "worker", "data"];
+  const SCRIPTS = ["kernel", "bert", "tokenizer", "facts", "file", "worker", "data"];
   const DELTAS = [5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, Infinity];
   const BLOCKS = [["last", "the last"], ["first", "the first"], ["all", "all"]];
   const MASK = "[MASK]";
@@ -59,17 +59,59 @@
     return `#${[subject, relation, object].map(encodeURIComponent).join(",")},${blocks},${limit}`;
   }
 
+  /** The choices as a program. Python reads JSON's strings as its own. */
   function toPython({ subject, relation, object, blocks, delta, statement }, steps) {
     const block = { last: "-1", first: "0", all: '"all"' }[blocks];
     const ball = delta === Infinity ? "None" : `kmod.Linf(${delta})`;
+    const [text, new_] = [statement, object].map((s) => JSON.stringify(s));
     const change = statement
-      ? `# a statement of one's own: see kmod.FactBase\n`
+      ? `statement, new = ${text}, ${new_}\n` +
+        `((now, _), *_), = model.answers([statement], [new])\n` +
+        `own = kmod.Fact("a statement of my own", "own", now, evidences=(statement,))\n` +
+        `base = kmod.FactBase([*facts, own], facts.relations, untested=True)\n` +
+        `change = kmod.Modification(base, (len(facts),), (new,))\n`
       : `change = facts.modify_to([(${[subject, relation, object].map((s) => JSON.stringify(s)).join(", ")})])\n`;
+    const look = statement
+      ? `with edit(model):\n    print(model.answers([statement], [new]))\n`
+      : `print(kmod.evaluate(model, facts, change, edit=edit))\n`;
     return (
       `import kmod\n\nfacts, model = kmod.load_facts("atlas"), kmod.load_model("nano-atlas")\n${change}` +
-      `edit = kmod.finetune(model, change, block=${block}, constraint=${ball}, steps=${steps})\n` +
-      `print(kmod.evaluate(model, facts, change, edit=edit))\n`
+      `edit = kmod.finetune(model, change, block=${block}, constraint=${ball}, steps=${steps})\n${look}`
     );
+  }
+
+  /** Loss and recall of each step, as lines that grow while the model is trained. */
+  function curve() {
+    const NS = "http://www.w3.org/2000/svg";
+    const [width, height] = [300, 56];
+    const draw = (tag, attributes) => {
+      const element = document.createElementNS(NS, tag);
+      for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+      return element;
+    };
+    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", preserveAspectRatio: "none" });
+    const lines = ["loss", "recall"].map((name) => draw("polyline", { class: `kmod-edit-${name}`, points: "" }));
+    svg.append(...lines);
+    const words = make("figcaption", {});
+    const figure = make("figure", { class: "kmod-edit-curve" }, svg, words);
+    const seen = { loss: [], recall: [] };
+    return {
+      figure,
+      add(step, steps) {
+        const top = Math.max(...seen.loss, step.loss);
+        for (const [i, name] of ["loss", "recall"].entries()) {
+          seen[name].push(step[name]);
+          const scale = name === "loss" ? top : 1;
+          const y = (value) => 2 + (height - 4) * (1 - value / scale);
+          const x = (at) => (steps > 1 ? (width * at) / (steps - 1) : 0);
+          lines[i].setAttribute("points", seen[name].map((v, at) => `${x(at).toFixed(1)},${y(v).toFixed(1)}`).join(" "));
+        }
+        const text = `Loss (solid) ${seen.loss[0].toFixed(2)} → ${step.loss.toFixed(2)}; phrasings right (dashed) ` +
+          `${Math.round(100 * seen.recall[0])} % → ${Math.round(100 * step.recall)} %, in ${seen.loss.length} of ${steps} steps.`;
+        words.textContent = text;
+        svg.setAttribute("aria-label", text);
+      },
+    };
   }
 
   function wake(root) {
@@ -119,11 +161,13 @@
     const go = make("button", { type: "submit" }, "Edit");
     const back = make("button", { type: "button" }, "Undo the last edit");
     const python = make("button", { type: "button" }, "Copy as Python");
+    const take = make("button", { type: "button" }, "Download the edits");
     const form = make("form", { class: "kmod-edit-controls", "aria-label": "Edit the model" },
       field(`A fact, or a statement of your own with ${MASK}`, fact, facts), field("Its new object", object, objects),
       field("Blocks trained", blocks), field("δ, the most a weight may move", delta, shown), field("Steps", steps),
-      make("div", { class: "kmod-edit-buttons" }, go, back, python));
+      make("div", { class: "kmod-edit-buttons" }, go, back, take, python));
     const status = make("p", { class: "kmod-edit-status", role: "status" }, "Ready.");
+    const course = make("div", {});
     const answers = make("div", {});
     const broke = make("div", {});
     const list = make("ol", { class: "kmod-edit-list", "aria-label": "Edits so far" });
@@ -195,10 +239,11 @@
       const before = await session.answers(tests, choice.object);
       const numbers = { last: [session.depth - 1], first: [0], all: [...Array(session.depth).keys()] }[choice.blocks];
       const n = Math.max(1, Math.min(500, Number(steps.value) || 25));
-      let done = 0;
-      await session.edit(evidences, choice.object, { blocks: numbers, delta: choice.delta, steps: n }, ({ loss, recall }) => {
-        status.textContent = `Step ${++done} of ${n}: loss ${loss.toFixed(3)}, ${percent(recall)} of its phrasings right`;
-      });
+      const line = curve();
+      course.replaceChildren(line.figure);
+      status.textContent = "Training.";
+      const settings = { blocks: numbers, delta: choice.delta, steps: n, about: choice };
+      await session.edit(evidences, choice.object, settings, (step) => line.add(step, n));
       session.lowest = Math.min(session.lowest ?? session.depth, ...numbers);
       if (place !== undefined) taught.add(place);
       const item = make("li", {}, `${choice.subject}: ${choice.old ? `${choice.old} → ` : ""}${choice.object}`);
@@ -224,19 +269,28 @@
       list.lastElementChild.remove();
       taught.clear();
       for (const item of list.children) if (item.dataset.place) taught.add(Number(item.dataset.place));
-      answers.replaceChildren();
+      [course, answers].forEach((part) => part.replaceChildren());
       said = "Undone, to the bit.";
       await look();
     }
 
     async function busy(work) {
-      [go, back].forEach((button) => (button.disabled = true));
+      [go, back, take].forEach((button) => (button.disabled = true));
       try {
         await work();
       } catch (error) {
-        status.textContent = `Not edited: ${error.message}.`;
+        status.textContent = `Not done: ${error.message}.`;
       }
-      [go, back].forEach((button) => (button.disabled = false));
+      [go, back, take].forEach((button) => (button.disabled = false));
+    }
+
+    async function download() {
+      if (!session.edits.length) throw new Error("there is no edit to download");
+      const link = make("a", { href: URL.createObjectURL(new Blob([await session.file()])), download: "edit.safetensors" });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+      const all = session.edits.length === 1 ? "The edit" : `All ${session.edits.length} edits, as one,`;
+      status.textContent = `${all} is in edit.safetensors. In Python: kmod.Edit.load("edit.safetensors").apply(kmod.load_model("nano-atlas-half")).`;
     }
 
     function suggest() {
@@ -253,6 +307,7 @@
     });
     form.addEventListener("input", suggest);
     back.addEventListener("click", () => busy(undo));
+    take.addEventListener("click", () => busy(download));
     python.addEventListener("click", async () => {
       try {
         await navigator.clipboard.writeText(toPython(chosen(), steps.value));
@@ -264,7 +319,7 @@
     suggest();
     requestAnimationFrame(() => draw(known));
     const legend = "Each square is a fact, relation after relation. Large: it broke. Pale: it was not known, or is the one that was edited.";
-    return [form, status, list, answers, broke, make("figure", {}, map, make("figcaption", {}, legend))];
+    return [form, status, course, list, answers, broke, make("figure", {}, map, make("figcaption", {}, legend))];
   }
 
   document.querySelectorAll(".kmod-edit").forEach(wake);

@@ -155,12 +155,21 @@ kmodEdit.session = () => {
       return this.helpers[0].call("answers", { asked, object });
     }
 
-    /** Teach the statements `asked` the object, on top of the edits before. `told` hears {loss, recall} of each step. */
-    async edit(asked, object, { blocks, delta = Infinity, steps = 25, lr = 1e-3 }, told) {
+    /** Teach the statements `asked` the object, on top of the edits before. `told` hears {loss, recall} of each step.
+     * `about`: what is to stand beside the settings in `edits`. */
+    async edit(asked, object, { blocks, delta = Infinity, steps = 25, lr = 1e-3, about = {} }, told) {
       const settings = { asked, object, blocks, delta, steps, lr };
       const { before, after } = await this.helpers[0].call("finetune", settings, told);
       await Promise.all(this.helpers.slice(1).map((helper) => helper.call("put", { arrays: after })));
-      this.edits.push({ ...settings, before, after });
+      this.edits.push({ ...about, ...settings, before, after });
+    }
+
+    /** All edits together as the bytes of a file for `kmod.Edit.load`. */
+    file() {
+      const before = Object.assign({}, ...this.edits.map((edit) => edit.before).reverse());
+      const after = Object.assign({}, ...this.edits.map((edit) => edit.after));
+      const shapes = Object.fromEntries(Object.entries(this.data.tensors).map(([name, [shape]]) => [name, shape]));
+      return kmodEdit.file().edit(this.data.prints, shapes, this.edits, before, after);
     }
 
     /** Take the last edit back: the weights are those before it, to the bit. */
