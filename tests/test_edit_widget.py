@@ -132,7 +132,7 @@ def test_a_reader_edits_twice_and_undoes(ready, tmp_path):
     with one(half):  # which asks for the fingerprint before and after, and for each bit
         assert max(d.abs().max().item() for d in one.difference(half).values()) <= 4e-3 + 1e-6
         for test, cell in zip(facts.tests(change.originals[0]), cells, strict=True):
-            ((text, share), *_), = half.answers([test], ["Rome"])
+            (((text, share), *_),) = half.answers([test], ["Rome"])
             assert cell.split("\t")[-1] == f"{text} {100 * share:.1f} %"
     edit(ready, "Peru is a land of [MASK].", "gold")
     two = downloaded(ready, tmp_path / "two.safetensors")
