@@ -102,11 +102,17 @@ def inner(text: str, offsets: Sequence[tuple[int, int]], start: int, stop: int) 
 
 def unwritable(tokenizer, names: Iterable[str]) -> set[str]:
     """Those of `names` that cannot be written in the tokeniser's vocabulary: an unknown piece stands for a part of
-    them (a character that it lacks, or in WordPiece a word of more than 100 characters), or nothing at all. Names with
-    unknown pieces cannot be told apart."""
+    them (a character that it lacks, or in WordPiece a word of more than 100 characters), or a piece that is a mark of
+    its own ("[SEP]"), or nothing at all. Names with unknown pieces cannot be told apart."""
     names = list(dict.fromkeys(names))
     written = pieces_of(tokenizer, names)
-    return {name for name, ids in zip(names, written, strict=True) if not ids or tokenizer.unk_token_id in ids}
+    not_names = marks(tokenizer)
+    return {name for name, ids in zip(names, written, strict=True) if not ids or not not_names.isdisjoint(ids)}
+
+
+def marks(tokenizer) -> frozenset[int]:
+    """The pieces that are no part of a name: the unknown one, and marks of the tokeniser's own such as "[SEP]"."""
+    return frozenset(i for i in (tokenizer.unk_token_id, *tokenizer.all_special_ids) if i is not None)
 
 
 def cannot_be_written(tokenizer, role: str, name: str) -> ValueError:

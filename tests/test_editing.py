@@ -304,11 +304,23 @@ def test_stop_against_a_plain_reading(loss, k, least, share):
     right = all(len(loss) >= k and value >= share for value in recall[-k:])
     assert bool(Stop(loss=least, in_a_row=k)(history)) == calm
     assert bool(Stop(recall=share, in_a_row=k)(history)) == right
+    mean = [np.mean(loss[i : i + k]) for i in (len(loss) - 2 * k, len(loss) - k)] if len(loss) > 2 * k else None
+    if mean is None or abs(mean[0] - mean[1] - 0.1 * loss[0]) > 1e-9:
+        assert bool(Stop(flat=0.1, in_a_row=k)(history)) == (mean is not None and mean[0] - mean[1] < 0.1 * loss[0])
     assert Stop(seconds=3.0)(history) == "3 seconds" and Stop(seconds=3.1)(history) is None and Stop()(history) is None
 
 
 @pytest.mark.parametrize(
-    "wrong", [dict(loss=-1), dict(recall=1.5), dict(recall="all"), dict(seconds=0), dict(in_a_row=0), dict(loss=True)]
+    "wrong",
+    [
+        dict(loss=-1),
+        dict(recall=1.5),
+        dict(recall="all"),
+        dict(seconds=0),
+        dict(flat=2),
+        dict(in_a_row=0),
+        dict(loss=True),
+    ],
 )
 def test_wrong_stops_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=f"stop: {next(iter(wrong))} must be"):

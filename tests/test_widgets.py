@@ -19,18 +19,23 @@ import kmod
 from kmod import Fact, FactBase, Relation, WrongModelError
 from kmod.constraints import CONSTRAINTS
 from kmod.editing import methods
+from kmod.evaluation import judge
 from kmod.fae.finetune import fae_parts
 from kmod.lab import Session, Settings
+from kmod.lab import broken as broken_module
+from kmod.lab.broken import Checker
 from kmod.lab.index import OWN, FactIndex, joined, own_statement, plain
 from kmod.lab.measure import SampledFacts, measure
 from kmod.lab.paste import read_changes
 from kmod.lab.settings import offered
 from kmod.lab.worker import _seconds_in_a_thread
 from kmod.parts import layout
+from kmod.progress import report as report_step
 from kmod.progress import watching
+from kmod.training.history import History
 from kmod.widgets import BlockChooser, DeltaExplorer, EditLab, view
 from kmod.widgets.choosing import STATEMENT, TABLE
-from kmod.widgets.controls import SettingControls
+from kmod.widgets.controls import TIP, SettingControls
 
 QUICK = Settings(delta=2e-2, steps=8)
 
@@ -220,7 +225,7 @@ def test_the_recipe_of_a_statement_of_ones_own_and_of_a_loaded_edit(session, toy
     again = rerun(step, session, copy.deepcopy(_tiny), toy)
     assert again.after == step.edit.after
     assert again.made["base_fingerprint"] == step.edit.made["base_fingerprint"]
-    with pytest.raises(AssertionError):  # not the model it says
+    with pytest.raises(ValueError, match="as the session began"):  # it stands on edits now
         rerun(step, session, session.model, toy)
 
 
@@ -301,6 +306,48 @@ def test_search_ignores_accents_and_is_quick_on_many_facts(atlas):
     for query in ("t", "th", "thi", "thing 3", "place 96", "no such thing"):
         many.search(query)
     assert time.process_time() - started < 2  # six keys, each at most 50 ms on an idle core
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("Einstien", "Albert Einstein"), ("einstein", "Albert Einstein"), ("franze", "France"),
+        ("capital of France", "France · capital"), ("What is the capital of France?", "France · capital"),
+        ("frnace captial", "France · capital"), ("capital Japan please", None), ("xyzzy plugh", None),
+    ],
+)  # fmt: skip
+def test_search_takes_questions_and_misspellings(atlas, query, first):
+    index = FactIndex(atlas)
+    found, words = index.find(query)
+    if first is None:
+        assert (found, words) == ([], "")
+    else:
+        assert index.name(found[0]).startswith(first)
+        assert all(set(words.split()) <= set(index.lines[i].split()) for i in found[:1])
+
+
+def test_the_lab_says_what_it_searched_for_and_when_there_is_nothing(lab):
+    hits = lab.choosing.hits
+    lab.choosing.search.value = "arva country"
+    assert text(hits.value) == ""
+    lab.choosing.search.value = "What is the country of Belmm?"
+    assert "found by: country belm" in text(hits.value) and lab.choosing.found.options
+    lab.choosing.search.value = "zzzz"
+    assert "No fact has these words" in text(hits.value) and not lab.choosing.found.options
+
+
+def test_the_lab_begins_with_an_example_and_the_recipe_makes_its_model_and_facts(atlas, tmp_path):
+    facts = atlas.subset([f for f in atlas if f.relation == "P36"], "capitals", "of the atlas")
+    lab = EditLab(kmod.load_model("nano-atlas"), facts, tmp_path)
+    assert lab.choosing.fact().subject == "France" and lab.choosing.new.value == "Rome"
+    assert "Possible" in lab.choosing.note.value
+    assert finished(lab) and "if facts.fingerprint() !=" in lab.session.recipe(lab.session.steps[0])
+    session = Session(kmod.load_model("nano-atlas"), atlas)
+    step = made(session, atlas.find("France", "P36"), "Rome", Settings(block=3, steps=3))
+    made(session, atlas.find("Spain", "P36"), "Berlin", Settings(block=3, steps=2))  # stands on it when the recipe runs
+    names = {}
+    exec(session.recipe(step), names)
+    assert names["edit_1"].after == step.edit.after and names["model"] is not session.model
 
 
 def test_suggestions_put_the_same_relation_first(toy):
@@ -472,8 +519,10 @@ def test_an_edit_from_search_to_undo(lab):
     assert lab.choosing.new.options[0] in ("Low Rill", "Quor", "Sedd")
     lab.choosing.new.value = "Quor"
     assert "Possible; it fills 1 masked slot" in text(lab.choosing.note.value)
+    assert re.search(r"at most \d+\.\d s", text(lab.run.estimate.value))
+    lab.how.early.value = False
     assert re.search(r"about \d+\.\d s", text(lab.run.estimate.value))
-    lab.how.steps.value, lab.how.radius.value = 40, 0.05
+    lab.how.steps.value, lab.how.radius.value = 40, "0.05"
     assert lab.how.delta.value == 0.05
     lab.run.edit.click()
     lab.wait(60)
@@ -492,17 +541,200 @@ def test_an_edit_from_search_to_undo(lab):
     assert lab.session.stack == [step] and lab.history.list.value is step
 
 
-def test_undo_by_clicks_goes_from_the_top_to_the_start(lab):
+def test_undo_by_clicks_goes_from_the_top_to_the_start_and_down_to_a_lower_edit_at_once(lab):
     edited(lab), edited(lab, "Belm"), edited(lab, "Cort", "P17", "Sedd")
-    assert len(lab.session.stack) == 3, lab.run.status.value
-    lab.history.list.value = lab.session.steps[0]
-    lab.history.undo_button.click()
-    assert "edit 1 cannot be undone yet: edits 2, 3 stand on it" in text(lab.run.status.value)
-    assert 'role="alert"' in lab.run.status.value and len(lab.session.stack) == 3
-    lab.history.list.value = lab.session.steps[2]
+    history, session = lab.history, lab.session
+    assert len(session.stack) == 3, lab.run.status.value
+    assert history.undo_button.description == "Undo"
+    history.list.value = session.steps[1]
+    assert history.undo_button.description == "Undo down to here (2)"
+    history.undo_button.click()
+    assert session.stack == session.steps[:1] and "Edits 3, 2 are undone" in lab.run.status.value
+    assert session.model.fingerprint() == session.steps[0].edit.after and history.undo_button.description == "Undo"
+    history.redo_button.click(), history.redo_button.click()
+    assert session.stack == session.steps
     for _ in range(3):
-        lab.history.undo_button.click()
-    assert lab.session.model.fingerprint() == lab.session.start and not lab.session.stack
+        history.undo_button.click()
+    assert session.model.fingerprint() == session.start and not session.stack
+    refuses("undone already", session.undo_to, session.steps[0])
+
+
+def test_the_lab_shows_what_the_session_is_whoever_changes_it(lab):
+    one, two = edited(lab), edited(lab, "Belm")
+    assert "Belm" in lab.run.result.value and [s for _, s in lab.history.list.options] == [one, two]
+    lab.session.undo()  # from a cell, not by the button
+    assert [label[:7] for label, _ in lab.history.list.options] == ["applied", "undone "]
+    assert lab.history.list.value is one and "Arva" in lab.run.result.value and "Arva" in text(lab._page())
+    lab.session.undo()
+    assert "as it was at the start" in lab.run.result.value and lab.run.verdict.value == lab.run.broken.value == ""
+    lab.session.redo(one)
+    assert "✓" in lab.run.verdict.value or "✗" in lab.run.verdict.value or "◐" in lab.run.verdict.value
+
+
+def test_the_verdict_counts_as_asking_every_fact_before_and_after_does(lab, toy):
+    model = copy.deepcopy(lab.session.model)
+    step = edited(lab, steps=40)
+    lab.wait(60, broken=True)
+    before = kmod.score(model, toy, ["tests"])
+    step.edit.apply(model)
+    after = kmod.score(model, toy, ["tests"], before.examples)
+    others = np.arange(len(toy)) != step.change.indices[0]
+    broke = np.flatnonzero(before.known & ~after.known & others)
+    broken = lab._broken[step]
+    assert [i for i, _ in broken.facts] == broke.tolist() and broken.done and broken.before == 0 and broken.edits == ()
+    assert broken.known == (before.known & others).sum()
+    said = text(lab.run.verdict.value)
+    tests = list(toy.tests(step.change.originals[0]))
+    assert f"{sum(judge(model, tests, ['Quor'] * len(tests))[1])} of {len(tests)} unseen phrasing" in said
+    assert f"; {len(broke)} of {broken.known} other facts broke" in said
+    for i, wrong in broken.facts:
+        assert f"{toy[i].subject}, {toy.relations[toy[i].relation].label} → {wrong}" in text(lab.run.broken.value)
+        answers, right = judge(model, list(toy.tests(toy[i])), [toy[i].object] * len(toy.tests(toy[i])), 1)
+        assert wrong.lower() in [a[0][0].lower() for a, ok in zip(answers, right, strict=True) if not ok]
+
+
+def test_what_edits_broke_together_is_counted_and_earlier_edits_are_asked_again(lab, toy):
+    lab.how.delta.value, lab.how.block.value = 0.3, "all"  # wide enough to break facts and earlier edits
+    start = copy.deepcopy(lab.session.model)
+    one, two = edited(lab, steps=30), edited(lab, "Belm", new="Sedd", steps=30)
+    lab.wait(60, broken=True)
+    broken, known = lab._broken[two], kmod.score(start, toy, ["tests"]).known
+    one.edit.apply(start)
+    middle = kmod.score(start, toy, ["tests"]).known
+    now = kmod.score(lab.session.model, toy, ["tests"])
+    rest = ~np.isin(np.arange(len(toy)), [*one.change.indices, *two.change.indices])
+    assert broken.before == (known & ~middle & ~now.known & rest).sum() > 0
+    assert [i for i, _ in broken.facts] == np.flatnonzero(middle & ~now.known & rest).tolist()
+    ((step, right, asked),) = broken.edits
+    tests = list(toy.tests(toy[one.change.indices[0]]))
+    assert step is one and (right, asked) == (
+        sum(judge(lab.session.model, tests, ["Quor"] * len(tests))[1]),
+        len(tests),
+    )
+    said = text(lab.run.broken.value)
+    assert f"Earlier edits had broken {broken.before} more" in said and f"{right} of {asked} still answered" in said
+    lab.session.undo()
+    alone = np.arange(len(toy)) != one.change.indices[0]
+    lab.wait(60, broken=True)  # the first edit's answers, which the second one's comparison has asked for
+    assert [i for i, _ in lab._broken[one].facts] == np.flatnonzero(known & ~middle & alone).tolist()
+
+
+def test_asking_again_ends_when_the_session_goes_on_and_goes_on_where_it_ended(session, toy, monkeypatch):
+    monkeypatch.setattr(broken_module, "PORTION", 4)
+    seen, asked = [], []
+    checker = Checker(session, seen.append)
+    ask = checker._known_in
+
+    def counting(start):
+        asked.append(start)
+        if len(asked) == 3:
+            checker.stop()
+        return ask(start)
+
+    monkeypatch.setattr(checker, "_known_in", counting)
+    checker.start()
+    checker.wait(30)
+    assert asked == [0, 4, 8] and not seen
+    checker.start()
+    checker.wait(30)
+    assert asked == [0, 4, 8, 12, 16, 20] and not seen, "nothing is compared before there is an edit"
+    made(session)
+    checker.start()
+    checker.wait(30)
+    assert [b.asked for b in seen] == [4, 8, 12, 16, 20, 24] and [b.done for b in seen] == [False] * 5 + [True]
+    before = list(seen)
+    with checker.held():
+        made(session, 1)
+        checker.start()
+        time.sleep(0.2)
+        assert seen == before
+    checker.wait(30)
+    assert len(seen) == 12 and seen[-1].step is session.stack[-1]
+
+
+def test_an_error_goes_when_its_cause_has_gone(lab):
+    def alert():
+        return "alert" in lab.run.status.value
+
+    lab.run.edit.click()
+    assert alert() and "choose a fact" in lab.run.status.value
+    lab.choosing.search.value = "arva country"
+    assert not alert()
+    lab.choosing.tabs.selected_index = STATEMENT
+    lab.choosing.own.value = "no slot"
+    assert alert() and "exactly once" in lab.run.status.value
+    lab.choosing.own.value = "The river of Arva is the [MASK]."
+    assert not alert()
+    lab.history.path.value = "nowhere.safetensors"
+    lab.history.load_button.click()
+    assert alert()
+    lab.pick("Arva", "P17")
+    lab.choosing.new.value = "Quor"
+    assert not alert() and "24 facts" in lab.run.status.value
+
+
+def test_a_new_object_is_not_carried_over_to_another_fact(lab):
+    lab.pick("Arva", "P17")
+    lab.choosing.new.value = "Quor"
+    lab.pick("Belm", "P17")
+    assert lab.choosing.new.value == "" and not text(lab.choosing.note.value)
+    lab.choosing.new.value = "Quor"
+    lab.choosing.tabs.selected_index = STATEMENT
+    assert lab.choosing.new.value == ""
+
+
+def test_an_empty_radius_is_refused_and_not_taken_for_a_small_one(lab):
+    lab.pick("Arva", "P17")
+    lab.choosing.new.value = "Quor"
+    for typed in ("", "wide", "-1", "0", "1e9"):
+        lab.how.radius.value = typed
+        assert "δ must be a number from 1e-05 to 10" in lab.run.estimate.value and "alert" in lab.run.estimate.value
+        lab.run.edit.click()
+        assert "δ must be a number" in lab.run.status.value and not lab.worker.busy and not lab.session.steps
+    lab.how.radius.value = "0,02"
+    assert lab.how.delta.value == 0.02 and "alert" not in lab.run.estimate.value
+    lab.how.radius.value, lab.how.constraint.value = "", None
+    assert lab.how.settings().constraint is None, "no ball, no radius"
+
+
+@pytest.mark.parametrize("method", ["ROME", "MEMIT", "AlphaEdit", "FT-L"])
+def test_a_method_starts_at_its_own_block_and_its_defaults_work(lab, method):
+    lab.how.method.value = method
+    assert edited(lab).edit.made["method"].startswith(method.split()[0]), text(lab.run.status.value)
+
+
+def test_edits_that_differ_in_settings_differ_in_the_list(lab):
+    edited(lab)
+    lab.session.undo()
+    lab.how.delta.value = 2e-2
+    edited(lab)
+    edited(lab, "Belm")
+    first, second, third = (label for label, _ in lab.history.list.options)
+    assert first.endswith("(Linf δ = 0.003)") and second.endswith("(Linf δ = 0.02)") and third.endswith("Quor")
+
+
+def test_an_edit_ends_when_its_loss_is_flat(lab):
+    step = edited(lab, steps=2000)
+    assert step.edit.made["steps"] < 200 and "flat loss" in step.edit.made["stopped"]
+    assert f"after {step.edit.made['steps']} of 2000 steps, as the loss was flat" in lab.run.status.value
+    assert f"step {step.edit.made['steps']} of {step.edit.made['steps']}" in lab.run.curve.value
+    lab.session.undo()
+    lab.how.early.value = False
+    assert edited(lab, steps=150).edit.made["steps"] == 150
+
+
+def test_the_estimate_of_a_step_is_not_that_of_the_first(lab, monkeypatch):
+    def fit(*_, **__):
+        history = History()
+        for seconds in (3.0, 3.5, 3.6, 3.9):  # the first step does what is done once
+            history.note({"loss": 1.0})
+            history.seconds = seconds
+            report_step(history)
+
+    monkeypatch.setattr("kmod.lab.worker.fit", fit)
+    change = lab.session.change(0, "Quor")
+    few, many = (lab.worker.seconds(change, Settings(steps=n)) for n in (10, 1010))
+    assert many - few == pytest.approx(100)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom\nsecond line"), KeyboardInterrupt(), MemoryError()])
@@ -548,9 +780,9 @@ def test_the_estimate_is_new_when_an_edit_has_ended(lab, monkeypatch):
     monkeypatch.setattr(lab.worker, "seconds", lambda *_: 1.0 + len(lab.session.steps) + 5 * len(crashed))
     lab.pick("Arva", "P17")
     lab.choosing.new.value = "Quor"
-    assert "about 1.0 s" in lab.run.estimate.value
+    assert "at most 1.0 s" in lab.run.estimate.value
     edited(lab)
-    assert "about 2.0 s" in lab.run.estimate.value
+    assert "at most 2.0 s" in lab.run.estimate.value
 
     def crash(training):
         crashed.append(training)
@@ -558,7 +790,7 @@ def test_the_estimate_is_new_when_an_edit_has_ended(lab, monkeypatch):
 
     monkeypatch.setattr(lab.worker, "watch", crash)
     edited(lab, "Belm")
-    assert "about 7.0 s" in lab.run.estimate.value and "boom" in lab.run.status.value
+    assert "at most 7.0 s" in lab.run.estimate.value and "boom" in lab.run.status.value
     assert not lab.run.edit.disabled
 
 
@@ -574,7 +806,7 @@ def test_an_estimate_that_fails_says_why_and_stops_nothing(lab, monkeypatch):
 
 def test_stop_ends_a_long_edit_and_the_lab_answers_meanwhile(lab):
     lab.pick("Arva", "P17")
-    lab.choosing.new.value, lab.how.steps.value = "Quor", 5000
+    lab.choosing.new.value, lab.how.steps.value, lab.how.early.value = "Quor", 5000, False
     lab.run.edit.click()
     deadline = time.time() + 30
     while lab.run.progress.value < 2 and time.time() < deadline:
@@ -621,6 +853,11 @@ def test_what_is_missing_is_said_in_one_line(lab):
     lab.history.path.value = "nowhere.safetensors"
     lab.history.load_button.click()
     assert "no edit at nowhere.safetensors" in lab.run.status.value
+    for mark in ("[SEP]", "Quor [CLS]"):
+        lab.choosing.new.value = mark
+        assert "cannot be written" in lab.choosing.note.value
+    lab.choosing.new.value = "Qour"
+    assert "Did you mean Quor?" in lab.choosing.note.value
     assert lab.session.model.fingerprint() == lab.session.start
 
 
@@ -628,7 +865,7 @@ def test_a_statement_of_ones_own_in_the_lab(lab):
     choosing = lab.choosing
     choosing.tabs.selected_index = STATEMENT
     choosing.own.value = "The river of Arva is the [MASK]."
-    assert text(choosing.answers.value).count("%") == 5
+    assert text(choosing.answers.value).count("%") == 3
     choosing.others.value = "Arva stands on the [MASK].\n\n"
     choosing.new.value = "Low Rill"
     assert "fills 2 masked slots" in choosing.note.value
@@ -646,7 +883,7 @@ def test_a_table_in_the_lab(lab, toy):
     said = text(lab.choosing.answers.value)
     assert "Changes that can be made: 2. Lines that are refused: 1." in said and "line 2" in said
     lab.how.steps.value = 3
-    assert "about" in lab.run.estimate.value
+    assert "at most" in lab.run.estimate.value
     assert [f[0] for f in finished(lab).edit.made["facts"]] == ["Arva", "Belm"]
 
 
@@ -705,7 +942,9 @@ def test_controls_have_labels_and_places_that_stay(lab):
 
     for control in walk(lab):
         if isinstance(control, (w.Text, w.Textarea, w.Select, w.Dropdown, w.Combobox, w.FloatLogSlider, w.Button)):
-            assert control.description.strip() and control.tooltip.strip(), control
+            assert control.description.strip() and getattr(control, TIP if control.has_trait(TIP) else "tooltip"), (
+                control
+            )
     for place in (lab.run.status, lab.run.curve, lab.run.result, lab.choosing.answers, lab.choosing.note):
         assert place.layout.height.endswith("px") and place.layout.overflow == "auto"
 
@@ -783,6 +1022,7 @@ def test_the_block_chooser_gives_what_plan_takes(model):
     assert sum(map(int, sizes)) == sum(p.numel() for p in model.net.parameters())
 
 
+@pytest.mark.skipif(TIP != "tooltip", reason="with ipywidgets 7 a widget is always live")
 def test_on_a_page_a_widget_is_still_and_sends_nothing(model, toy, tmp_path, monkeypatch):
     monkeypatch.setenv("KMOD_CHARTS", "book")
     lab = EditLab(model, toy, tmp_path)

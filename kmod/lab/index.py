@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from functools import cached_property, lru_cache
+from itertools import product
 
 import numpy as np
 
@@ -16,6 +19,13 @@ from ..names import accentless as plain
 from ..names import alike, normal, pieces_of
 
 OWN = "own"  # the relation of a statement of one's own
+ASKING = frozenset(
+    "a about an and are at by did do does for from has have in is it its of on s that the their to was were what when "
+    "where which who whose with".split()
+)
+"""Words of a question that say nothing of which fact is meant."""
+SHORTEST = 4  # letters of a word that may be misspelt
+CLOSE, CLOSER = 0.7, 0.75  # least likeness (difflib) of a word, and of an object, to one that it may stand for
 
 
 class FactIndex:
@@ -23,33 +33,80 @@ class FactIndex:
 
     def __init__(self, facts: FactBase):
         self.facts = facts
-        self.lines: list[str] = []  # subject, relation and object as `plain` text
+        self.lines: list[str] = []  # subject, relation and object as `plain` text, a space around each
         self.subjects: dict[str, list[int]] = {}
         self.relations: dict[str, list[int]] = {}
         self.objects: dict[str, list[int]] = {}
         labels = {id: plain(f"{relation.label} {id}") for id, relation in facts.relations.items()}
         for i, fact in enumerate(facts):
             label = labels.get(fact.relation) or plain(fact.relation)
-            self.lines.append(f"{plain(fact.subject)}\t{label}\t{plain(fact.object)}")
+            self.lines.append(f" {plain(fact.subject)} {label} {plain(fact.object)} ")
             self.subjects.setdefault(normal(fact.subject), []).append(i)
             self.relations.setdefault(fact.relation, []).append(i)
             self.objects.setdefault(normal(fact.object), []).append(i)
 
     def search(self, query: str, most: int = 50) -> list[int]:
-        """Positions of the facts that contain every word of `query`: first those whose subject begins with it, then
-        those with the words nearest to the front. Without words, the first facts."""
+        """Positions of the facts that `query` means, the best first: see `find`."""
+        return self.find(query, most)[0]
+
+    def find(self, query: str, most: int = 50) -> tuple[list[int], str]:
+        """Positions of the facts that `query` means, the best first, and the words that they were found by.
+
+        Those are all words of the query; if no fact has them all, the words that are no `ASKING` ones ("What is the
+        capital of France?"), the misspelt ones as they were probably meant. Facts that have a word as a whole come
+        before those that have it as a part. Without words, the first facts.
+        """
         asked = plain(query).split()
         if not asked:
-            return list(range(min(most, len(self.lines))))
+            return list(range(min(most, len(self.lines)))), ""
+        if hits := self._with(asked):
+            return self._ranked(hits, asked)[:most], " ".join(asked)
+        asked = [word for word in re.findall(r"\w+", plain(query)) if word not in ASKING]
+        for meant in product(*map(self._meant, asked)) if asked else ():
+            if hits := self._with(meant):
+                return self._ranked(hits, meant)[:most], " ".join(meant)
+        return [], ""
+
+    def _with(self, asked: Sequence[str]) -> list[int]:
+        """Positions of the facts with all of these words, whole or as a part of others."""
         longest = max(asked, key=len)  # excludes most lines
-        hits = [i for i, line in enumerate(self.lines) if longest in line and all(word in line for word in asked)]
-        start = " ".join(asked)
+        return [i for i, line in enumerate(self.lines) if longest in line and all(word in line for word in asked)]
+
+    def _ranked(self, hits: list[int], asked: Sequence[str]) -> list[int]:
+        start = f" {' '.join(asked)}"
 
         def rank(i: int) -> tuple:
             line = self.lines[i]
-            return not line.startswith(start), not f" {line}".count(f" {asked[0]}"), line.find(asked[0]), len(line), i
+            whole = sum(f" {word} " in line for word in asked)
+            return -whole, not line.startswith(start), f" {asked[0]}" not in line, line.find(asked[0]), len(line), i
 
-        return sorted(hits, key=rank)[:most]
+        return sorted(hits, key=rank)
+
+    def _meant(self, word: str) -> list[str]:
+        """The word itself if a fact has it, else the words of facts that it may be a misspelling of."""
+        if len(word) < SHORTEST or any(word in line for line in self.lines):
+            return [word]
+        near = [other for other in self._words if abs(len(other) - len(word)) <= 2]
+        close = get_close_matches(word, near, 5, CLOSE)
+        return sorted(close, key=lambda other: abs(len(other) - len(word)))  # a wrong letter before a missing one
+
+    @cached_property
+    def _words(self) -> list[str]:
+        """The words of all facts."""
+        return sorted({word for line in self.lines for word in line.split()})
+
+    def likely(self, fact: Fact, name: str) -> str | None:
+        """An object that `name` may be a misspelling of, of the fact's relation if there is one; None for a name that
+        is an object, or like none."""
+        known = self.suggestions(fact, len(self.facts.object_counts))
+        spelt = {plain(each): each for each in reversed(known)}
+        if (wanted := plain(name)) in spelt or wanted == plain(fact.object):
+            return None
+        own = {plain(self.facts[i].object) for i in self.relations.get(fact.relation, ())}
+        for names in ([each for each in spelt if each in own], list(spelt)):
+            if near := get_close_matches(wanted, names, 1, CLOSER):
+                return spelt[near[0]]
+        return None
 
     def label(self, relation: str) -> str:
         """A relation in words: "capital" for P36."""

@@ -55,8 +55,8 @@ class Retrieval:
 @dataclass(frozen=True)
 class Report:
     """What an edit changed. `learnt` is the share of the modified facts' statements now answered with the new object:
-    of their unseen phrasings or, for facts without any, of their evidences. `kept`, `kept_before` and `lost` (a
-    difference) are A_{F∖S} on the sample, None where no statement of it was asked."""
+    of their unseen phrasings or, for facts without any, of their evidences; `asked` says which. `kept`, `kept_before`
+    and `lost` (a difference) are A_{F∖S} on the sample, None where no statement of it was asked."""
 
     lines: tuple[Line, ...]
     learnt: Rate
@@ -65,6 +65,7 @@ class Report:
     lost: Rate | None
     moved: tuple[PartChange, ...]
     retrieved: tuple[Retrieval, ...]
+    asked: str = "unseen phrasing"
 
 
 class SampledFacts:
@@ -118,6 +119,7 @@ def measure(
         lost=kept(right_after - right_before),
         moved=moved(model, edit),
         retrieved=tuple(Retrieval(*each) for each in retrieved if any(each[1:])),
+        asked="unseen phrasing" if kind == "tests" else "known phrasing",
     )
 
 

@@ -7,7 +7,9 @@ with it. Redo applies an undone edit when the model is, to the bit, in the state
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from threading import RLock
@@ -20,8 +22,10 @@ from ..editing.edit import Edit, WrongModelError
 from ..facts import Fact, FactBase, Modification
 from ..files import user_path
 from ..models.door import check_model
+from ..models.loading import load_model
 from ..models.masked_lm import MaskedLM
 from ..names import normal
+from ..sources import load_facts
 from .index import OWN, joined
 from .measure import Report
 from .settings import Settings
@@ -57,8 +61,8 @@ class Step:
 
 
 class Session:
-    """The edits of one model and its state. Only `commit`, `undo` and `redo` change `model`, each of them wholly or not
-    at all. `lock` is held while it changes."""
+    """The edits of one model and its state. Only `commit`, `undo`, `undo_to` and `redo` change `model`, by whole edits.
+    `lock` is held while it changes; after each change every function of `listeners` is called."""
 
     def __init__(self, model: MaskedLM, facts: FactBase):
         check_model(model)
@@ -68,6 +72,7 @@ class Session:
         self.stack: list[Step] = []  # applied, the top last
         self.start = model.fingerprint()
         self.lock = RLock()
+        self.listeners: list[Callable[[], None]] = []
 
     @property
     def state(self) -> str:
@@ -113,7 +118,12 @@ class Session:
             step = Step(len(self.steps) + 1, edit, change, settings, **about)
             self.steps.append(step)
             self.stack.append(step)
-            return step
+        self._changed()
+        return step
+
+    def _changed(self) -> None:
+        for listener in self.listeners:
+            listener()
 
     def undo(self, step: Step | None = None) -> Step:
         """Take back the edit on top. Raises ValueError for another one, naming the edits above it."""
@@ -124,12 +134,23 @@ class Session:
             step = step or self.stack[-1]
             if step not in self.stack:
                 raise ValueError(f"edit {step.number} is undone already")
-            if above := self.stack[self.stack.index(step) + 1 :]:
+            if above := self.above(step):
                 edits = f"edits {_numbers(above)} stand" if len(above) > 1 else f"edit {above[0].number} stands"
                 raise ValueError(f"edit {step.number} cannot be undone yet: {edits} on it; undo the top first")
             step.edit.undo(self.model)
             self.stack.pop()
-            return step
+        self._changed()
+        return step
+
+    def above(self, step: Step) -> list[Step]:
+        """The applied edits that stand on `step`, bottom first; none if it is not applied."""
+        return self.stack[self.stack.index(step) + 1 :] if step in self.stack else []
+
+    def undo_to(self, step: Step) -> list[Step]:
+        """Take back `step` and all that stand on it, from the top. Raises ValueError if it is not applied."""
+        if step not in self.stack:
+            raise ValueError(f"edit {step.number} is undone already")
+        return [self.undo() for _ in range(len(self.above(step)) + 1)]
 
     def redo(self, step: Step | None = None) -> Step:
         """Apply an undone edit again; if `step` is None, the last one that fits. Raises ValueError, saying what to undo
@@ -146,7 +167,8 @@ class Session:
                 raise ValueError(f"edit {step.number} cannot be redone here: {self._way_to(step)}")
             step.edit.apply(self.model)
             self.stack.append(step)
-            return step
+        self._changed()
+        return step
 
     def _way_to(self, step: Step) -> str:
         """What to undo and redo to bring the model into the state that `step` was made for."""
@@ -183,20 +205,38 @@ class Session:
         return edit, Modification(self.facts, tuple(made["indices"]), tuple(new for *_, new in made["facts"]))
 
     def recipe(self, step: Step) -> str:
-        """Python that makes the edit again, bit for bit, from `model` and `facts` as they were at the start."""
+        """Python that makes the edit again, bit for bit.
+
+        It loads the model and the facts, where their names say how; else it needs `model` and `facts` as they were at
+        the start, and says so.
+        """
         machine = f"torch {torch.__version__}, {torch.get_num_threads()} threads on {self.model.device.type}"
-        lines = [
-            "import kmod",
-            "",
-            f"# model and facts ({self.facts.name}) as the session began; {machine}",
-            f'assert model.matches("{self.start}")',
-            f'assert facts.fingerprint() == "{self.facts.fingerprint()}"',
-        ]
+        lines = ["import kmod", "", f"# the same bits with {machine}", *self._beginning]
         for each in [*self.below(step), step]:
             lines += ["", *self._lines(each)]
             if each is not step:
                 lines.append(f"edit_{each.number}.apply(model)")
-        return "\n".join([*lines, f'assert edit_{step.number}.after == "{step.edit.after}"', ""])
+        check = f'assert edit_{step.number}.after == "{step.edit.after}", "not the same bits"'
+        return "\n".join([*lines, check, ""])
+
+    @cached_property
+    def _beginning(self) -> list[str]:
+        """The lines of a recipe that give `model` and `facts`, or that say which they must be."""
+        source, name = self.model.source, self.facts.name
+        if _same(lambda: load_facts(name).fingerprint(), self.facts.fingerprint()):
+            lines = [f"facts = kmod.load_facts({name!r})"]
+        else:
+            lines = [
+                f'if facts.fingerprint() != "{self.facts.fingerprint()}":',
+                f"    raise ValueError({f'facts must be those of the session: {name}'!r})",
+            ]
+        if source and _same(lambda: load_model(source).fingerprint(), self.start):
+            return [*lines, f"model = kmod.load_model({source!r})"]
+        return [
+            *lines,
+            f'if not model.matches("{self.start}"):',
+            '    raise ValueError("model must be as the session began: undo its edits, or load it anew")',
+        ]
 
     def _lines(self, step: Step) -> list[str]:
         if step.settings is None:
@@ -210,8 +250,16 @@ class Session:
                 f"base = kmod.FactBase([*facts, own], facts.relations, {change.base.name!r}, untested=True)",
             ]
         change_line = f"change = kmod.Modification({base}, {change.indices!r}, {change.objects!r})"
-        return [*lines, change_line, f"edit_{step.number} = {step.settings.call()}"]
+        return [*lines, change_line, f"edit_{step.number} = {step.settings.call(len(change))}"]
 
 
 def _numbers(steps: list[Step]) -> str:
     return ", ".join(str(step.number) for step in steps)
+
+
+def _same(make: Callable[[], str], wanted: str) -> bool:
+    """Whether what can be loaded by its name has the fingerprint that is wanted."""
+    try:
+        return make() == wanted
+    except (ValueError, OSError, KeyError):  # no such name, or files that are not here any more
+        return False

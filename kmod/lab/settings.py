@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +17,8 @@ from ..facts import Modification
 from ..models.masked_lm import MaskedLM
 
 EVIDENCES = 200  # for the statistics of a ball: about a second on nano
+FEW = 5  # passes over the evidences whose mean loss is compared with that of as many before; a batch has some 8 facts
+FLAT = 0.01  # share of the first loss by which the mean of some steps must fall, or the edit ends
 PLACE = frozenset({"block", "where"})  # the arguments that say where to edit; a method takes at most one
 
 
@@ -38,6 +42,7 @@ class Settings:
         constraint: a name of `CONSTRAINTS`, or None; used if the method's dial is the constraint.
         delta: radius of the constraint, or the value of the method's own dial.
         options: the method's own settings, where they are not the defaults.
+        early: end before `steps` when the loss is flat, where the method can.
         family: the class of the model: it decides which methods there are.
 
     Raises ValueError for an unknown method, constraint, option or place.
@@ -50,6 +55,7 @@ class Settings:
     steps: int = 60
     seed: int = 0
     options: tuple[tuple[str, object], ...] = ()
+    early: bool = False
     family: type[MaskedLM] = field(default=MaskedLM, repr=False)
 
     def __post_init__(self):
@@ -72,6 +78,11 @@ class Settings:
         return self.entry.dial == "constraint" and self.constraint is not None
 
     @property
+    def ends_early(self) -> bool:
+        """Whether the edit may end before its last step."""
+        return self.early and "stop" in inspect.signature(self.entry.function).parameters
+
+    @property
     def _dial(self) -> dict[str, float]:
         """`delta` as one of the method's own settings, if its dial is one."""
         return {self.entry.dial: self.delta} if self.entry.dial in self.entry.options else {}
@@ -84,11 +95,12 @@ class Settings:
         if self._dial or self.bounded:
             parts.append(f"{self.constraint} δ = {self.delta:.3g}" if self.bounded else f"δ = {self.delta:.3g}")
         if self.entry.descends:
-            parts.append(f"{self.steps} steps")
+            parts.append(f"{'at most ' * self.ends_early}{self.steps} steps")
         return ", ".join([*parts, *(f"{name} = {value}" for name, value in self.options)])
 
-    def call(self) -> str:
-        """The edit as a Python expression over `kmod`, `model` and `change`: what the lab itself evaluates."""
+    def call(self, facts: int = 1) -> str:
+        """The edit of so many facts as a Python expression over `kmod`, `model` and `change`: what the lab itself
+        evaluates."""
         method = self.entry
         arguments = {name: repr(self.block) for name in PLACE & method.takes}
         if self.bounded:
@@ -99,6 +111,8 @@ class Settings:
             arguments["constraint"] = _call(CONSTRAINTS[self.constraint], *ball)
         own = {name: option.default for name, option in method.options.items()} | dict(self.options) | self._dial
         own = {name: getattr(self, name) for name in ("steps", "seed") if name in method.takes} | own | method.fixed
+        if self.ends_early:
+            arguments["stop"] = _call(kmod.Stop, flat=FLAT, in_a_row=FEW * math.ceil(facts / 8))
         return _call(method.function, "model", "change", **arguments, **{k: repr(value) for k, value in own.items()})
 
     def names(self) -> dict[str, Callable]:
@@ -108,7 +122,7 @@ class Settings:
 
     def make(self, model: MaskedLM, change: Modification) -> kmod.Edit:
         """Make the edit; `model` is not changed. Every value in the expression is written by `repr`."""
-        return eval(self.call(), {"kmod": kmod, "model": model, "change": change} | self.names())
+        return eval(self.call(len(change)), {"kmod": kmod, "model": model, "change": change} | self.names())
 
 
 def _public(function: Callable) -> bool:

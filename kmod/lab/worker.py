@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 from ..editing.edit import Edit
 from ..facts import Modification
@@ -24,7 +25,7 @@ from .measure import Report, SampledFacts, measure
 from .session import Session, Step
 from .settings import Settings
 
-PROBE = 3  # steps of an estimate
+PROBE = 4  # steps of an estimate
 
 
 class Stopped(Exception):
@@ -87,7 +88,8 @@ class Worker:
         model, started = self.copied(), time.perf_counter()
         with watching(self._step):
             edit = settings.make(model, change)
-        self._pace[_kind(change, settings)] = (time.perf_counter() - started) / (edit.made.get("steps") or 1)
+        seconds = edit.made.get("seconds") or time.perf_counter() - started  # of the steps alone, where they are told
+        self._pace[_kind(change, settings)] = seconds / (edit.made.get("steps") or 1)
         report = self.report(change, edit)
         if self._stop.is_set():
             raise Stopped
@@ -120,13 +122,21 @@ class Worker:
         return self._pace[kind] * (settings.steps if method.descends else 1) + 2 * self._seconds_to_measure + 0.3
 
     def _seconds_a_step(self, change: Modification, settings: Settings) -> float:
-        """Fine-tune clones of the chosen parameters on the copy for a few steps."""
+        """The quickest of a few steps of fine-tuning clones of the chosen parameters on the copy. The first one also
+        tokenises and fills what is kept, so the mean of few would say far too much for many."""
         model = self.copied()
         chosen = plan(model.net, **settings.entry.parts(settings.block))
         params = {name: model.net.get_parameter(name).detach().clone().requires_grad_() for name in chosen.names}
         examples = model.examples(change.base, "evidences", change.modified)
         few = {"lowest": chosen.lowest, "steps": PROBE, "batch_size": 64, "lr": 1e-9}
-        return _seconds_in_a_thread(lambda: fit(model, examples, params, **few)) / PROBE
+        ends = []
+
+        def probe() -> None:
+            with watching(lambda history: ends.append(history.seconds)):
+                fit(model, examples, params, **few)
+
+        _seconds_in_a_thread(probe)
+        return min(b - a for a, b in pairwise(ends))
 
 
 def _kind(change: Modification, settings: Settings) -> tuple:

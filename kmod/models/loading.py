@@ -93,8 +93,10 @@ def load_model(
         preset = name.removeprefix(f"{family}-")
         return import_module(FAMILIES[family]).build(preset, facts, seed=seed, vocab_size=vocab_size).to(device)
     if (family := _model_type(name)) in FAMILIES:
-        return import_module(FAMILIES[family]).load(name).to(device)
-    model = _pretrained(PACKAGED[name]() if name in PACKAGED else name, seed, new_head)
+        model = import_module(FAMILIES[family]).load(name)
+    else:
+        model = _pretrained(PACKAGED[name]() if name in PACKAGED else name, seed, new_head)
+    model.source = str(name)
     return (halved(model) if name == "nano-atlas-half" else model).to(device)
 
 

@@ -43,6 +43,8 @@ class MaskedLM(nn.Module):
 
     preset: tuple[str, int] | None = None
     """The preset and the seed that the random weights came from."""
+    source: str | None = None
+    """The name that `load_model` read it by: a packaged model, a folder or a Hugging Face id."""
     trained_by = "kmod.memorise"
     """The function of `kmod` that trains such a model on facts."""
     by_pieces = True

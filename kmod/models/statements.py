@@ -18,7 +18,7 @@ from torch import Tensor
 from ..checks import brief
 from ..facts import MASK, Fact, FactBase
 from ..mentions import OUTSIDE, Finder, before_mask, unknown_in
-from ..names import cannot_be_written, inner, is_wordpiece, pieces_of, shown
+from ..names import cannot_be_written, inner, is_wordpiece, marks, pieces_of, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ def lay_out(tokenizer, statements: Sequence[str], objects: Sequence[str]) -> lis
 
     Raises ValueError, naming the object, if one cannot be written in the model's vocabulary.
     """
-    laid: dict[int, Laid] = {}
+    laid, not_names = {}, marks(tokenizer)
     written = [i for i, statement in enumerate(statements) if _depends_on_neighbours(tokenizer, statement)]
     if written:
         texts = [statements[i].replace(MASK, objects[i].strip()) for i in written]
@@ -138,7 +138,7 @@ def lay_out(tokenizer, statements: Sequence[str], objects: Sequence[str]) -> lis
         for i, text, ids, offsets in zip(written, texts, encoded["input_ids"], encoded["offset_mapping"], strict=True):
             start = statements[i].index(MASK)
             at = inner(text, offsets, start, start + len(objects[i].strip()))
-            if at is not None and tokenizer.unk_token_id not in ids[at]:
+            if at is not None and not_names.isdisjoint(ids[at]):
                 masked = [*ids[: at.start], *[tokenizer.mask_token_id] * len(ids[at]), *ids[at.stop :]]
                 laid[i] = Laid(text, masked, ids[at])
     # The others: most of a WordPiece vocabulary's, and objects whose pieces run into those of their neighbours.
@@ -147,7 +147,7 @@ def lay_out(tokenizer, statements: Sequence[str], objects: Sequence[str]) -> lis
     pieces: dict[tuple[str, str], list[int]] = {}
     for before, name in dict.fromkeys((before, objects[i]) for before, i in zip(fronts, rest, strict=True)):
         (pieces[before, name],) = pieces_of(tokenizer, [name], before)
-        if not pieces[before, name] or tokenizer.unk_token_id in pieces[before, name]:
+        if not pieces[before, name] or not not_names.isdisjoint(pieces[before, name]):
             raise cannot_be_written(tokenizer, "object", name)
     keys = [(before, objects[i]) for before, i in zip(fronts, rest, strict=True)]
     # In byte-level vocabularies the space before a word belongs to its first piece; WordPiece ignores it.

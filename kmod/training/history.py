@@ -53,6 +53,8 @@ class Stop:
         recall: the share of the batch's statements answered right before the step is at least this, ...
         in_a_row: ... at this many steps in a row. A batch is not all of M: a pass over |D_M| evidences takes
             |D_M| / batch_size steps.
+        flat: the mean loss of the last `in_a_row` steps lies less than this share of the first step's loss below the
+            mean of as many steps before them. The first step is not among either.
         seconds: this much wall-clock time has passed.
 
     Raises ValueError for values that are not numbers or out of range.
@@ -61,10 +63,11 @@ class Stop:
     loss: float | None = None
     recall: float | None = None
     in_a_row: int = 1
+    flat: float | None = None
     seconds: float | None = None
 
     def __post_init__(self):
-        for name, most in (("loss", math.inf), ("recall", 1), ("seconds", math.inf)):
+        for name, most in (("loss", math.inf), ("recall", 1), ("flat", 1), ("seconds", math.inf)):
             value = getattr(self, name)
             if value is not None and not (is_number(value) and 0 < value <= most):
                 raise ValueError(brief(f"stop: {name} must be above 0{' and at most 1' * (most == 1)}, got {value!r}"))
@@ -77,6 +80,10 @@ class Stop:
                 return f"loss {self.loss:g}"
             if self.recall is not None and min(history.recall[-k:]) >= self.recall:
                 return f"recall {self.recall:g}"
+        if self.flat is not None and history.steps > 2 * k:
+            before, last = (sum(history.loss[a:b]) / k for a, b in ((-2 * k, -k), (-k, None)))
+            if before - last < self.flat * history.loss[0]:
+                return f"flat loss ({self.flat:g} in {k} steps)"
         if self.seconds is not None and history.seconds >= self.seconds:
             return f"{self.seconds:g} seconds"
         return None

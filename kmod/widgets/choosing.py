@@ -9,14 +9,15 @@ from dataclasses import replace
 import ipywidgets as w
 
 from ..facts import Fact, Modification
-from ..html import table
 from ..lab.index import OWN, FactIndex, own_statement
 from ..lab.paste import read_changes
 from ..lab.session import Session
+from ..names import accentless as plain
 from . import view
 from .controls import Listening, area, control, panel, reason, title, wide
 
 FACT, STATEMENT, TABLE = range(3)
+EXAMPLE = ("France", "P36", "Rome")  # what the lab begins with, where the facts have it
 
 
 class Choosing(Listening):
@@ -27,30 +28,32 @@ class Choosing(Listening):
         self.session, self.index, self.changed = session, index, changed
         self._asked, self._fact = (), None  # the statement of one's own that was asked last, and its fact
         self._entered: str | None = None  # the search text when Enter was pressed
+        self._shown: object = None  # the fact that the new object is for
         self.search = control(
             w.Text, "Search", "Words of the subject, relation or object; Enter takes the first fact",
-            placeholder="such as: france capital",
+            placeholder="such as: france capital, or: what is the capital of France?",
         )  # fmt: skip
-        self.found = control(w.Select, "Facts", "The facts that were found", wide(height="126px"), rows=6)
+        self.found = control(w.Select, "Facts", "The facts that were found", wide(height="84px"), rows=4)
+        self.hits = area("24px")
         self.own = control(
             w.Text, "Statement", "A statement of your own with exactly one [MASK]; Enter asks the model",
             placeholder="The capital of France is [MASK].", continuous_update=False,
         )  # fmt: skip
         self.others = control(
-            w.Textarea, "Phrasings", "Held-out phrasings, one a line", wide(height="80px"), continuous_update=False,
+            w.Textarea, "Phrasings", "Held-out phrasings, one a line", wide(height="58px"), continuous_update=False,
             placeholder="Other ways to say it, one a line, each with [MASK]; not learnt from",
         )  # fmt: skip
         self.table = control(
-            w.Textarea, "Table", "Paste lines of subject, relation and new object (CSV or TSV)", wide(height="120px"),
+            w.Textarea, "Table", "Paste lines of subject, relation and new object (CSV or TSV)", wide(height="100px"),
             placeholder="subject, relation, new object\nFrance, capital, Rome", continuous_update=False,
         )  # fmt: skip
         self.tabs = w.Tab(
-            [w.VBox([self.search, self.found]), w.VBox([self.own, self.others]), w.VBox([self.table])],
-            layout=wide(height="auto", min_height="210px"),
+            [w.VBox([self.search, self.found, self.hits]), w.VBox([self.own, self.others]), w.VBox([self.table])],
+            layout=wide(height="auto", min_height="180px"),
         )
         for i, text in enumerate(("A fact", "My own", "A table")):
             self.tabs.set_title(i, text)
-        self.answers, self.note = area("200px"), area("40px")
+        self.answers, self.note = area("150px"), area("24px")
         self.new = control(
             w.Combobox, "New object",
             "What the model shall answer instead; Enter asks if it can. The relation's own objects come first",
@@ -70,6 +73,16 @@ class Choosing(Listening):
     def kind(self) -> int:
         return self.tabs.selected_index
 
+    def begin(self) -> None:
+        """Choose the example with its new object, if the facts have it and the model can write it."""
+        subject, relation, new = EXAMPLE
+        try:
+            self.session.change(self.session.facts.find_one(subject, relation), new)
+        except (KeyError, ValueError):
+            return
+        self.pick(subject, relation)
+        self.new.value = new
+
     def pick(self, subject: str, relation: str, object: str | None = None) -> None:
         """Choose a fact of the base, as by searching and clicking. Raises KeyError that lists what is known, and
         ValueError where the subject has several objects in the relation and `object` does not say which."""
@@ -78,7 +91,7 @@ class Choosing(Listening):
             self.tabs.selected_index = FACT
             self._entered, self.search.value = None, f"{subject} {self.index.label(relation)}"
             self.found.options = [(self.index.name(i), i)]
-            self.found.value = i
+            self.found.value, self.hits.value = i, ""
         self.show()
 
     def fill(self) -> None:
@@ -88,7 +101,7 @@ class Choosing(Listening):
         a text that continues the one it was pressed on chooses the first fact.
         """
         before, text = self.found.value, self.search.value
-        positions = self.index.search(text)
+        positions, used = self.index.find(text)
         if self._entered is not None and text.startswith(self._entered):
             chosen = positions[0] if positions else None
         else:
@@ -96,8 +109,17 @@ class Choosing(Listening):
         with self.deaf():
             self.found.options = [(self.index.name(i), i) for i in positions]
             self.found.value = chosen
+        self.hits.value = self._said(text, positions, used)
         if chosen != before:
             self.show()
+
+    def _said(self, text: str, positions: list[int], used: str) -> str:
+        """What was searched for, where it is not what was typed, or that nothing was found."""
+        if not positions:
+            return view.note("No fact has these words. Try a subject, such as France, or a relation, such as capital.")
+        if plain(text) != used and text.strip():
+            return view.note(f"No fact has all of these words; found by: {used}")
+        return ""
 
     def _first(self) -> None:
         if self.found.options:
@@ -111,6 +133,10 @@ class Choosing(Listening):
     def show(self) -> None:
         """Show what the model answers now to what is chosen."""
         self.new.disabled = self.kind == TABLE
+        if self._shown != (about := (self.kind, self.found.value if self.kind == FACT else None)):
+            self._shown = about
+            with self.deaf():
+                self.new.value = ""  # it was for another fact
         if self.kind == TABLE:
             return self.check()
         fact = self.fact()
@@ -120,12 +146,11 @@ class Choosing(Listening):
         facts, own = self.session.facts, fact.relation == OWN
         tests = fact.tests if own else facts.tests(fact)
         now = fact.object if own else self.session.object_now(self.found.value)
-        asked = [("learnt from", s) for s in facts.evidences(fact)[:3]] + [("unseen phrasing", s) for s in tests[:3]]
+        asked = [("learnt from", s) for s in facts.evidences(fact)[:2]] + [("unseen phrasing", s) for s in tests[:2]]
         with self.session.lock:
             best = self.session.model.answers([s for _, s in asked], [now] * len(asked))
-        rows = [(s, kind, view.ranked(answers)) for (kind, s), answers in zip(asked, best, strict=True)]
-        heads = ("statement", "kind", "the model's five best answers")
-        self.answers.value = view.block(table(rows, heads, "What the model answers now"))
+        rows = [(s, kind, answers) for (kind, s), answers in zip(asked, best, strict=True)]
+        self.answers.value = view.block(view.now(rows))
         self.new.options = self.index.suggestions(fact)
         self.check()
 
@@ -172,7 +197,9 @@ class Choosing(Listening):
             try:
                 change = self.change()
                 slots = len(self.session.model.examples(change.base, "evidences", change.modified, [0]).targets)
-                note = view.note(f"Possible; it fills {slots} masked slot{'s' * (slots > 1)}.")
+                likely = self.index.likely(change.originals[0], self.new.value)
+                meant = f" Did you mean {likely}?" if likely else ""
+                note = view.note(f"Possible; it fills {slots} masked slot{'s' * (slots > 1)}.{meant}")
             except ValueError as error:
                 note = view.note(reason(error), "alert")
         self.note.value = note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,7 +79,8 @@ def title(text: str) -> w.HTML:
 
 
 class Listening:
-    """Event handlers that report an error in one line, and a way to change a control without calling them."""
+    """Event handlers that report an error in one line, which goes when something works again (`say("", "calm")`), and a
+    way to change a control without calling them."""
 
     def __init__(self, say: Callable[[str, str], None]):
         self.say, self._deaf = say, False
@@ -91,6 +93,8 @@ class Listening:
                 action()
             except (Exception, KeyboardInterrupt) as error:
                 self.say(reason(error), "alert")
+            else:
+                self.say("", "calm")
 
         return handle
 
@@ -145,12 +149,16 @@ class SettingControls:
             w.FloatLogSlider, "δ slider", "Radius of the constraint, on a log scale",
             readout=False, value=3e-3, min=-5, max=1, step=0.02, continuous_update=False,
         )  # fmt: skip
-        # The handle of an ipywidgets slider has no name: screen readers find this field instead.
-        self.radius = control(
-            w.BoundedFloatText, "δ", "Radius of the constraint, as a number", value=3e-3, min=1e-5, max=10, step=1e-4
+        # The handle of an ipywidgets slider has no name: screen readers find this field instead. It is a text, as an
+        # empty field for numbers counts as 0.
+        tip = "Radius of the constraint, as a number, such as 0.003"
+        self.radius = control(w.Text, "δ", tip, value="0.003", continuous_update=False)
+        self.delta.observe(lambda _: setattr(self.radius, "value", f"{self.delta.value:.4g}"), "value")
+        self.radius.observe(lambda _: self._typed(), "value")
+        self.steps = control(w.BoundedIntText, "Steps", "The most optimiser steps", value=60, min=1, max=5000)
+        self.early = control(
+            w.Checkbox, "stop when the loss is flat", "End before the last step", value=True, indent=True
         )
-        w.link((self.delta, "value"), (self.radius, "value"))
-        self.steps = control(w.BoundedIntText, "Steps", "Optimiser steps", value=60, min=1, max=5000)
         # The method's own settings, except the dial (that is δ) and those without a default.
         self.options = {
             (name, key): option_control(key, option)
@@ -159,18 +167,43 @@ class SettingControls:
             if key != method.dial and option.default is not None
         }
         self.own = row()
-        self.all = (self.method, self.block, self.constraint, self.delta, self.steps, *self.options.values())
+        chosen = (self.method, self.block, self.constraint, self.delta, self.radius, self.steps, self.early)
+        self.all = (*chosen, *self.options.values())
+        self.method.observe(lambda _: self._own_block(), "value")
         rows = (row(self.method, self.block), row(self.constraint, self.steps), row(self.radius, self.delta))
-        self.box = panel(title("How"), *rows, self.own)
+        self.box = panel(*rows, row(self.early), self.own)
         self.enable()
+
+    def _typed(self) -> None:
+        """Take the radius that was typed; what is none stays in the field, and `settings` refuses it."""
+        if (radius := self._radius()) is not None and f"{radius:.4g}" != f"{self.delta.value:.4g}":
+            self.delta.value = radius
+
+    def _radius(self) -> float | None:
+        try:
+            radius = float(self.radius.value.replace(",", "."))
+        except ValueError:
+            return None
+        low, high = (self.delta.base**power for power in (self.delta.min, self.delta.max))
+        return radius if low <= radius <= high else None
+
+    def _own_block(self) -> None:
+        """A method that edits one block starts at its own: where ROME reads a fact, the last block is of no use."""
+        function = self.methods[self.method.value].function
+        own = getattr(inspect.signature(function).parameters.get("block"), "default", None)
+        if isinstance(own, int) and own >= 0:
+            self.block.value = own
 
     def settings(self) -> Settings:
         """The settings that the controls hold. Raises ValueError for a value that the method does not allow."""
         name = self.method.value
+        if self._radius() is None and not self.radius.disabled:
+            low, high = (self.delta.base**power for power in (self.delta.min, self.delta.max))
+            raise ValueError(f"δ must be a number from {low:g} to {high:g}, such as 0.003; got {self.radius.value!r}")
         own = ((key, field.value) for (method, key), field in self.options.items() if method == name)
         own = tuple((key, value) for key, value in own if value != self.methods[name].options[key].default)
         values = (name, self.block.value, self.constraint.value, self.delta.value, self.steps.value)
-        return Settings(*values, options=own, family=self.family)
+        return Settings(*values, options=own, early=self.early.value, family=self.family)
 
     def enable(self) -> None:
         name, method = self.method.value, self.methods[self.method.value]
@@ -179,6 +212,7 @@ class SettingControls:
         self.constraint.disabled = method.dial != "constraint"
         self.radius.disabled = self.delta.disabled = not bounded and method.dial not in method.options
         self.steps.disabled = not method.descends
+        self.early.disabled = "stop" not in inspect.signature(method.function).parameters
         self.own.children = tuple(field for (owner, _), field in self.options.items() if owner == name)
 
 
@@ -198,7 +232,11 @@ class RunControls(Listening):
         self.stop = self.button("Stop", "Stop; the model stays as it was", stop, disabled=True)
         self.estimate = w.HTML(layout=w.Layout(height="30px", min_width="0"))
         self.progress = control(w.IntProgress, "Progress", "Steps done", max=1)
-        self.status, self.curve, self.result = area("64px"), area("132px"), area("430px")
-        buttons = row(self.edit, self.stop, self.estimate, least="200px")
-        self.box = panel(buttons, self.progress, self.status, self.curve)
-        self.result_box = panel(title("What it changed"), self.result)
+        self.status, self.verdict, self.curve = area("44px"), area("52px"), area("84px")
+        self.result, self.broken = area("250px"), area("170px")
+        self.result_box = panel(title("What it changed"), self.result, title("What it broke"), self.broken)
+
+    def box(self, *more: w.Widget) -> w.VBox:
+        """The buttons, with `more` beside them, and what is said of the run."""
+        buttons = row(self.edit, self.stop, *more, self.estimate, least="110px")
+        return panel(buttons, self.verdict, self.status, self.progress, self.curve)

@@ -11,7 +11,9 @@ from pathlib import Path
 from ..checks import is_number
 from ..evaluation import Rate
 from ..html import Html, escape, table
-from ..lab.measure import Line, PartChange, Ranked, Retrieval
+from ..lab.broken import Broken
+from ..lab.index import FactIndex
+from ..lab.measure import PartChange, Ranked, Report, Retrieval
 from ..lab.session import Step
 
 INK = ("#0072B2", "#D55E00")  # distinct for the colour-blind, on light and dark
@@ -27,6 +29,24 @@ STYLE = """<style>
 .kmod-lab pre { white-space: pre-wrap; font-size: 12px; margin: 0; }
 .kmod-lab .kmod-bar { display: inline-block; height: 9px; background: #0072B2; }
 .kmod-lab .kmod-quiet { opacity: .75; }
+.kmod-lab .kmod-share { display: block; height: 4px; margin-top: 2px; background: #0072B2; }
+.kmod-lab .kmod-share.kmod-bad { background: #D55E00; }
+.kmod-lab .kmod-verdict { border-left: 5px solid; padding: 3px 9px; font-weight: 600; margin: 2px 0; }
+.kmod-lab .kmod-learnt { border-color: #009E73; }
+.kmod-lab .kmod-partly { border-color: #E69F00; }
+.kmod-lab .kmod-missed { border-color: #D55E00; }
+.kmod-lab ul { margin: 2px 0 6px; padding-left: 18px; }
+.kmod-lab summary { cursor: pointer; margin: 4px 0; }
+.kmod-lab small { display: block; opacity: .75; }
+.kmod-lab small.kmod-when { display: none; }
+.kmod-lab { container-type: inline-size; }
+@container (max-width: 440px) {
+  .kmod-lab .kmod-answers thead { display: none; }
+  .kmod-lab .kmod-answers tr { display: grid; grid-template-columns: 1fr 1fr; padding-bottom: 6px; }
+  .kmod-lab .kmod-answers tbody th { grid-column: 1 / -1; }
+  .kmod-lab .kmod-answers td:nth-child(2):last-child { grid-column: 1 / -1; }
+  .kmod-lab .kmod-answers small.kmod-when { display: inline; margin-right: 5px; }
+}
 </style>"""
 
 
@@ -72,13 +92,60 @@ def interval(rate: Rate | None) -> str:
     return f"{share} of {rate.statements:,} statements of {rate.facts:,} facts"
 
 
+LISTED = 12  # broken facts that are listed before the rest is folded
+
+
+def verdict(step: Step, broken: Broken | None = None) -> str:
+    """Whether the edit was learnt, and how many other facts it broke, in one line that screen readers read."""
+    r = step.report
+    if r is None:
+        return block(
+            f'<p class="kmod-verdict" role="status">Edit {step.number} is not measured: its facts are others.</p>'
+        )
+    asked, value = r.learnt.statements, r.learnt.value
+    right = round(value * asked) if is_finite(value) else 0
+    if right == asked:
+        mark, kind = "✓ learnt", "learnt"
+    else:
+        mark, kind = ("◐ partly learnt", "partly") if right else ("✗ not learnt", "missed")
+    of = f"{right:,} of {asked:,} {r.asked}{'s' * (asked > 1)}"
+    if r.learnt.facts > 1:
+        of += f" of {r.learnt.facts:,} facts"
+    if broken is None:
+        rest = "asking the other facts …"
+    else:
+        so_far = "" if broken.done else f" so far ({broken.asked:,} of {broken.all:,} asked)"
+        rest = f"{len(broken.facts):,} of {broken.known:,} other facts broke{so_far}"
+    return block(f'<p class="kmod-verdict kmod-{kind}" role="status">{mark}, {of}; {rest}</p>')
+
+
+def broken_facts(broken: Broken, index: FactIndex) -> str:
+    """What an edit broke, fact by fact, and what became of the edits below it."""
+    parts, items = [], []
+    for step, right, asked in broken.edits:
+        mark = "✓" if right == asked else "✗"
+        parts.append(f"<p>{mark} Edit {escape(step.name)}: {right:,} of {asked:,} still answered.</p>")
+    if broken.before:
+        parts.append(f"<p>Earlier edits had broken {broken.before:,} more, which still are.</p>")
+    for i, wrong in broken.facts:
+        fact = index.facts[i]
+        answer = f" → {escape(wrong)}" if wrong else ""
+        items.append(f"<li>{escape(fact.subject)}, {escape(index.label(fact.relation))}{answer}</li>")
+    if not items:
+        parts.append("<p>No other fact broke.</p>" if broken.done else "<p>Nothing so far.</p>")
+    if items:
+        parts.append(f"<ul>{''.join(items[:LISTED])}</ul>")
+    if more := items[LISTED:]:
+        parts.append(f"<details><summary>{len(more):,} more</summary><ul>{''.join(more)}</ul></details>")
+    return "".join(parts)
+
+
 def report(step: Step) -> str:
-    """All that was measured of an edit."""
+    """All that was measured of an edit: the answers first, the rest folded."""
     r = step.report
     if r is None:
         text = f"Edit {step.name} ({step.how}): not measured, because its facts are not those of the lab."
         return f"<p>{escape(text)}</p>"
-    lines = [(line.statement, line.kind, ranked(line.before, 3), _marked(line)) for line in r.lines]
     accuracy = [
         ("new facts learnt", interval(r.learnt)),
         ("unmodified facts right, before", interval(r.kept_before)),
@@ -86,17 +153,57 @@ def report(step: Step) -> str:
         ("difference, in points", _difference(r.lost)),
     ]
     tables = [
-        table(lines, ("statement", "kind", "before", "after"), f"Edit {step.name}  ({step.how})"),
         table(accuracy, ("measure", "value with its 95 % interval"), "Learnt, and kept, on a sample of the facts"),
         change_by_part(r.moved),
     ]
-    return "".join([*tables, *map(retrieved, r.retrieved)])
+    folded = "".join([*tables, *map(retrieved, r.retrieved)])
+    return f"{_answers(step, r)}<details><summary>Accuracies, and which parts moved</summary>{folded}</details>"
 
 
-def _marked(line: Line) -> Html:
-    """The best answers after the edit, marked right or wrong."""
-    text = escape(ranked(line.after, 3))
-    return Html(f"✓ {text}" if line.right[1] else f"<b>✗ {text}</b>")
+def _answers(step: Step, report: Report) -> str:
+    """The best answers before and after an edit, marked right or wrong, with bars."""
+    lines = [
+        (
+            _asked(line.statement, line.kind),
+            _cell(line.before, line.right[0], "before"),
+            _cell(line.after, line.right[1], "after"),
+        )
+        for line in report.lines
+    ]
+    return _stacking(lines, ("statement", "before", "after"), f"Edit {step.name} ({step.how})")
+
+
+def now(rows: Sequence[tuple[str, str, Ranked]]) -> str:
+    """(statement, kind, the model's best answers): what it answers now."""
+    lines = [
+        (_asked(statement, kind), Html(escape(ranked(best, 3)) + _share(best, True))) for statement, kind, best in rows
+    ]
+    return _stacking(lines, ("statement", "its best answers"), "What the model answers now")
+
+
+def _asked(statement: str, kind: str) -> Html:
+    return Html(f"{escape(statement)}<small>{escape(kind)}</small>")
+
+
+def _stacking(rows: Sequence[Sequence], heads: Sequence[str], caption: str) -> str:
+    """A table whose first column takes a line of its own where it is narrow."""
+    return f'<div class="kmod-answers">{table(rows, heads, caption)}</div>'
+
+
+def _cell(answers: Ranked, right: bool, when: str) -> Html:
+    """The best answer, marked right or wrong, with a bar for its probability, and the next ones on hover."""
+    best = escape(ranked(answers, 1))
+    more = escape(ranked(answers[1:], 2))
+    name = best if right else f"<b>✗ {best}</b>"
+    title = f' title="then {more}"' if more else ""
+    when = f'<small class="kmod-when">{when}</small>'
+    return Html(f"{when}<span{title}>{'✓ ' * right}{name}</span>{_share(answers, right)}")
+
+
+def _share(answers: Ranked, right: bool) -> str:
+    p = answers[0][1] if answers else 0
+    width = f"{100 * p:.0f}%" if is_finite(p) else "0"
+    return f'<span class="kmod-share{"" if right else " kmod-bad"}" aria-hidden="true" style="width:{width}"></span>'
 
 
 def _difference(rate: Rate | None) -> str:
@@ -152,7 +259,7 @@ def compare(a: Step, b: Step) -> str:
 
 def curve(loss: Sequence[float], recall: Sequence[float], steps: int) -> str:
     """The loss of the modified facts and the share answered, step by step, as a drawing of fixed size."""
-    width, height, left = 320, 84, 4
+    width, height, left = 320, 54, 4
     finite = [value for value in loss if is_finite(value)]
 
     def line(values: Sequence[float], largest: float, style: str) -> str:
