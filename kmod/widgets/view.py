@@ -37,7 +37,7 @@ STYLE = """<style>
 .kmod-lab .kmod-missed { border-color: #D55E00; }
 .kmod-lab ul { margin: 2px 0 6px; padding-left: 18px; }
 .kmod-lab summary { cursor: pointer; margin: 4px 0; }
-.kmod-lab small { display: block; opacity: .75; }
+.kmod-lab small { display: block; opacity: .75; font-size: 11px; }
 .kmod-lab small.kmod-when { display: none; }
 .kmod-lab { container-type: inline-size; }
 @container (max-width: 440px) {
