@@ -76,6 +76,7 @@
       const edit = change.edits[blocks.value()][Number(deltas.value())];
       const open = results.querySelector("details")?.open ?? false;
       summary.textContent = said(fact, change, edit);
+      index.deltas.forEach((_, i) => deltas.note(i, briefly(fact, change.edits[blocks.value()][i])));
       note.textContent = how(index, fact);
       results.replaceChildren(...drawn(fact, change, edit, open));
     }
@@ -103,11 +104,17 @@
     const part = make("fieldset", {}, make("legend", {}, legend));
     const inputs = options.map(([value, text], i) => {
       const input = make("input", { type: "radio", name, value, id: `${name}-${i}` });
+      const label = make("label", { for: input.id }, text);
       input.checked = value === start || (i === 0 && !options.some(([other]) => other === start));
-      part.append(make("span", {}, input, make("label", { for: input.id }, text)));
+      part.append(make("span", {}, input, label));
       return input;
     });
-    return { part, value: () => inputs.find((input) => input.checked).value };
+    const value = () => inputs.find((input) => input.checked).value;
+    const note = (i, text) => {
+      const label = inputs[i].nextElementSibling;
+      (label.querySelector("small") ?? label.appendChild(make("small"))).textContent = text;
+    };
+    return { part, value, note };
   }
 
   // ---- results -----------------------------------------------------------------------------------
@@ -122,6 +129,12 @@
       `“${change.object}” ${learnt}: it is the answer to ${tests} of ${fact.tests} unseen phrasings ` +
       `and to ${evidences} of the ${all} trained on. Of the rest, ${broken}.`
     );
+  }
+
+  // What a radius did, under its button: the trade-off at a glance.
+  function briefly(fact, edit) {
+    const mark = edit.learnt[0] === fact.tests ? "✓" : edit.learnt[0] ? "◐" : "✗";
+    return `${mark} ${number(edit.broken)} broke`;
   }
 
   function how({ made, depth }, { commit }) {

@@ -14,6 +14,7 @@ from .change import change_by_part
 from .compare import at_best
 from .cost import cost_chart
 from .editors import editors, over_rates
+from .forest import forest
 from .heat import heat_map
 from .ladder import ladder
 from .learning import learning_curves
@@ -30,8 +31,8 @@ from .theme import PALETTE, SHAPES, theme
 from .words import delta_text
 
 __all__ = [
-    "PALETTE", "SHAPES", "Table", "at_best", "change_by_part", "cost_chart", "delta_text", "editors", "frontier",
-    "heat_map", "ladder", "learning_curves", "numbers", "over_edits", "over_rates", "over_size", "paper_and_ours",
-    "retrieval_chart", "rows", "table", "theme", "titled", "to_bundle", "tradeoff", "tradeoff_curves",
-    "use_book_renderer",
+    "PALETTE", "SHAPES", "Table", "at_best", "change_by_part", "cost_chart", "delta_text", "editors", "forest",
+    "frontier", "heat_map", "ladder", "learning_curves", "numbers", "over_edits", "over_rates", "over_size",
+    "paper_and_ours", "retrieval_chart", "rows", "table", "theme", "titled", "to_bundle", "tradeoff",
+    "tradeoff_curves", "use_book_renderer",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """The place on a page where a reader changes a memory: what a chapter puts out, and what stays without JavaScript.
 
     from kmod.play import widget
-    widget("France", "Rome", blocks="all", delta=5e-3)      # the edit shown first; delta=None is no limit
+    widget("France", "Rome", blocks="all", delta=5e-4)      # the edit shown first; delta=None is no limit
 
 `book/_static/play.js` makes it live on the pages of the book. Elsewhere, in Jupyter or without JavaScript, the table of
 this one edit stays, and says where to find the rest.
@@ -29,7 +29,7 @@ def read(path: str | Path) -> dict:
 
 
 def widget(
-    fact: str = "France", object: str | None = None, blocks: str = "all", delta: float | None = 5e-3, *,
+    fact: str = "France", object: str | None = None, blocks: str = "all", delta: float | None = 5e-4, *,
     folder: str | Path | None = None
 ) -> Widget:  # fmt: skip
     """A widget that begins with one of the edits made beforehand, for the last line of a cell.
