@@ -30,7 +30,7 @@ from .fae import FaE, build_fae, explain
 from .fae.finetune import finetune_fae
 from .fae.symbolic import add_facts, update_facts
 from .fae.training import train_fae
-from .models import MaskedLM, load_model
+from .models import CausalLM, LanguageModel, MaskedLM, left_to_right, load_model
 from .parts import plan
 from .pretraining import pretrain
 from .probes import Perplexity, Probe, pseudo_perplexity
@@ -43,11 +43,12 @@ from .training.memorise import memorise
 from .widgets import EditLab
 
 __all__ = [
-    "KFAC", "L2", "Datastore", "Edit", "EditLab", "EditSequence", "Evaluation", "FaE", "Fact", "FactBase", "Fisher",
-    "L2PerTensor", "Linf", "MaskedLM", "Modification", "Perplexity", "Probe", "Question", "Rate", "Relation", "Stop",
-    "WrongModelError", "add_facts", "alphaedit", "build_fae", "choose", "evaluate", "ewc", "explain", "finetune",
-    "finetune_fae", "fisher_diagonal", "ft_l", "kfac_factors", "kl", "knn", "known", "layernorm_tuning", "load_edits",
-    "load_facts", "load_model", "load_probes", "lora", "loss_constrained", "low_curvature", "memit", "memorise",
-    "modification_set", "plan", "portability", "pretrain", "pseudo_perplexity", "retrain", "rome", "score", "sequence",
-    "single_token", "sweep", "train_fae", "update_facts", "widgets", "writable",
+    "KFAC", "L2", "CausalLM", "Datastore", "Edit", "EditLab", "EditSequence", "Evaluation", "FaE", "Fact",
+    "FactBase", "Fisher", "L2PerTensor", "LanguageModel", "Linf", "MaskedLM", "Modification", "Perplexity", "Probe",
+    "Question", "Rate", "Relation", "Stop", "WrongModelError", "add_facts", "alphaedit", "build_fae", "choose",
+    "evaluate", "ewc", "explain", "finetune", "finetune_fae", "fisher_diagonal", "ft_l", "kfac_factors", "kl",
+    "knn", "known", "layernorm_tuning", "left_to_right", "load_edits", "load_facts", "load_model", "load_probes",
+    "lora", "loss_constrained", "low_curvature", "memit", "memorise", "modification_set", "plan", "portability",
+    "pretrain", "pseudo_perplexity", "retrain", "rome", "score", "sequence", "single_token", "sweep", "train_fae",
+    "update_facts", "widgets", "writable",
 ]  # fmt: skip

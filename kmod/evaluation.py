@@ -19,7 +19,7 @@ from .checks import brief, check_facts
 from .facts import FactBase, Modification
 from .models.activations import Activations, activations
 from .models.door import check_model
-from .models.masked_lm import MaskedLM
+from .models.language_model import LanguageModel
 from .models.statements import Examples
 from .names import pieces_of
 from .parts import block_indices, blocks, plan
@@ -69,7 +69,7 @@ class Scores:
 
 
 def score(
-    model: MaskedLM,
+    model: LanguageModel,
     base: FactBase,
     kinds: str | Sequence[str] = KINDS,
     examples: dict[str, Examples] | None = None,
@@ -105,7 +105,7 @@ def score(
     return replace(scores, model=model.fingerprint()) if kept and keep is not None else scores
 
 
-def _ask(model: MaskedLM, examples: dict[str, Examples], facts: int, kept: dict[str, Activations]) -> Scores:
+def _ask(model: LanguageModel, examples: dict[str, Examples], facts: int, kept: dict[str, Activations]) -> Scores:
     """The counts of the answers to `examples`, which belong to this number of facts."""
     scores = Scores({}, {}, examples, kept)
     for kind, statements in examples.items():
@@ -114,12 +114,12 @@ def _ask(model: MaskedLM, examples: dict[str, Examples], facts: int, kept: dict[
     return scores
 
 
-def right_counts(model: MaskedLM, examples: Examples, facts: int, kept: Activations | None = None) -> np.ndarray:
+def right_counts(model: LanguageModel, examples: Examples, facts: int, kept: Activations | None = None) -> np.ndarray:
     """(facts,) how many of the statements of each fact `model` answers right."""
     return np.bincount(examples.owner, weights=model.correct(examples, kept=kept).numpy(), minlength=facts)
 
 
-def known(model: MaskedLM, base: FactBase) -> np.ndarray:
+def known(model: LanguageModel, base: FactBase) -> np.ndarray:
     """(facts,) bool: whether the model answers every test of a fact correctly. The paper draws S from these facts."""
     return score(model, base, ("tests",)).known
 
@@ -138,7 +138,7 @@ class Answer:
 
 
 def judge(
-    model: MaskedLM, statements: Sequence[str], objects: Sequence[str], k: int = 5
+    model: LanguageModel, statements: Sequence[str], objects: Sequence[str], k: int = 5
 ) -> tuple[list[Ranked], list[bool]]:
     """The k best answers to each statement, and whether the best is the object: the one judgement of a statement."""
     if not statements:
@@ -241,7 +241,7 @@ def _points(share: float) -> str:
 
 
 def evaluate(
-    model: MaskedLM,
+    model: LanguageModel,
     base: FactBase,
     change: Modification,
     *,
@@ -330,14 +330,14 @@ def _changed(best: np.ndarray, now: Slots) -> int:
     return int((now.mean(now.best != best) > 0).sum())
 
 
-def _any_length(model: MaskedLM, change: Modification, tests: Examples) -> Rate:
+def _any_length(model: LanguageModel, change: Modification, tests: Examples) -> Rate:
     """A_M where the number of masks is not given: from 1 to the most word pieces of an old or a new object."""
     pieces = pieces_of(model.tokenizer, [*(fact.object for fact in change.originals), *change.objects])
     right = known_without_length(model, tests, max(map(len, pieces)))
     return rate(np.bincount(tests.owner, right, len(change)), np.bincount(tests.owner, minlength=len(change)))
 
 
-def _still_valid(model: MaskedLM, before: Scores, edit) -> dict[str, Activations]:
+def _still_valid(model: LanguageModel, before: Scores, edit) -> dict[str, Activations]:
     """The states of `before` that an evaluation under `edit` may start from: of the same model, and below the edit."""
     changed = getattr(edit, "xor", None)  # None: not an edit of weights
     if not before.kept or not changed or edit.before != before.model:

@@ -257,11 +257,20 @@ def select(net: nn.Module, block: Block = "all", component: str | Sequence[str] 
     return plan(net, block, component).names
 
 
-def linear_layers(net: nn.Module, names: Iterable[str]) -> dict[str, nn.Linear]:
-    """Those of the parameters `names` that are a linear layer's own → the layer."""
+def linear_layers(net: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
+    """Those of the parameters `names` that are a linear layer's own → the layer: a `Linear`, or GPT-2's `Conv1D`."""
     modules = dict(net.named_modules())
     owners = {name: modules[name.rpartition(".")[0]] for name in names}
-    return {name: layer for name, layer in owners.items() if isinstance(layer, nn.Linear)}
+    return {name: layer for name, layer in owners.items() if is_linear(layer)}
+
+
+def is_linear(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) or turned(layer)
+
+
+def turned(layer: nn.Module) -> bool:
+    """Whether it is a linear layer as GPT-2 has it, whose weight is (in, out) and not (out, in)."""
+    return type(layer).__name__ == "Conv1D"
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from .models.door import check_model
-from .models.masked_lm import MaskedLM
+from .models.language_model import LanguageModel
 from .models.statements import Examples, end_to_end
 from .names import shown
 from .questions import Question
@@ -33,7 +33,7 @@ class Slots:
         return np.add.reduceat(values.astype(float), self.starts[:-1]) / np.diff(self.starts)
 
 
-def slots(model: MaskedLM, examples: Examples) -> Slots:
+def slots(model: LanguageModel, examples: Examples) -> Slots:
     """Ask all statements of `examples`."""
     total = int(examples.target_starts[-1])
     best, best_score, score = np.zeros(total, np.int64), np.zeros(total), np.zeros(total)
@@ -76,23 +76,28 @@ class Panel:
     Raises ValueError for a question that is too long for the model.
     """
 
-    def __init__(self, model: MaskedLM, probes: Mapping[str, Sequence[Question]], whole: str | None = None):
+    def __init__(self, model: LanguageModel, probes: Mapping[str, Sequence[Question]], whole: str | None = None):
         self.asked = {name: len(questions) for name, questions in probes.items()}
         every = [question for questions in probes.values() for question in questions]
         unwritable = model.unwritable(sorted({name for question in every for name in _names(question)}))
-        needs = list(dict.fromkeys(n for q in every if unwritable.isdisjoint(_names(q)) for n in q.needs))
+
+        def possible(question: Question) -> bool:
+            statements = [question.statement, *(need.statement for need in question.needs)]
+            return unwritable.isdisjoint(_names(question)) and all(map(model.takes, statements))
+
+        needs = list(dict.fromkeys(n for q in every if possible(q) for n in q.needs))
         known = dict(zip(needs, _Sheet(model, needs).credits(model) == 1, strict=True))
         counted, self.parts = [], {}
         for name, questions in probes.items():
             start = len(counted)
-            counted += [q for q in questions if unwritable.isdisjoint(_names(q)) and all(known[n] for n in q.needs)]
+            counted += [q for q in questions if possible(q) and all(known[n] for n in q.needs)]
             self.parts[name] = slice(start, len(counted))
         if whole is not None and probes:
             self.asked[whole], self.parts = len(every), {whole: slice(0, len(counted))} | self.parts
         self.sheet = _Sheet(model, counted)
         self.before = self.sheet.credits(model)
 
-    def after(self, model: MaskedLM) -> dict[str, Probe]:
+    def after(self, model: LanguageModel) -> dict[str, Probe]:
         """Probe by name, the whole first, with the answers of `model`, which is the edited one."""
         after, found = self.sheet.credits(model), {}
         for name, part in self.parts.items():
@@ -118,7 +123,7 @@ def _names(question: Question) -> set[str]:
 class _Sheet:
     """Questions, tokenised once."""
 
-    def __init__(self, model: MaskedLM, questions: Sequence[Question]):
+    def __init__(self, model: LanguageModel, questions: Sequence[Question]):
         self.questions = list(questions)
         self.by = np.array([question.by for question in questions], dtype=object)
         self.examples = _asked(model, [(q.statement, q.answer) for q in questions])
@@ -133,7 +138,7 @@ class _Sheet:
                 self.also[i].append(pieces)
         self.unedited: np.ndarray | None = None  # the best word pieces when it was asked first
 
-    def credits(self, model: MaskedLM) -> np.ndarray:
+    def credits(self, model: LanguageModel) -> np.ndarray:
         """(N,) from 0 to 1: how right each answer is, as `Question.by` says."""
         if self.examples is None:
             return np.zeros(0)
@@ -151,7 +156,7 @@ class _Sheet:
             credits[i] = right
         return credits
 
-    def _filtered(self, model: MaskedLM, found: Slots) -> dict[int, bool]:
+    def _filtered(self, model: LanguageModel, found: Slots) -> dict[int, bool]:
         """For each question whose best answer is another right one: is its own the best without those?"""
         spans = list(pairwise(found.starts.tolist()))
         chosen = [i for i, also in self.also.items() if found.best[slice(*spans[i])].tolist() in also]
@@ -161,7 +166,7 @@ class _Sheet:
         return {i: pieces == right for i, pieces, right in zip(chosen, best, _targets(examples), strict=True)}
 
 
-def _asked(model: MaskedLM, pairs: Sequence[tuple[str, str]]) -> Examples | None:
+def _asked(model: LanguageModel, pairs: Sequence[tuple[str, str]]) -> Examples | None:
     return model.asked(*map(list, zip(*pairs, strict=True))) if pairs else None
 
 
@@ -171,12 +176,14 @@ def _targets(examples: Examples | None) -> list[list[int]]:
     return [examples.targets[a:b].tolist() for a, b in pairwise(examples.target_starts)]
 
 
-def known_without_length(model: MaskedLM, examples: Examples, most: int) -> np.ndarray:
+def known_without_length(model: LanguageModel, examples: Examples, most: int) -> np.ndarray:
     """(N,) bool: is the answer right when the number of masks is not given?
 
     Each statement is asked with 1 to `most` masks. The answer is that of the number whose best word pieces have the
     highest mean log-probability. Numbers with which a statement is longer than the model's limit are not tried.
     """
+    if model.causal:  # an answer is decoded piece by piece: how many there are is never given
+        return model.correct(examples).numpy()
     wanted = _targets(examples)
     best = [(-math.inf, [])] * len(wanted)
     for count in range(1, most + 1):
@@ -199,7 +206,7 @@ def _with_masks(examples: Examples, count: int) -> Examples:
         rows.append([*row[:first], *[examples.mask_id] * count, *row[first + masks :]])
     ids, starts = end_to_end(rows)
     targets, target_starts = end_to_end([[0] * count] * len(rows))
-    return replace(examples, ids=ids, starts=starts, targets=targets, target_starts=target_starts)
+    return replace(examples, ids=ids, starts=starts, targets=targets, target_starts=target_starts, columns=None)
 
 
 @dataclass(frozen=True)
@@ -216,12 +223,13 @@ class Perplexity:
         return f"{self.value:,.1f} [{self.low:,.1f}, {self.high:,.1f}]"
 
 
-def pseudo_perplexity(model: MaskedLM, sentences: Sequence[str] | None = None) -> Perplexity:
+def pseudo_perplexity(model: LanguageModel, sentences: Sequence[str] | None = None) -> Perplexity:
     """exp of the mean of −log P(token | all other tokens of its sentence): lower is better. It measures how much of its
     general ability a model keeps, on text that is not about the facts.
 
-    Every token is masked in turn, so that n tokens take n statements. Tokens that the vocabulary does not have are not
-    asked. Source: Salazar et al. 2020, "Masked Language Model Scoring".
+    Every token is masked in turn, so that n tokens take n statements. A causal model reads each sentence once, and each
+    token but the first is asked from those before it: that is its perplexity. Tokens that the vocabulary does not have
+    are not asked. Source: Salazar et al. 2020, "Masked Language Model Scoring".
 
     Args:
         sentences: plain text; the 200 that ship with kmod, if None.
@@ -232,14 +240,27 @@ def pseudo_perplexity(model: MaskedLM, sentences: Sequence[str] | None = None) -
     check_model(model)
     if not model.by_pieces:
         raise ValueError(f"{type(model).__name__} answers with entities, so it has no pseudo-perplexity")
-    examples = _every_token(model, general_text() if sentences is None else list(sentences))
+    sentences = general_text() if sentences is None else list(sentences)
+    examples = _read(model, sentences) if model.causal else _every_token(model, sentences)
     found = slots(model, examples)
-    tokens = np.bincount(examples.owner)
-    mean = rate(np.bincount(examples.owner, weights=-found.score), tokens)
+    owner = np.repeat(examples.owner, np.diff(examples.target_starts))
+    mean = rate(np.bincount(owner, weights=-found.score), np.bincount(owner))
     return Perplexity(*(math.exp(x) for x in (mean.value, mean.low, mean.high)), mean.facts, mean.statements)
 
 
-def _every_token(model: MaskedLM, sentences: Sequence[str]) -> Examples:
+def _read(model: LanguageModel, sentences: Sequence[str]) -> Examples:
+    """Each sentence once, all its tokens but the first as what follows it."""
+    rows = model.tokenizer(list(sentences))["input_ids"]
+    for sentence, ids in zip(sentences, rows, strict=True):
+        if len(ids) > model.limit:
+            raise ValueError(f"{len(ids)} tokens are more than this model's {model.limit}: {shown(sentence)}")
+    asked = [(i, ids) for i, ids in enumerate(rows) if len(ids) > 1]
+    if not asked:
+        raise ValueError("no sentence has a second token")
+    return model.following([ids[:1] for _, ids in asked], [ids[1:] for _, ids in asked], [i for i, _ in asked])
+
+
+def _every_token(model: LanguageModel, sentences: Sequence[str]) -> Examples:
     """Each sentence once for each of its known tokens, with a mask in its place; the owner is the sentence."""
     tokenizer, rows, targets, owner = model.tokenizer, [], [], []
     for i, ids in enumerate(tokenizer(list(sentences))["input_ids"]):

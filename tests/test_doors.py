@@ -122,7 +122,7 @@ def test_a_frozen_model_cannot_be_trained_in_place_but_edited(name, model, facts
         (lambda m: torch.compile(m.net), lambda m: m.tokenizer, "as it was before torch.compile"),
         (lambda m: torch.nn.DataParallel(m.net), lambda m: m.tokenizer, r"net\.module"),
         (lambda m: m.tokenizer, lambda m: m.net, "the net comes first"),
-        (lambda m: m, lambda m: m.tokenizer, "a MaskedLM already"),
+        (lambda m: m, lambda m: m.tokenizer, "a model of kmod already"),
         (lambda m: "bert", lambda m: m.tokenizer, "a Hugging Face model is needed"),
         (lambda m: m.net, lambda m: "bert", "a tokeniser is needed"),
     ],
@@ -199,10 +199,10 @@ def test_weights_of_other_shapes_than_config_json_says(folder):
 
 
 def test_a_family_without_a_masked_model_is_named(folder):
-    shutil.copytree(folder, folder / "gpt")
-    (folder / "gpt" / "config.json").write_text('{"model_type": "gpt2", "vocab_size": 100}')
-    with pytest.raises(ValueError, match="is a gpt2, a family without a masked language model") as error:
-        kmod.load_model(folder / "gpt", device="cpu")
+    shutil.copytree(folder, folder / "t5")
+    (folder / "t5" / "config.json").write_text('{"model_type": "t5", "vocab_size": 100}')
+    with pytest.raises(ValueError, match="is a t5, a family without a masked or causal language model") as error:
+        kmod.load_model(folder / "t5", device="cpu")
     one_line(error)
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 import kmod
 from kmod.lab.trial import try_edit
-from kmod.models.masked_lm import evaluating
+from kmod.models.language_model import evaluating
 
 ROOT = Path(__file__).parents[1]
 EDIT = ROOT / "book" / "_static" / "edit"

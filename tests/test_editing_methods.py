@@ -458,7 +458,7 @@ def test_rome_works_on_other_families_or_says_why_not(model, facts):
         ("modernbert", small | ends, "mlp.Wo"),
         ("deberta-v2", small, "output.dense"),
         ("albert", small | dict(embedding_size=8), "shares its blocks over depths"),
-        ("eurobert", small | ends, "no MLP of two linear layers"),
+        ("eurobert", small | ends, "mlp.down_proj"),
     ):
         config = AutoConfig.for_model(family, vocab_size=len(model.tokenizer), **shape)
         other = MaskedLM(AutoModelForMaskedLM.from_config(config).eval(), model.tokenizer)

@@ -22,14 +22,14 @@ from torch import Tensor
 from ..checks import check_positive, check_share
 from ..facts import Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..training.kfac import flattest
 from .edit import Edit
 from .memit import write
 
 
 def alphaedit(
-    model: MaskedLM,
+    model: LanguageModel,
     change: Modification,
     *,
     block: int = 1,

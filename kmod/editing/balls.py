@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..checks import brief
 from ..constraints import CONSTRAINTS, Constraint
 from ..facts import Modification
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..training.fisher import fisher_diagonal
 from ..training.kfac import kfac_factors
 
@@ -17,7 +17,12 @@ argument."""
 
 
 def make_ball(
-    name: str | None, delta: float, model: MaskedLM, change: Modification, statistics: dict | None = None, **settings
+    name: str | None,
+    delta: float,
+    model: LanguageModel,
+    change: Modification,
+    statistics: dict | None = None,
+    **settings,
 ) -> Constraint | None:
     """The constraint called `name` of radius `delta`, or None for None.
 

@@ -16,7 +16,7 @@ from ..checks import brief
 from ..evaluation import Scores, evaluate, score
 from ..facts import Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..progress import silent
 from .finetune import finetune
 from .grids import GRIDS, edit_with
@@ -62,7 +62,7 @@ class Choice:
 
 
 def choose(
-    model: MaskedLM,
+    model: LanguageModel,
     changes: Sequence[Modification],
     grid: Sequence[Mapping | str],
     *,

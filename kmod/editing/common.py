@@ -12,7 +12,7 @@ from torch import Tensor
 from ..checks import brief, check_positive
 from ..constraints import Constraint
 from ..facts import Modification
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..models.statements import Examples
 from ..names import alike, shown
 from ..training.history import History, Stop
@@ -25,7 +25,7 @@ from ..versions import versions
 class Tuning:
     """A fine-tuning, as its penalty sees it: `params` are trained in place of the model's own, from `origin` (θ₀)."""
 
-    model: MaskedLM
+    model: LanguageModel
     change: Modification
     params: dict[str, Tensor]
     origin: dict[str, Tensor]
@@ -51,7 +51,7 @@ Penalty = Callable[[Tuning], Callable[[int], Tensor]]
 
 
 @shared
-def modified(model: MaskedLM, change: Modification) -> Examples:
+def modified(model: LanguageModel, change: Modification) -> Examples:
     """The evidences of M. Raises ValueError, by name, for a new object that is the old one for the model."""
     for fact, new in zip(change.originals, change.objects, strict=True):
         same = fact.object != new and alike(fact.object) == alike(new)
@@ -64,7 +64,7 @@ def modified(model: MaskedLM, change: Modification) -> Examples:
 
 
 @shared
-def unmodified(model: MaskedLM, change: Modification, most: int, seed: int) -> Examples:
+def unmodified(model: LanguageModel, change: Modification, most: int, seed: int) -> Examples:
     """`most` evidences of F∖S, drawn without replacement from `seed`; all, if there are fewer.
 
     No more than a training can see: tokenising all of a large F would cost more than the training. Raises ValueError

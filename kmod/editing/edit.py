@@ -23,7 +23,7 @@ from ..facts import FactBase, Modification
 from ..files import save_whole, user_path
 from ..models.door import check_model
 from ..models.fingerprint import format_of
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 
 FORMAT = "kmod.edit."  # followed by the format of the fingerprints: 2, or 1 in older files
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes an element → type of that width
@@ -65,7 +65,7 @@ class Edit:
 
     Args:
         xor: full name of a tensor → XOR of the bits before and after, as integers of its elements' width and its shape.
-        before, after: `MaskedLM.fingerprint` of the model without and with the edit.
+        before, after: `LanguageModel.fingerprint` of the model without and with the edit.
         made: how: method, settings, the facts changed, versions; anything JSON can hold.
     """
 
@@ -75,7 +75,7 @@ class Edit:
     made: dict = field(default_factory=dict)
 
     @classmethod
-    def between(cls, model: MaskedLM, new: dict[str, Tensor], made: dict) -> Edit:
+    def between(cls, model: LanguageModel, new: dict[str, Tensor], made: dict) -> Edit:
         """The edit that gives those of the model's `tensors` that `new` names their new values. The model is not
         written to.
 
@@ -101,7 +101,7 @@ class Edit:
         )
 
     @torch.no_grad()
-    def _toggle(self, model: MaskedLM) -> None:
+    def _toggle(self, model: LanguageModel) -> None:
         """Apply the edit to a model without it, or undo it on a model with it: to all tensors or to none."""
         current, done = model.tensors(), []
         try:
@@ -114,13 +114,13 @@ class Edit:
             raise
 
     @torch.no_grad()
-    def _toggled(self, model: MaskedLM) -> dict[str, Tensor]:
+    def _toggled(self, model: LanguageModel) -> dict[str, Tensor]:
         """The touched tensors as they would be after `_toggle`; the model is not written to."""
         current = model.tensors()
         thetas = {name: (current[name].detach(), xor.to(current[name].device)) for name, xor in self.xor.items()}
         return {name: (_bits(theta) ^ xor).view(theta.dtype) for name, (theta, xor) in thetas.items()}
 
-    def _state(self, model: MaskedLM, verb: str) -> str:
+    def _state(self, model: LanguageModel, verb: str) -> str:
         """The fingerprint of `model`, `before` or `after`. Raises WrongModelError if it is neither."""
         check_model(model)
         now = model.fingerprint(format=format_of(self.before))
@@ -130,7 +130,7 @@ class Edit:
             raise WrongModelError(brief(f"cannot {verb}: the edit was made for another model ({prints}): {why}"))
         return now
 
-    def _differs(self, model: MaskedLM) -> str:
+    def _differs(self, model: LanguageModel) -> str:
         """What of `model` differs from the model that the edit was made for: a name, a shape, a type, or the values."""
         current = model.tensors()
         for name, xor in self.xor.items():
@@ -143,7 +143,7 @@ class Edit:
                 return f"the type of {name} is {own}, not one of {8 * xor.element_size()} bits: load the model anew"
         return "the shapes and types of what it changes are the same, but other values or another vocabulary"
 
-    def _require(self, model: MaskedLM, state: str, verb: str) -> None:
+    def _require(self, model: LanguageModel, state: str, verb: str) -> None:
         """Raise WrongModelError unless `model` is in the state `before` or `after` that is given."""
         if (now := self._state(model, verb)) != state:
             how = "not" if now == self.before else "already"
@@ -154,23 +154,23 @@ class Edit:
             if theta is None or theta.shape != xor.shape or _BITS[theta.element_size()] != xor.dtype:
                 raise WrongModelError(f"the edit is damaged: {name} does not fit the model it names")
 
-    def applied(self, model: MaskedLM) -> bool:
+    def applied(self, model: LanguageModel) -> bool:
         """Whether `model` is exactly the edited one. Raises WrongModelError if it is neither that nor the original."""
         return self._state(model, "tell") == self.after
 
-    def apply(self, model: MaskedLM) -> None:
+    def apply(self, model: LanguageModel) -> None:
         """Change `model` in place. Raises WrongModelError, before anything is touched, unless it is the model the edit
         was made for, without the edit."""
         self._require(model, self.before, "apply")
         self._toggle(model)
 
-    def undo(self, model: MaskedLM) -> None:
+    def undo(self, model: LanguageModel) -> None:
         """Take the edit back, bit for bit. Raises WrongModelError unless `model` is exactly the edited one."""
         self._require(model, self.after, "undo")
         self._toggle(model)
 
     @contextmanager
-    def __call__(self, model: MaskedLM) -> Iterator[MaskedLM]:
+    def __call__(self, model: LanguageModel) -> Iterator[LanguageModel]:
         """`with edit(model): ...` applies the edit inside and undoes it after."""
         self.apply(model)
         try:
@@ -210,14 +210,14 @@ class Edit:
         return sum(xor.nbytes for xor in self.xor.values())
 
     @torch.no_grad()
-    def difference(self, model: MaskedLM, applied: bool | None = None) -> dict[str, Tensor]:
+    def difference(self, model: LanguageModel, applied: bool | None = None) -> dict[str, Tensor]:
         """θ − θ₀ of each touched parameter, as floats. `model` may be with or without the edit; a caller that knows
         which says so by `applied`, which saves the check."""
         sign = -1 if (self.applied(model) if applied is None else applied) else 1
         current = model.tensors()
         return {name: sign * (other - current[name].detach()) for name, other in self._toggled(model).items()}
 
-    def renewed(self, model: MaskedLM) -> Edit:
+    def renewed(self, model: LanguageModel) -> Edit:
         """This edit with fingerprints of the present format; itself, if it has them. Raises WrongModelError unless an
         edit of the first format could be applied to `model`."""
         if format_of(self.before) == 2:
@@ -253,7 +253,7 @@ class Edit:
         except SafetensorError as error:
             raise ValueError(f"{path} is not an edit: {error}") from error
 
-    def merge(self, model: MaskedLM, folder: str | Path) -> None:
+    def merge(self, model: LanguageModel, folder: str | Path) -> None:
         """Write the edited model as a plain Hugging Face folder that transformers loads without kmod. `model`, with or
         without the edit, is not changed."""
         applied, edited = self.applied(model), copy.deepcopy(model)

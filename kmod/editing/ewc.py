@@ -14,7 +14,7 @@ from torch import Tensor
 from ..checks import check_weight
 from ..constraints import Fisher, Tensors
 from ..facts import Modification
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..training.fisher import fisher_diagonal
 from .common import Tuning
 from .edit import Edit
@@ -22,7 +22,7 @@ from .finetune import finetune
 
 
 def ewc(
-    model: MaskedLM,
+    model: LanguageModel,
     change: Modification,
     *,
     weight: float,

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..constraints import Constraint, Linf
 from ..facts import Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..parts import Block, plan
 from ..training.history import Stop
 from ..training.loop import fit
@@ -24,7 +24,7 @@ from .edit import Edit
 
 
 def finetune(
-    model: MaskedLM,
+    model: LanguageModel,
     change: Modification,
     *,
     block: Block = "all",

@@ -24,7 +24,7 @@ from ..checks import brief, check_whole
 from ..constraints import Constraint, Linf
 from ..facts import Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM, evaluating
+from ..models.language_model import LanguageModel, evaluating
 from ..parts import select
 from ..progress import silent
 from ..training.history import History
@@ -39,7 +39,7 @@ ENOUGH = 1e-2
 
 
 def ft_l(
-    model: MaskedLM,
+    model: LanguageModel,
     change: Modification,
     *,
     block: int = -1,

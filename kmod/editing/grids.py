@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from itertools import product
 
 from ..facts import Modification
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from .balls import make_ball
 from .edit import Edit
 from .methods import find
@@ -69,7 +69,7 @@ GRIDS: dict[str, tuple[dict, ...]] = {
 
 
 def edit_with(
-    model: MaskedLM,
+    model: LanguageModel,
     change: Modification,
     *,
     method: str,

@@ -14,13 +14,13 @@ from torch.nn.functional import kl_div
 
 from ..checks import check_weight
 from ..facts import Modification
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from .common import Tuning
 from .edit import Edit
 from .finetune import finetune
 
 
-def kl(model: MaskedLM, change: Modification, *, weight: float = 1.0, **settings) -> Edit:
+def kl(model: LanguageModel, change: Modification, *, weight: float = 1.0, **settings) -> Edit:
     """Fine-tune on the modified facts with a penalty on the change of the other answers; `model` is not changed.
 
     Each step draws a batch of unmodified evidences as large as that of M.

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..checks import check_delta, check_positive
 from ..facts import Fact, FactBase, Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM, evaluating
+from ..models.language_model import LanguageModel, evaluating
 from .common import record
 from .edit import WrongModelError
 
@@ -54,7 +54,7 @@ class Datastore:
         return least, self.values.to(hidden.device)[which]
 
     @contextmanager
-    def __call__(self, model: MaskedLM) -> Iterator[MaskedLM]:
+    def __call__(self, model: LanguageModel) -> Iterator[LanguageModel]:
         """Inside, `model` answers from the datastore where a key is close. No tensor of the model is written to.
 
         Raises WrongModelError for another model than the one that made the keys.
@@ -83,7 +83,7 @@ class Datastore:
         return Datastore(self.keys, self.values, check_delta(epsilon), self.before, self.made | {"epsilon": epsilon})
 
 
-def knn(model: MaskedLM, change: Modification, *, epsilon: float, most: int = 10) -> Datastore:
+def knn(model: LanguageModel, change: Modification, *, epsilon: float, most: int = 10) -> Datastore:
     """The datastore of the modified evidences; `model` is not changed, now or later.
 
     Args:
@@ -114,7 +114,7 @@ def knn(model: MaskedLM, change: Modification, *, epsilon: float, most: int = 10
 
 
 @contextmanager
-def _entering_decoder(model: MaskedLM) -> Iterator[list[Tensor]]:
+def _entering_decoder(model: LanguageModel) -> Iterator[list[Tensor]]:
     """A list to which the (K, width) hidden states of each call are added as they enter the decoder."""
     if model.head is None:
         raise ValueError(f"{type(model.net).__name__}: the modules of its decoder are not known, so it has no keys")

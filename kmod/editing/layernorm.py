@@ -9,12 +9,12 @@ shows that peft's LNTuning gives the same weights.
 from __future__ import annotations
 
 from ..facts import Modification
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from .edit import Edit
 from .finetune import finetune
 
 
-def layernorm_tuning(model: MaskedLM, change: Modification, *, lr: float = 1e-2, **settings) -> Edit:
+def layernorm_tuning(model: LanguageModel, change: Modification, *, lr: float = 1e-2, **settings) -> Edit:
     """Fine-tune the LayerNorms of the chosen blocks on the modified facts; `model` is not changed.
 
     `settings` are those of `finetune`, without `component`. So few parameters need a larger learning rate. Raises as

@@ -16,8 +16,8 @@ import torch
 from ..checks import check_positive
 from ..facts import Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM
-from ..parts import Block, linear_layers, plan
+from ..models.language_model import LanguageModel
+from ..parts import Block, linear_layers, plan, turned
 from ..training.history import Stop
 from ..training.loop import fit
 from .common import check_training, modified, record
@@ -25,7 +25,7 @@ from .edit import Edit
 
 
 def lora(
-    model: MaskedLM,
+    model: LanguageModel,
     change: Modification,
     *,
     rank: int = 8,
@@ -44,7 +44,7 @@ def lora(
     Args:
         rank: r, of each product.
         alpha: α; the product is scaled by α / r. None takes r.
-        block, component: which parameters (see `kmod.plan`); every matrix of an `nn.Linear` among them gets an adapter.
+        block, component: which parameters (see `kmod.plan`); every matrix of a linear layer among them gets an adapter.
         seed: of the adapters' first values and of the batches.
 
     The others are those of `finetune`.
@@ -67,7 +67,8 @@ def lora(
         raise ImportError("LoRA needs peft: pip install 'kmod[baselines]'") from error
     examples = modified(model, change)
     adapted = copy.deepcopy(model)
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets)
+    turns = any(map(turned, linear.values()))
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets, fan_in_fan_out=turns)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         inject_adapter_in_model(config, adapted.net)

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from ..checks import check_delta, check_positive
 from ..facts import Modification
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..training.loop import Forward
 from .common import Tuning
 from .edit import Edit
@@ -54,7 +54,7 @@ def rise(now: Forward, original: Forward, chosen: np.ndarray) -> Tensor:
 
 
 def loss_constrained(
-    model: MaskedLM, change: Modification, *, delta: float, multiplier_rate: float = 1.0, **settings
+    model: LanguageModel, change: Modification, *, delta: float, multiplier_rate: float = 1.0, **settings
 ) -> Edit:
     """Fine-tune on the modified facts while the loss of the unmodified ones rises by at most δ; `model` is not changed.
 

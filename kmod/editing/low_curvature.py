@@ -24,7 +24,7 @@ from ..checks import check_share
 from ..constraints import KFAC, Constraint, Tensors
 from ..facts import Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..parts import Block, linear_layers, plan
 from ..training.history import Stop
 from ..training.kfac import Factors, flattest, kfac_factors
@@ -71,7 +71,7 @@ class OpenDirections(Constraint):
 
 
 def low_curvature(
-    model: MaskedLM,
+    model: LanguageModel,
     change: Modification,
     *,
     curvature: float = 1e-4,
@@ -124,7 +124,7 @@ def low_curvature(
     )  # fmt: skip
 
 
-def matrices(model: MaskedLM, block: Block, component: str | Sequence[str] | None) -> list[str]:
+def matrices(model: LanguageModel, block: Block, component: str | Sequence[str] | None) -> list[str]:
     """The matrices of linear layers among the chosen parameters. Raises ValueError if there is none."""
     linear = linear_layers(model.net, plan(model.net, block, component).names)
     names = [name for name in linear if name.endswith(".weight")]
@@ -134,6 +134,6 @@ def matrices(model: MaskedLM, block: Block, component: str | Sequence[str] | Non
 
 
 @shared
-def computed(model: MaskedLM, change: Modification, block: Block, component, evidences: int, seed: int) -> Factors:
+def computed(model: LanguageModel, change: Modification, block: Block, component, evidences: int, seed: int) -> Factors:
     """The factors of all matrices; inside `sharing`, once for several shares."""
     return kfac_factors(model, change, component=matrices(model, block, component), evidences=evidences, seed=seed)

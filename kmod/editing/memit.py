@@ -27,19 +27,19 @@ from torch import Tensor
 from ..checks import check_positive, check_whole
 from ..facts import Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM, evaluating
+from ..models.language_model import LanguageModel, evaluating
 from ..parts import blocks
 from ..training.loop import Forward
 from .common import modified, record, unmodified
 from .edit import Edit
-from .rome import Places, check_position, covariance, find_places, keys, residuals, second_matrix, update
+from .rome import Places, check_position, covariance, find_places, keys, moved, residuals, second_matrix, update
 
 Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From keys K (n, in), residuals R (n, out) and the covariance C (in, in) of the kept keys, ΔW (out, in)."""
 
 
 def memit(
-    model: MaskedLM,
+    model: LanguageModel,
     change: Modification,
     *,
     block: int = 1,
@@ -73,7 +73,7 @@ def memit(
 
 
 def write(
-    method: str, model: MaskedLM, change: Modification, solve: Solve, *, block: int, spread: int, position: str,
+    method: str, model: LanguageModel, change: Modification, solve: Solve, *, block: int, spread: int, position: str,
     steps: int, lr: float, evidences: int, seed: int, progress: bool, made: dict,
 ) -> Edit:  # fmt: skip
     """The edit of MEMIT, with `solve` for the update of each matrix."""
@@ -97,8 +97,7 @@ def write(
             now.kept = forward.kept  # the states that enter the lowest block are the same
             K, _ = keys(now, layer, places)
             left = (target - leaving(now, top, top_name, places)) / (top - index + 1)
-            W = layer.weight.detach()
-            new[f"{name}.weight"] = (W.double().cpu() + solve(K, left, covariance(rest, layer))).to(W)
+            new[f"{name}.weight"] = moved(layer, solve(K, left, covariance(rest, layer)))
     about = record(
         method, change, blocks=list(names), position=position, steps=steps, lr=lr, evidences=evidences, seed=seed,
         loss=loss,

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 
 from ..checks import brief
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from .alphaedit import alphaedit
 from .ewc import ewc
 from .finetune import finetune
@@ -150,7 +150,7 @@ METHODS: dict[str, Method] = {
 }  # fmt: skip
 """Name → method, for a plain masked LM."""
 
-_OF: dict[type, dict[str, Method]] = {MaskedLM: METHODS}
+_OF: dict[type, dict[str, Method]] = {LanguageModel: METHODS}
 
 
 def register(family: type, methods: dict[str, Method]) -> None:
@@ -158,7 +158,7 @@ def register(family: type, methods: dict[str, Method]) -> None:
     _OF[family] = methods
 
 
-def methods_for(model: MaskedLM | type) -> dict[str, Method]:
+def methods_for(model: LanguageModel | type) -> dict[str, Method]:
     """Name → method, for a model or its class."""
     if not isinstance(model, type):
         check_model(model)
@@ -166,7 +166,7 @@ def methods_for(model: MaskedLM | type) -> dict[str, Method]:
     return next(_OF[parent] for parent in family.__mro__ if parent in _OF)
 
 
-def find(model: MaskedLM | type, name: str) -> Method:
+def find(model: LanguageModel | type, name: str) -> Method:
     """The method called `name`. Raises ValueError that lists those there are, or says what to install."""
     known = methods_for(model)
     if name not in known:

@@ -9,13 +9,13 @@ import copy
 
 from ..facts import Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..training.memorise import memorise
 from .common import record
 from .edit import Edit
 
 
-def retrain(model: MaskedLM, change: Modification, *, start: MaskedLM, **settings) -> Edit:
+def retrain(model: LanguageModel, change: Modification, *, start: LanguageModel, **settings) -> Edit:
     """Train a copy of `start` on F′ with `memorise`, and return the edit that makes `model` equal to it; neither is
     changed.
 

@@ -28,10 +28,10 @@ from torch.nn.functional import cross_entropy
 from ..checks import brief, check_positive
 from ..facts import Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM, evaluating
+from ..models.language_model import LanguageModel, evaluating
 from ..models.statements import Batch, Examples, last_tokens, statements_of
 from ..names import shown
-from ..parts import block_indices, blocks, select, unshared
+from ..parts import block_indices, blocks, is_linear, select, turned, unshared
 from ..training.loop import Forward, Gradients, descend
 from .common import modified, record, unmodified
 from .edit import Edit
@@ -40,7 +40,7 @@ POSITIONS = ("subject", "mask")
 
 
 def rome(
-    model: MaskedLM,
+    model: LanguageModel,
     change: Modification,
     *,
     block: int = 0,
@@ -79,8 +79,7 @@ def rome(
         C = covariance(rest, layer)
         K, column = keys(forward, layer, places)
         R, loss = residuals(forward, layer, places, K, column, steps, lr, progress)
-    W = layer.weight.detach()
-    new = (W.double().cpu() + update(K, R[column], C, keep)).to(W)
+    new = moved(layer, update(K, R[column], C, keep))
     made = record(
         "ROME", change, blocks=[lowest], position=position, keep=keep, steps=steps, lr=lr, evidences=evidences,
         seed=seed, loss=loss,
@@ -88,7 +87,7 @@ def rome(
     return Edit.between(model, {f"{name}.weight": new}, made)
 
 
-def check_position(model: MaskedLM, position: str, block: int) -> None:
+def check_position(model: LanguageModel, position: str, block: int) -> None:
     """Raise ValueError for an unknown position, and for one that the answers do not hang on from this block."""
     if position not in POSITIONS:
         raise ValueError(brief(f"position must be one of {', '.join(POSITIONS)}, got {position!r}"))
@@ -96,7 +95,7 @@ def check_position(model: MaskedLM, position: str, block: int) -> None:
         raise ValueError('only the [MASK] passes from the last block to the answer: position="mask", or another block')
 
 
-def second_matrix(model: MaskedLM, block: int, method: str = "ROME") -> tuple[str, int]:
+def second_matrix(model: LanguageModel, block: int, method: str = "ROME") -> tuple[str, int]:
     """The name of the second linear layer of the block's MLP, and the block counted from 0."""
     net = model.net
     if isinstance(block, bool) or not isinstance(block, numbers.Integral):
@@ -109,9 +108,20 @@ def second_matrix(model: MaskedLM, block: int, method: str = "ROME") -> tuple[st
         raise ValueError(f"{name} sees padding; {method} needs batches of statements of several lengths")
     modules = dict(net.named_modules())
     names = [name.removesuffix(".weight") for name in select(net, index, "mlp") if name.endswith(".weight")]
-    if len(names) != 2 or not all(isinstance(modules[name], nn.Linear) for name in names):
+    if len(names) not in (2, 3) or not all(is_linear(modules[name]) for name in names):
         raise ValueError(f"{name}: its blocks have no MLP of two linear layers, which {method} needs")
-    return names[1], index
+    return names[-1], index  # of a gated MLP's three the last, too: its output is the block's
+
+
+def sizes(layer: nn.Module) -> tuple[int, int]:
+    """How many inputs and outputs a linear layer has."""
+    return tuple(layer.weight.shape if turned(layer) else layer.weight.shape[::-1])
+
+
+def moved(layer: nn.Module, change: Tensor) -> Tensor:
+    """The weight of a linear layer with the change ΔW (out, in)."""
+    weight = layer.weight.detach()
+    return (weight.double().cpu() + (change.T if turned(layer) else change)).to(weight)
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,7 @@ class Places:
         return torch.tensor(rows), *(torch.tensor(part) for part in flat)
 
 
-def find_places(model: MaskedLM, change: Modification, examples: Examples, position: str) -> Places:
+def find_places(model: LanguageModel, change: Modification, examples: Examples, position: str) -> Places:
     """Raises ValueError, naming the statement, for a subject that is not found in it."""
     tokens, columns, number = [], [], {}
     statements, objects, owners = statements_of(change.base, change.modified, "evidences")
@@ -137,9 +147,8 @@ def find_places(model: MaskedLM, change: Modification, examples: Examples, posit
     if position == "subject":
         last = last_tokens(model.tokenizer, statements, model.texts(statements, objects), subjects)
     for i, owner in enumerate(examples.owner.tolist()):
-        ids = examples.ids[examples.starts[i] : examples.starts[i + 1]].tolist()
         if position == "mask":
-            places = [j for j, token in enumerate(ids) if token == examples.mask_id]
+            places = examples.columns[examples.target_starts[i] : examples.target_starts[i + 1]].tolist()
         else:
             if last[i] is None:
                 fault = f"the subject {shown(subjects[i])} is not found in {shown(statements[i], 120)}"
@@ -160,7 +169,8 @@ def entering(forward: Forward, layer: nn.Module, chosen: np.ndarray) -> tuple[Te
 
 def covariance(forward: Forward, layer: nn.Module) -> Tensor:
     """C = E[k kᵀ] (in, in) over all tokens of the statements, in double precision."""
-    total, n = torch.zeros(layer.in_features, layer.in_features, dtype=torch.float64), 0
+    width, _ = sizes(layer)
+    total, n = torch.zeros(width, width, dtype=torch.float64), 0
     for chosen in forward.examples.by_length(256):
         inputs, batch = entering(forward, layer, chosen)
         k = inputs[batch.attention_mask.bool()].double().cpu()
@@ -189,7 +199,7 @@ def residuals(
         norms = layer(K).norm(dim=1)
         count = torch.bincount(column, minlength=n).to(norms)
         scale = (torch.zeros(n).to(norms).index_add_(0, column.to(norms.device), norms) / count)[:, None]
-    x = torch.zeros(n, layer.out_features, device=K.device, requires_grad=True)  # R in units of `scale`
+    x = torch.zeros(n, sizes(layer)[1], device=K.device, requires_grad=True)  # R in units of `scale`
     total = len(forward.examples.targets)
 
     def gradients(step: int, _: None) -> Gradients:

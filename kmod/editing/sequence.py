@@ -21,7 +21,7 @@ from ..constraints import Around, Constraint
 from ..evaluation import Evaluation, evaluate, score
 from ..facts import Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..probes import pseudo_perplexity
 from ..progress import silent
 from .edit import Edit
@@ -71,7 +71,7 @@ class EditSequence:
             if portion.result is not None
         ]
 
-    def without(self, model: MaskedLM, number: int) -> EditSequence:
+    def without(self, model: LanguageModel, number: int) -> EditSequence:
         """The sequence without its portion of this number (from 1). Those before it stay as they are; those after it
         were trained on a model with it, so they are trained anew, with the same settings. `model` is the model without
         any of the edits, and is not changed.
@@ -94,7 +94,7 @@ class EditSequence:
 
 
 def sequence(
-    model: MaskedLM,
+    model: LanguageModel,
     changes: Sequence[Modification],
     *,
     method: Callable[..., Edit] = finetune,
@@ -133,7 +133,7 @@ def sequence(
 
 
 def _run(
-    model: MaskedLM,
+    model: LanguageModel,
     changes: list[Modification],
     done: list[Portion],
     *,
@@ -208,7 +208,7 @@ def _after(earlier: Modification, change: Modification) -> Modification:
     return replace(change, base=facts)
 
 
-def _norms(model: MaskedLM, edit: Edit) -> tuple[float, float]:
+def _norms(model: LanguageModel, edit: Edit) -> tuple[float, float]:
     """The ℓ∞ and ℓ2 norms of θ − θ₀; `model` is without the edit."""
     moved = [difference.double() for difference in edit.difference(model, applied=False).values()]
     largest = max((float(part.abs().max()) for part in moved if part.numel()), default=0.0)

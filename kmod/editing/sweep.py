@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from ..constraints import Constraint
 from ..facts import Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..parts import plan
 from ..progress import silent
 from ..training.sharing import sharing
@@ -22,7 +22,7 @@ Run = tuple[Modification, Constraint | None, int]
 
 
 def sweep(
-    model: MaskedLM, runs: Sequence[Run], *, method: Callable = finetune, progress: bool = False, **settings
+    model: LanguageModel, runs: Sequence[Run], *, method: Callable = finetune, progress: bool = False, **settings
 ) -> list[Edit]:
     """`[method(model, change, constraint=constraint, seed=seed, **settings) for change, constraint, seed in runs]`.
 

@@ -12,7 +12,7 @@ import torch
 
 from ..evaluation import evaluate
 from ..fae.added import rates
-from ..models import MaskedLM
+from ..models import LanguageModel
 from ..parts import layout
 from ..sources.sets import checksums
 from ..training.effort import counting
@@ -148,7 +148,7 @@ def thinned(curve: Sequence[float], most: int = 20) -> list[list[float]]:
     return [[int(step), float(f"{curve[step]:.4g}")] for step in steps]
 
 
-def norms(model: MaskedLM, edit) -> dict[str, dict[str, float]]:
+def norms(model: LanguageModel, edit) -> dict[str, dict[str, float]]:
     """How far the edit moves `model`, now without it: {"block 0, attention": {"linf", "l2"}, ...}; nothing for kNN."""
     moved, where = {}, layout(model.net)
     for name, tensor in edit.difference(model, applied=False).items() if getattr(edit, "xor", None) else ():

@@ -14,7 +14,7 @@ from ..constraints import CONSTRAINTS
 from ..editing.methods import Method, methods_for
 from ..editing.sequence import ANCHORS
 from ..files import user_path
-from ..models import MaskedLM
+from ..models import LanguageModel
 from ..models.presets import PRESETS
 
 STARTS = ("RI", "RI+FT", "PT", "PT+FT")
@@ -195,7 +195,7 @@ class Setting:
         the methods of the model's family."""
         if self.method == "ADD" and self.state.fae:
             return None
-        family = MaskedLM
+        family = LanguageModel
         if self.state.fae:
             from ..fae import FaE as family  # imported here, for it takes seconds
         methods = methods_for(family)

@@ -21,7 +21,7 @@ from ..fae import build_fae
 from ..fae.added import hold_out, widest
 from ..fae.training import train_fae
 from ..files import cache_dir
-from ..models import PRESETS, MaskedLM, load_model
+from ..models import PRESETS, LanguageModel, load_model
 from ..models.presets import is_preset
 from ..parts import blocks, plan
 from ..sources import load_facts, writable
@@ -52,7 +52,7 @@ class Prepared:
     """A starting state: the model and its facts."""
 
     state: State
-    model: MaskedLM
+    model: LanguageModel
     facts: FactBase
     known: Known | None = None  # of its reference: S is drawn from those; None until asked for
     held: FactBase | None = None  # the facts kept out of training
@@ -200,7 +200,7 @@ def _marker(state: State) -> Path:
     return cache_dir() / "states" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def build(state: State, facts: FactBase) -> MaskedLM:
+def build(state: State, facts: FactBase) -> LanguageModel:
     """The plain network before it memorised: a preset or an ALBERT of its shape from random weights; a pretrained model
     as it is, or, for a start of random weights, its shape and vocabulary alone. Random weights come from
     `state.training`. Raises ValueError for a preset that is asked to be pretrained."""
@@ -213,5 +213,5 @@ def build(state: State, facts: FactBase) -> MaskedLM:
     if random:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model = MaskedLM(type(model.net)(model.net.config).eval(), model.tokenizer).to(model.device)
+            model = type(model)(type(model.net)(model.net.config).eval(), model.tokenizer).to(model.device)
     return model

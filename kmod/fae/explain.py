@@ -8,7 +8,8 @@ import torch
 
 from ..checks import brief
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM, evaluating
+from ..models.language_model import evaluating
+from ..models.masked_lm import MaskedLM
 from .memory import spans_of
 from .statements import Statement, encode_mentions, place
 

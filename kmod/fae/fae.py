@@ -21,7 +21,8 @@ from ..facts import MASK, Fact, FactBase
 from ..files import user_path
 from ..mentions import OUTSIDE, Finder
 from ..models.fingerprint import Texts
-from ..models.masked_lm import MaskedLM, evaluating
+from ..models.language_model import evaluating
+from ..models.masked_lm import MaskedLM
 from ..models.presets import build_net
 from ..models.statements import check_statement, check_subjects, statements_of
 from ..models.vocabulary import build_tokenizer

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..checks import check_weight
-from ..models.masked_lm import evaluating
+from ..models.language_model import evaluating
 from .fae import FaE
 from .memory import largest, spans_of
 from .sampling import Sample

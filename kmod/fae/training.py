@@ -12,7 +12,7 @@ from torch import Tensor
 from ..checks import check_facts
 from ..facts import FactBase
 from ..models.door import check_model, trainable
-from ..models.masked_lm import evaluating
+from ..models.language_model import evaluating
 from ..training.checkpoint import Checkpoint, train_once
 from ..training.history import History
 from ..training.loop import Gradients, descend, random_batches

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..evaluation import judge, right_counts
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..models.statements import Examples
 from ..names import accentless
 from .session import Session, Step
@@ -65,7 +65,7 @@ class Checker:
         self._names = {accentless(name): name for name in facts.object_counts}
         self._portions: dict[int, Examples] = {}  # number of its first fact → statements
         self._known: dict[str, np.ndarray] = {}  # state → for each of `positions` 1 known, 0 unknown, -1 not asked yet
-        self._model: MaskedLM | None = None
+        self._model: LanguageModel | None = None
         self._thread: threading.Thread | None = None
         self._stop, self._free = threading.Event(), threading.Event()
         self._free.set()

@@ -13,7 +13,7 @@ import numpy as np
 from ..checks import brief
 from ..facts import MASK, OBJECT, SUBJECT, Fact, FactBase
 from ..mentions import Finder, words
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..models.statements import check_statement
 from ..names import accentless as plain
 from ..names import alike, normal, pieces_of
@@ -156,7 +156,7 @@ class FactIndex:
             return self.facts[self.subjects[normal(longest.name)][0]].subject
         return statement.replace(MASK, " ").strip(" .,;:!?") or "it"
 
-    def short_object(self, model: MaskedLM) -> str:
+    def short_object(self, model: LanguageModel) -> str:
         """A frequent object of one word piece, so that a statement asked with it has one slot."""
         names = [name for name, _ in self.facts.object_counts.most_common(2000)]
         return next((name for name in names if len(pieces_of(model.tokenizer, [name])[0]) == 1), names[0])

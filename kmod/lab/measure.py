@@ -10,7 +10,7 @@ import torch
 from ..editing.edit import Edit
 from ..evaluation import Ranked, Rate, judge, rate, right_counts
 from ..facts import FactBase, Modification
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..parts import layout
 from .index import FactIndex
 from .settings import place_name
@@ -71,14 +71,14 @@ class Report:
 class SampledFacts:
     """Some facts of a base with their tests, so that A_{F∖S} costs the same for any number of facts."""
 
-    def __init__(self, model: MaskedLM, facts: FactBase):
+    def __init__(self, model: LanguageModel, facts: FactBase):
         n = min(SAMPLED, len(facts))
         self.indices = np.sort(np.random.default_rng(0).choice(len(facts), n, replace=False))
         self.examples = model.examples(facts, "tests", [facts[int(i)] for i in self.indices])
         self.tests = np.bincount(self.examples.owner, minlength=n)  # (facts,) how many each fact has
         self._right: dict[str, np.ndarray] = {}
 
-    def right(self, model: MaskedLM) -> np.ndarray:
+    def right(self, model: LanguageModel) -> np.ndarray:
         """(facts,) how many tests of each fact `model` answers right. Kept for each state of the model."""
         state = model.fingerprint()
         if state not in self._right:
@@ -87,7 +87,7 @@ class SampledFacts:
 
 
 def measure(
-    model: MaskedLM, index: FactIndex, sample: SampledFacts, change: Modification, edit: Edit, avoid: set[int]
+    model: LanguageModel, index: FactIndex, sample: SampledFacts, change: Modification, edit: Edit, avoid: set[int]
 ) -> Report:
     """Measure an edit of `model`, which ends as it began. `avoid` are positions in the index's facts that earlier edits
     changed; they no longer count as unmodified."""
@@ -140,7 +140,7 @@ def _questions(index: FactIndex, change: Modification, avoid: set[int]) -> list[
     return questions
 
 
-def moved(model: MaskedLM, edit: Edit) -> tuple[PartChange, ...]:
+def moved(model: LanguageModel, edit: Edit) -> tuple[PartChange, ...]:
     """The size of θ − θ₀ for each block, and for each part outside the blocks, that the edit touches."""
     places = layout(model.net)
     parts: dict[str, list[torch.Tensor]] = {}

@@ -22,8 +22,8 @@ from ..editing.edit import Edit, WrongModelError
 from ..facts import Fact, FactBase, Modification
 from ..files import user_path
 from ..models.door import check_model
+from ..models.language_model import LanguageModel
 from ..models.loading import load_model
-from ..models.masked_lm import MaskedLM
 from ..names import normal
 from ..sources import load_facts
 from .index import OWN, joined
@@ -64,7 +64,7 @@ class Session:
     """The edits of one model and its state. Only `commit`, `undo`, `undo_to` and `redo` change `model`, by whole edits.
     `lock` is held while it changes; after each change every function of `listeners` is called."""
 
-    def __init__(self, model: MaskedLM, facts: FactBase):
+    def __init__(self, model: LanguageModel, facts: FactBase):
         check_model(model)
         check_facts(facts)
         self.model, self.facts = model, facts

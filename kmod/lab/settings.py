@@ -14,7 +14,7 @@ from ..constraints import CONSTRAINTS
 from ..editing.balls import STATISTICS
 from ..editing.methods import Method, find, methods_for
 from ..facts import Modification
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 
 EVIDENCES = 200  # for the statistics of a ball: about a second on nano
 FEW = 5  # passes over the evidences whose mean loss is compared with that of as many before; a batch has some 8 facts
@@ -22,7 +22,7 @@ FLAT = 0.01  # share of the first loss by which the mean of some steps must fall
 PLACE = frozenset({"block", "where"})  # the arguments that say where to edit; a method takes at most one
 
 
-def offered(model: MaskedLM | type) -> dict[str, Method]:
+def offered(model: LanguageModel | type) -> dict[str, Method]:
     """The methods of the registry that the lab can apply and undo: they give an `Edit`, from the model as it is."""
     methods = methods_for(model)
     return {name: m for name, m in methods.items() if m.available and m.gives_edit and not m.from_start}
@@ -56,7 +56,7 @@ class Settings:
     seed: int = 0
     options: tuple[tuple[str, object], ...] = ()
     early: bool = False
-    family: type[MaskedLM] = field(default=MaskedLM, repr=False)
+    family: type[LanguageModel] = field(default=LanguageModel, repr=False)
 
     def __post_init__(self):
         method = self.entry
@@ -120,7 +120,7 @@ class Settings:
         functions = (self.entry.function, CONSTRAINTS.get(self.constraint), STATISTICS.get(self.constraint))
         return {f.__name__: f for f in functions if f is not None and not _public(f)}
 
-    def make(self, model: MaskedLM, change: Modification) -> kmod.Edit:
+    def make(self, model: LanguageModel, change: Modification) -> kmod.Edit:
         """Make the edit; `model` is not changed. Every value in the expression is written by `repr`."""
         return eval(self.call(len(change)), {"kmod": kmod, "model": model, "change": change} | self.names())
 

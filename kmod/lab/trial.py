@@ -12,7 +12,7 @@ from ..constraints import Linf
 from ..editing import Edit, finetune
 from ..evaluation import judge, score
 from ..facts import Fact, FactBase
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 
 SETTINGS = {"block": -1, "steps": 25, "batch_size": 8}
 DELTA = 4e-3
@@ -78,7 +78,7 @@ class Trial:
 
 
 def try_edit(
-    model: MaskedLM,
+    model: LanguageModel,
     facts: FactBase,
     subject: str,
     relation: str,
@@ -128,7 +128,7 @@ def try_edit(
     )
 
 
-def _wrong_answers(model: MaskedLM, facts: FactBase, indices: list[int]) -> list[str]:
+def _wrong_answers(model: LanguageModel, facts: FactBase, indices: list[int]) -> list[str]:
     """For each fact, the model's answer to the first of its tests that it gets wrong."""
     found = []
     for i in indices:

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from ..editing.edit import Edit
 from ..facts import Modification
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..parts import plan
 from ..progress import watching
 from ..training.history import History
@@ -44,7 +44,7 @@ class Worker:
         self.sample = SampledFacts(session.model, session.facts)
         self._seconds_to_measure = _seconds_in_a_thread(lambda: self.sample.right(session.model))
         self._pace: dict[tuple, float] = {}  # seconds a step, by kind of edit
-        self._copy: MaskedLM | None = None
+        self._copy: LanguageModel | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
@@ -105,7 +105,7 @@ class Worker:
         changed = {i for step in self.session.stack if step.change for i in step.change.indices}
         return measure(self.copied(), self.index, self.sample, change, edit, changed)
 
-    def copied(self) -> MaskedLM:
+    def copied(self) -> LanguageModel:
         """The copy that edits are made on, with the model's present weights."""
         if self._copy is None:
             self._copy = copy.deepcopy(self.session.model)

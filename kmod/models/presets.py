@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:  # imported where it is used: `import kmod` stays quick
-    from transformers import AlbertForMaskedLM, BertForMaskedLM
+    from transformers import AlbertForMaskedLM, BertForMaskedLM, GPT2LMHeadModel
 
 PRESETS = {  # name: (blocks, width, attention heads)
     "nano": (4, 128, 2),
@@ -22,23 +22,28 @@ PRESETS = {  # name: (blocks, width, attention heads)
     "large": (24, 1024, 16),
 }
 SHARED = "albert-"  # before a preset: one set of weights for all blocks, as in ALBERT (Lan et al. 2020)
+DECODER = "gpt-"  # before a preset: a decoder built as GPT-2 is (Radford et al. 2019)
 
 
 def is_preset(name: object, family: str | None = None) -> bool:
-    """Whether `name` is a preset, alone or after "albert-"; with a `family` such as "fae": a preset of that family. A
-    path is none, whatever it is called."""
+    """Whether `name` is a preset, alone or after "albert-" or "gpt-"; with a `family` such as "fae": a preset of that
+    family. A path is none, whatever it is called."""
     prefix = f"{family}-" if family else ""
     if not isinstance(name, str) or not name.startswith(prefix):
         return False
-    return name.removeprefix(prefix).removeprefix(SHARED) in PRESETS
+    return _shape(name.removeprefix(prefix)) in PRESETS
 
 
-def build_net(preset: str, vocab_size: int, seed: int) -> BertForMaskedLM | AlbertForMaskedLM:
-    """A BERT of the preset's shape, or an ALBERT ("albert-nano"), with random weights drawn from `seed`; the global
-    random state is left as it was."""
-    from transformers import AlbertConfig, AlbertForMaskedLM, BertConfig, BertForMaskedLM
+def _shape(preset: str) -> str:
+    return preset.removeprefix(DECODER if preset.startswith(DECODER) else SHARED)
 
-    depth, width, heads = PRESETS[preset.removeprefix(SHARED)]
+
+def build_net(preset: str, vocab_size: int, seed: int) -> BertForMaskedLM | AlbertForMaskedLM | GPT2LMHeadModel:
+    """A BERT of the preset's shape, an ALBERT ("albert-nano") or a GPT-2 ("gpt-nano"), with random weights drawn from
+    `seed`; the global random state is left as it was."""
+    from transformers import AlbertConfig, AlbertForMaskedLM, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+
+    depth, width, heads = PRESETS[_shape(preset)]
     shape = dict(
         vocab_size=vocab_size,
         hidden_size=width,
@@ -50,6 +55,9 @@ def build_net(preset: str, vocab_size: int, seed: int) -> BertForMaskedLM | Albe
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        if preset.startswith(DECODER):
+            own = dict(bos_token_id=None, eos_token_id=None, pad_token_id=0, max_position_embeddings=512)
+            return GPT2LMHeadModel(GPT2Config(**shape, **own)).eval()
         if preset.startswith(SHARED):
             return AlbertForMaskedLM(AlbertConfig(embedding_size=width, pad_token_id=0, **shape)).eval()
         return BertForMaskedLM(BertConfig(**shape)).eval()

@@ -24,9 +24,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..parts import blocks, layout
-from .statements import Batch, Examples, end_to_end
+from .statements import Batch, Examples
 
-LENGTHS = (7, 4, 7, 12)  # tokens of the statements between the special ones: equal and different, odd and even
 ROUNDING = 1000  # how many times the precision of a type two ways may differ, relative to the largest logit
 
 
@@ -42,7 +41,7 @@ def check(model) -> None:
     a warning. Raises CannotEditError, with the reason, for a model that cannot be edited."""
     net, name = model.net, type(model.net).__name__
     blocks(net)  # raises ValueError where there are none
-    examples = probes(model)
+    examples = model.probes()
     batch = examples.collate(np.arange(len(examples)), model.device)
     ones = [examples.collate(np.array([i]), model.device) for i in range(len(examples))]
     with _at_rest(model):
@@ -100,9 +99,9 @@ def _say(text: str) -> None:
 def holds(model, block: int, keeping: Callable[[Examples], object], above: object) -> bool:
     """Whether states kept below `block` give the logits of the whole model, for any change of the parameters that
     `layout` finds at or above it. `keeping` makes the `Activations` of statements; `above` is their `upper`."""
-    from .masked_lm import MaskedLM
+    from .language_model import LanguageModel
 
-    if type(model).forward is not MaskedLM.forward:  # a family of kmod's own, which its own tests prove
+    if type(model).forward is not LanguageModel.forward:  # a family of kmod's own, which its own tests prove
         return True
     if (key := (type(model.net), block, above is not None)) not in model.proven:
         model.proven[key] = _same_from(model, block, keeping)
@@ -111,7 +110,7 @@ def holds(model, block: int, keeping: Callable[[Examples], object], above: objec
 
 @torch.no_grad()
 def _same_from(model, block: int, keeping: Callable) -> bool:
-    examples = probes(model)
+    examples = model.probes()
     every, few = np.arange(len(examples)), np.arange(2)
     batch = examples.collate(every, model.device)
     now = {name: p.detach() for name, p in model.net.named_parameters()}
@@ -160,26 +159,6 @@ def agree(a: Tensor, b: Tensor) -> bool:
     return bool((a - b).abs().max() <= rounding * b.abs().max())
 
 
-def probes(model) -> Examples:
-    """Statements of random ordinary tokens with a mask or two, as the tokeniser would write them."""
-    tokenizer, rng = model.tokenizer, np.random.default_rng(0)
-    mask = tokenizer.mask_token_id
-    around = tokenizer(tokenizer.mask_token)["input_ids"]
-    at = around.index(mask)
-    ordinary = sorted(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids))
-    room = model.limit - len(around) + 1
-    ids, masks = [], []
-    for i, length in enumerate(LENGTHS):
-        length = max(1, min(length, room))
-        body = [ordinary[n] for n in rng.integers(len(ordinary), size=length)]
-        for place in rng.permutation(length)[: 1 + i % 2]:
-            body[place] = mask
-        ids.append([*around[:at], *body, *around[at + 1 :]])
-        masks.append([ordinary[0]] * body.count(mask))
-    owner = np.arange(len(LENGTHS))
-    return Examples(*end_to_end(ids), *end_to_end(masks), owner, mask, tokenizer.pad_token_id)
-
-
 def _whole(net: nn.Module, batch: Batch, weights: Mapping[str, Tensor] | None = None) -> Tensor:
     """Logits of the slots by the model's own code alone, under `weights` in place of its own."""
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
@@ -190,7 +169,7 @@ def _whole(net: nn.Module, batch: Batch, weights: Mapping[str, Tensor] | None = 
 def _at_rest(model) -> Iterator[None]:
     """Inside, the model is in evaluation mode, random numbers are drawn from a state of their own, and products are
     computed in full precision: that of TF32 would hide a difference, or look like one."""
-    from .masked_lm import evaluating
+    from .language_model import evaluating
 
     devices, precision = [model.device] if model.device.type == "cuda" else [], torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

@@ -1,4 +1,5 @@
-"""Masked statements as token ids: one [MASK] a word piece of the object, ragged until batched.
+"""Statements as token ids with their slots, ragged until batched. The slots of a masked LM are its masks, one a word
+piece of the object; those of a causal LM are the tokens before the pieces.
 
 Lengths differ little within a batch because batches are cut from statements sorted by length; nothing is truncated.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, takewhile
 from typing import NamedTuple, Self
 
@@ -23,26 +24,34 @@ from ..names import cannot_be_written, inner, is_wordpiece, marks, pieces_of, sh
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """A padded batch of B statements of at most T tokens with K masked slots in all."""
+    """A padded batch of B statements of at most T tokens with K slots in all."""
 
     input_ids: Tensor  # (B, T)
     attention_mask: Tensor  # (B, T)
-    slots: Tensor  # (B, T) bool: where the K masks stand
+    slots: Tensor  # (B, T) bool: where the K slots are
     targets: Tensor  # (K,) the object's word pieces, in the order of the slots
     rows: Tensor  # (K,) which statement of the batch a slot belongs to
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """N tokenised masked statements with their objects; statement i asks for the fact at position `owner[i]`."""
+    """N tokenised statements with their objects; statement i asks for the fact at position `owner[i]`. `columns` may be
+    left out where the slots are the masks."""
 
     ids: np.ndarray  # (total tokens,) int32
     starts: np.ndarray  # (N + 1,) int64: statement i is ids[starts[i]:starts[i + 1]]
     targets: np.ndarray  # (total slots,) int32
     target_starts: np.ndarray  # (N + 1,) int64
     owner: np.ndarray  # (N,) int64
-    mask_id: int
+    mask_id: int  # -1 without masks
     pad_id: int
+    columns: np.ndarray = field(default=None, kw_only=True)  # (total slots,) int64: the token of each, from the first
+
+    def __post_init__(self):
+        if self.columns is None:
+            masks = np.flatnonzero(self.ids == self.mask_id)
+            statement = np.searchsorted(self.starts, masks, "right") - 1
+            object.__setattr__(self, "columns", masks - self.starts[statement])
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -68,9 +77,12 @@ class Examples:
         input_ids = np.full(inside.shape, self.pad_id, dtype=np.int64)
         input_ids[inside] = np.concatenate([self.ids[self.starts[i] : self.starts[i + 1]] for i in chosen])
         targets = np.concatenate([self.targets[self.target_starts[i] : self.target_starts[i + 1]] for i in chosen])
+        columns = np.concatenate([self.columns[self.target_starts[i] : self.target_starts[i + 1]] for i in chosen])
         rows = np.repeat(np.arange(len(chosen)), self.target_starts[chosen + 1] - self.target_starts[chosen])
+        slots = np.zeros(inside.shape, dtype=bool)
+        slots[rows, columns] = True
         ids, inside, targets, rows = (on_device(array, device) for array in (input_ids, inside, targets, rows))
-        return Batch(ids, inside, ids == self.mask_id, targets, rows)
+        return Batch(ids, inside, torch.from_numpy(slots).to(device), targets, rows)
 
     def by_length(self, size: int) -> Iterator[np.ndarray]:
         """All statements once, in batches of similar length: for evaluation."""

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from torch.nn.functional import layer_norm, linear
 
 from ..parts import blocks
-from .masked_lm import MaskedLM
+from .language_model import LanguageModel
 
 LIKE_BERT = ("BertLayer", "RobertaLayer", "XLMRobertaLayer", "CamembertLayer", "ElectraLayer")
 PARTS = (  # the parameters' names in a block of BERT, RoBERTa, ELECTRA and their kin
@@ -83,9 +83,9 @@ class Upper:
 def upper(model, lowest: int) -> Upper | None:
     """The upper part of `model` from block `lowest`; None unless its blocks are built as BERT's are and not shared."""
     net = model.net
-    if model.head is None or getattr(net.config, "is_decoder", False):
+    if model.head is None or model.causal or getattr(net.config, "is_decoder", False):
         return None
-    if type(model).forward is not MaskedLM.forward:  # a FaE is more than its blocks
+    if type(model).forward is not LanguageModel.forward:  # a FaE is more than its blocks
         return None
     expected = {f"{part}.{kind}" for part in PARTS for kind in ("weight", "bias")}
     for _, block in blocks(net):

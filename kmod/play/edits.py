@@ -14,7 +14,7 @@ from ..editing import Edit, finetune
 from ..evaluation import judge
 from ..facts import Fact, FactBase, Modification
 from ..models.activations import Activations, activations
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..models.statements import Examples
 from ..names import normal, pieces_of
 from ..parts import blocks as blocks_of
@@ -33,7 +33,7 @@ class Unedited:
     tests are answered rightly.
     """
 
-    model: MaskedLM
+    model: LanguageModel
     facts: FactBase
     tests: Examples
     kept: dict[str, Activations]
@@ -42,7 +42,7 @@ class Unedited:
     seconds: float  # of asking all tests
 
     @classmethod
-    def of(cls, model: MaskedLM, facts: FactBase) -> Unedited:
+    def of(cls, model: LanguageModel, facts: FactBase) -> Unedited:
         tests, last = model.examples(facts, "tests"), len(blocks_of(model.net)) - 1
         kept = {blocks: activations(model, tests, last if blocks == "last" else 0) for blocks in BLOCKS}
         right = model.correct(tests, kept=kept["all"]).numpy()  # fills the kept states as well
@@ -75,7 +75,7 @@ class Unedited:
         return [answers[0][0] for answers in self.top(statements, [fact.object for fact in facts], 1)]
 
 
-def single_change(model: MaskedLM, facts: FactBase, subject: str, relation: str, new: str) -> Modification:
+def single_change(model: LanguageModel, facts: FactBase, subject: str, relation: str, new: str) -> Modification:
     """The modification of one fact. Raises KeyError or ValueError as `play.make` does."""
     change = facts.modify_to([(subject, relation, new)])
     old = change.originals[0].object

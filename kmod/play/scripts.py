@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from ..experiments.cost import text
 from ..facts import FactBase
 from ..files import appearing, user_path
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..parts import blocks as blocks_of
 from ..progress import silent
 from ..versions import commit, versions
@@ -47,7 +47,7 @@ DELTAS = (5e-4, 2e-3, 5e-3, None)
 
 
 def make(
-    out: str | Path, model: MaskedLM, facts: FactBase, choices: Sequence[tuple] = CHOICES,
+    out: str | Path, model: LanguageModel, facts: FactBase, choices: Sequence[tuple] = CHOICES,
     deltas: Sequence[float | None] = DELTAS, *, preset: str = "nano", progress: bool = True
 ) -> dict:  # fmt: skip
     """Make every edit of `choices` on `model`, which has memorised `facts`; write a script for each fact and index.js.

@@ -24,7 +24,8 @@ from tqdm.auto import tqdm
 from ..checks import brief
 from ..files import appearing, user_path
 from ..models.door import check_model, trainable
-from ..models.masked_lm import MaskedLM, evaluating
+from ..models.language_model import evaluating
+from ..models.masked_lm import MaskedLM
 from ..progress import noted_signals, silent
 from ..training.checkpoint import Checkpoint
 from ..training.flops import device_name, flops_a_token, matmul_flops, wait

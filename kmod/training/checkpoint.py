@@ -20,8 +20,8 @@ from torch.optim import Optimizer
 
 from ..facts import FactBase
 from ..files import cache_dir, save_whole
+from ..models.language_model import LanguageModel
 from ..models.loading import start_of
-from ..models.masked_lm import MaskedLM
 from ..versions import code_digest, versions
 from .history import History
 
@@ -116,7 +116,7 @@ class Checkpoint:
 
 
 def train_once(
-    model: MaskedLM,
+    model: LanguageModel,
     facts: FactBase,
     settings: dict,
     train: Callable[[Checkpoint | None], object],

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from ..checks import check_whole
 from ..facts import Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM, evaluating
+from ..models.language_model import LanguageModel, evaluating
 from ..models.statements import Examples
 from ..parts import Block, select
 from ..progress import silent
@@ -22,7 +22,7 @@ from .effort import count
 
 
 def fisher_diagonal(
-    model: MaskedLM,
+    model: LanguageModel,
     change: Modification,
     *,
     block: Block = "all",
@@ -63,7 +63,7 @@ def fisher_diagonal(
     return {name: value / len(examples) for name, value in total.items()}
 
 
-def drawn_evidences(model: MaskedLM, change: Modification, most: int, seed: int) -> Examples:
+def drawn_evidences(model: LanguageModel, change: Modification, most: int, seed: int) -> Examples:
     """`most` evidences of F∖S, drawn without replacement from `seed`; all, if there are fewer."""
     facts = change.unmodified
     count = sum(len(change.base.evidences(fact)) for fact in facts)

@@ -6,11 +6,11 @@ import time
 
 import torch
 
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..parts import blocks
 
 
-def flops_a_token(model: MaskedLM, length: int, predicted: float) -> float:
+def flops_a_token(model: LanguageModel, length: int, predicted: float) -> float:
     """Useful FLOPs per token of a training step: 6 for each weight of the blocks (2 forward, 4 backward), 12·T·H per
     block for attention, and the decoder only for the `predicted` share of tokens. Source: PaLM (Chowdhery et al. 2022),
     appendix B."""

@@ -25,8 +25,8 @@ from tqdm.auto import tqdm
 from ..checks import check_whole
 from ..facts import Modification
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM, evaluating
-from ..parts import Block, linear_layers, plan
+from ..models.language_model import LanguageModel, evaluating
+from ..parts import Block, linear_layers, plan, turned
 from ..progress import silent
 from .fisher import drawn_evidences, fisher_diagonal
 from .loop import Forward
@@ -36,7 +36,7 @@ Factors = dict[str, tuple[Tensor, Tensor] | Tensor]
 
 
 def kfac_factors(
-    model: MaskedLM,
+    model: LanguageModel,
     change: Modification,
     *,
     block: Block = "all",
@@ -90,7 +90,8 @@ def kfac_factors(
         if isinstance(G[layer], Tensor):  # else the model never runs the layer as a module, or no answer hangs on it
             own = A[layer] / tokens[layer]
             own = own if name.endswith("weight") else own.new_ones(1, 1)
-            factors[name] = own, G[layer] / len(examples.targets)
+            both = own, G[layer] / len(examples.targets)
+            factors[name] = both[::-1] if turned(layer) and name.endswith("weight") else both  # as Δ is: (in, out)
     rest = [name for name in what.names if name not in factors]
     if rest:
         given = {"evidences": evidences, "seed": seed, "progress": progress}

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from ..models.activations import activations
-from ..models.masked_lm import MaskedLM, all_slots_right, evaluating
+from ..models.language_model import LanguageModel, all_slots_right, evaluating
 from ..models.statements import Batch, Examples
 from ..progress import report, silent
 from .checkpoint import Checkpoint
@@ -128,7 +128,7 @@ class Forward:
 
     def __init__(
         self,
-        model: MaskedLM,
+        model: LanguageModel,
         examples: Examples,
         params: dict[str, Tensor],
         lowest: int | None = None,
@@ -150,7 +150,7 @@ class Forward:
 
 
 def fit(
-    model: MaskedLM,
+    model: LanguageModel,
     examples: Examples,
     params: dict[str, Tensor],
     *,
@@ -210,7 +210,7 @@ def random_batches(
         yield np.concatenate([ours[:n], len(examples) + others[:n]])
 
 
-def seconds_a_step(model: MaskedLM, examples: Examples, params: dict[str, Tensor], batch_size: int) -> float:
+def seconds_a_step(model: LanguageModel, examples: Examples, params: dict[str, Tensor], batch_size: int) -> float:
     """Seconds of a training step on this machine, measured on one batch after a warm-up; nothing is changed."""
     chosen = next(examples.shuffled(batch_size, np.random.default_rng(0)))
     batch = examples.collate(chosen, model.device)

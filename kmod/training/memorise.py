@@ -8,7 +8,7 @@ from ..checks import WrongTypeError, check_facts
 from ..evaluation import Rate, score
 from ..facts import FactBase
 from ..models.door import check_model, trainable
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from .checkpoint import Checkpoint, train_once
 from .history import History
 from .loop import fit, seconds_a_step
@@ -35,7 +35,7 @@ class Memorised:
 
 
 def memorise(
-    model: MaskedLM,
+    model: LanguageModel,
     facts: FactBase,
     *,
     epochs: float = 11,

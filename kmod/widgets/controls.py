@@ -12,7 +12,7 @@ import ipywidgets as w
 from ..constraints import CONSTRAINTS
 from ..editing.methods import Option
 from ..lab.settings import PLACE, Settings, offered, place_name
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..parts import blocks
 from . import view
 
@@ -135,7 +135,7 @@ def reason(error: BaseException) -> str:
 class SettingControls:
     """How to edit, as the registry of methods has it. What the chosen method does not take is disabled or hidden."""
 
-    def __init__(self, model: MaskedLM):
+    def __init__(self, model: LanguageModel):
         self.methods, self.family = offered(model), type(model)
         depth = len(blocks(model.net))
         places = dict.fromkeys(p for method in self.methods.values() if method.takes & PLACE for p in method.places)

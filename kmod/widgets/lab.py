@@ -21,7 +21,7 @@ from ..lab.broken import Broken, Checker
 from ..lab.index import FactIndex
 from ..lab.session import Session, Step
 from ..lab.worker import Stopped, Worker
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..training.history import History
 from . import view
 from .choosing import Choosing
@@ -43,7 +43,7 @@ class EditLab(PageWidget):
     Raises ValueError if `facts` hold objects that the model cannot write.
     """
 
-    def __init__(self, model: MaskedLM, facts: FactBase, folder: str | Path = "."):
+    def __init__(self, model: LanguageModel, facts: FactBase, folder: str | Path = "."):
         self.session, self.index = Session(model, facts), FactIndex(facts)
         self.worker = Worker(self.session, self.index, self._watch, self._done, self._failed)
         self.checker = Checker(self.session, self._checked)

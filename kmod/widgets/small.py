@@ -15,7 +15,7 @@ from ..facts import Modification
 from ..html import table
 from ..lab.settings import place_name
 from ..models.door import check_model
-from ..models.masked_lm import MaskedLM
+from ..models.language_model import LanguageModel
 from ..parts import INSIDE, OUTSIDE, blocks, layout, plan
 from . import view
 from .controls import PageWidget, area, control, row, silent_on_a_page, title, wide
@@ -34,7 +34,7 @@ class DeltaExplorer(PageWidget):
     `records` are those that `kmod.charts.tradeoff` draws. Raises as `finetune` does.
     """
 
-    def __init__(self, model: MaskedLM, change: Modification, deltas: Sequence[float] = DELTAS, **settings):
+    def __init__(self, model: LanguageModel, change: Modification, deltas: Sequence[float] = DELTAS, **settings):
         check_model(model, change, learns=True)
         if not deltas or list(deltas) != sorted(deltas):
             raise ValueError(brief(f"deltas must be radii in ascending order, got {deltas!r}"))
@@ -86,7 +86,7 @@ class BlockChooser(PageWidget):
     `block` and `component` are what `kmod.finetune` and `kmod.plan` take.
     """
 
-    def __init__(self, model: MaskedLM):
+    def __init__(self, model: LanguageModel):
         check_model(model)
         self.net = model.net
         sizes: Counter[int | str] = Counter()  # a block's number, or a component outside the blocks → parameters
