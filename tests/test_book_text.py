@@ -1,14 +1,18 @@
 """What the chapters say is computed from records: change a record, and the sentence changes."""
 
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from kmod import book
-from kmod.experiments import paper
+from kmod import book, charts
+from kmod.charts.forest import SAID
+from kmod.experiments import advice, paper
+from kmod.experiments.findings import findings
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -54,6 +58,55 @@ def test_a_verdict_follows_the_records(own):
     rests_on = book.ledger_table()._repr_html_().split("from ")
     assert any("seeds; fae-nano, nano; |M| = 32" in cell for cell in rests_on)  # C7 and C8
     assert "fae-nano, nano" in book.provenance("rq3_fae") and "of nano;" in book.provenance("rq1_reliability")
+
+
+def told():
+    return findings(book.profile(), book.index(), book.verdicts())
+
+
+def test_the_findings_of_the_first_page_follow_the_records(own):
+    forgetting, _, many = told()
+    assert "Most of the forgetting is the learning rate's" in forgetting and "FTA" in many
+    change(own, "methods", lambda s: s["method"] == "FTM" and s["delta"] is None, {"delta_A_FS": -0.9})
+    assert "matters less than was hoped" in told()[0] and "90 points" in told()[0]
+    for value, said in ((1.0, "The ball helps; mixing is not surely better"), (0.1, "The ball hurts; old facts")):
+        ours = lambda s: s["method"] == "FTM" and s["constraint"] == "Linf" and s["n"] == 32  # noqa: E731
+        change(own, "methods", ours, {"A_mean": value})
+        assert said in told()[1]
+    change(own, "methods", lambda s: s["method"] == "KL" and s["n"] == 512, {"A_mean": 0.3})
+    assert "several ways still work" in told()[2] and "KL 30 %" in told()[2]
+    (own / "methods" / "cpu.jsonl").unlink()
+    book._verdicts.cache_clear()
+    assert told() == []
+
+
+def test_the_advice_follows_the_records(own):
+    def said():
+        return advice.sentence(book.profile(), book.index())
+
+    assert re.search(r"32 facts: FTA .* surely ahead of \d+ of the other 14", said())
+    assert re.search(r"One fact: \d+ editors cannot be told apart .*the quickest is ROME", said())
+    change(own, "methods", lambda s: s["method"] == "ROME" and s["n"] == 32, {"A_mean": 0.9999})
+    assert re.search(r"32 facts: ROME \(\$\\bar A\$ 100.0 %\), surely ahead of \d+ of the other 14", said())
+    rows = advice.best(book.profile(), book.index())
+    assert next(row["editor"] for row in rows if row["facts"] == "32") == "ROME" and len(rows) == 9
+    (own / "methods" / "cpu.jsonl").unlink()
+    assert "Nothing is known yet" in said() and advice.best(book.profile(), book.index()) == []
+
+
+def test_the_forest_has_a_row_for_each_measured_part(own):
+    drawn = [(v, part) for v in book.verdicts().values() for part in v.parts if part.effect.n > 1]
+    chart = charts.forest(book.verdicts().values()).to_dict()
+    values = next(layer["data"]["values"] for layer in chart["layer"] if "tooltip" in layer["encoding"])
+    assert len(values) == len(drawn) > 30
+    for row, (verdict, part) in zip(values, drawn, strict=True):
+        assert row["part"] == f"{verdict.claim} · {part.what}" and row["low"] <= row["beyond"] <= row["high"]
+        assert {"as claimed": row["low"] > 0, "against the claim": row["high"] < 0}.get(row["said"], True)
+    counts = [f"{sum(row['said'] == said for row in values)} {said}" for said in SAID.values()]
+    assert ", ".join(counts) in " ".join(chart["title"]["text"])
+    nothing = [replace(v, parts=()) for v in book.verdicts().values()]
+    with pytest.raises(ValueError, match="no claim has two seeds yet"):
+        charts.forest(nothing)
 
 
 def test_provenance_marks_commits_with_changes(own):
@@ -163,7 +216,25 @@ def test_run_times_are_those_measured(own):
     assert "7 s on CPU, 3 s on Tesla T4 (measured). No GPU" in book.run_time("rq2").data
 
 
-@pytest.mark.parametrize("name", ["first_edit", "rq1", "trex", "rq2", "rq3", "rq4", "rq5", "cost", "edit_lab"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "first_edit",
+        "rq1",
+        "trex",
+        "rq2",
+        "rq3",
+        "rq4",
+        "rq5",
+        "cost",
+        "edit_lab",
+        "ladder",
+        "editors",
+        "sequences",
+        "since2020",
+        "change_a_fact",
+    ],
+)
 def test_a_chapter_has_all_its_parts(name):
     chapter = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4)
     told = "\n".join(cell.source for cell in chapter.cells)

@@ -105,6 +105,10 @@ def test_it_wakes_up_and_fits(visit, scheme, size, mode):
     data, entry = edit("france-p36", "Rome", "all", 1)
     assert f"{entry['broken']:,} other facts broke" in summary.inner_text()
     assert f"{100 * entry['kept'] / data['asked']:.1f} %" in page.locator(".kmod-play-rates").inner_text()
+    said = page.locator(".kmod-play fieldset small").all_inner_texts()  # under each radius, what it did
+    every = [edit("france-p36", "Rome", "all", i)[1] for i in range(len(said))]
+    marks = {data["tests"]: "✓", 0: "✗"}
+    assert said == [f"{marks.get(e['learnt'][0], '◐')} {e['broken']:,} broke" for e in every] and len(said) == 4
     page.locator(".kmod-play details summary").click()
 
     SHOTS.mkdir(parents=True, exist_ok=True)

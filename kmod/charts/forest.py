@@ -6,11 +6,11 @@ import altair as alt
 
 from ..experiments.ledger import Part, Verdict
 from .page import titled
-from .theme import PADDING, PALETTE, scale
+from .theme import PADDING, PALETTE, key, scale
 
 SAID = {"✓": "as claimed", "✗": "against the claim", "?": "cannot tell yet"}
 COLORS, SHAPES = (PALETTE[2], PALETTE[1], PALETTE[6]), ("circle", "cross", "diamond")
-ROW = 17  # pixels
+ROW = 28  # pixels: a line of text, and the effect below it
 
 
 def forest(verdicts: Iterable[Verdict], finding: str | None = None) -> alt.LayerChart:
@@ -24,17 +24,20 @@ def forest(verdicts: Iterable[Verdict], finding: str | None = None) -> alt.Layer
     drawn = [_row(verdict, part) for verdict, part in every if part.effect.n > 1]
     if not drawn:
         raise ValueError("no claim has two seeds yet; run the suites first: python -m kmod run all")
-    y = alt.Y("part:N", title=None, sort=[row["part"] for row in drawn], axis=alt.Axis(labelLimit=330))
-    axis = alt.Axis(format="+d")
-    color = alt.Color("said:N", title=None, scale=scale(SAID.values(), COLORS), legend=alt.Legend(orient="top"))
-    shape = alt.Shape("said:N", title=None, scale=scale(SAID.values(), SHAPES), legend=alt.Legend(orient="top"))
-    x = alt.X("beyond:Q", title="points beyond the bound, on the claim's side", axis=axis)
+    y = alt.Y("part:N", title=None, sort=[row["part"] for row in drawn], axis=None)  # its text stands above each row
+    legend = key(list(SAID.values()))
+    color = alt.Color("said:N", title=None, scale=scale(SAID.values(), COLORS), legend=legend)
+    shape = alt.Shape("said:N", title=None, scale=scale(SAID.values(), SHAPES), legend=legend)
+    x = alt.X("beyond:Q", title="points beyond the bound, on the claim's side", axis=alt.Axis(format="+d", grid=False))
     tips = [alt.Tooltip(f"{name}:N", title=name) for name in ("claim", "part", "effect", "asked", "seeds")]
     base = alt.Chart(alt.Data(values=drawn))
     bound = alt.Chart(alt.Data(values=[{"at": 0}])).mark_rule(strokeDash=[4, 3], opacity=0.7).encode(x="at:Q")
     whiskers = base.mark_rule(strokeWidth=1.5, opacity=0.7).encode(x="low:Q", x2="high:Q", y=y, color=color)
     dots = base.mark_point(filled=True, size=60).encode(x=x, y=y, color=color, shape=shape, tooltip=tips)
-    chart = alt.layer(bound, whiskers, dots).properties(width="container", height=ROW * len(drawn), padding=PADDING)
+    names = base.mark_text(align="left", dy=-11, fontSize=11).encode(x=alt.value(0), y=y, text="part:N")
+    chart = alt.layer(bound, whiskers, dots, names).properties(
+        width="container", height=ROW * len(drawn), padding=PADDING
+    )
     left = len(every) - len(drawn)
     sub = "An effect passes if its whole 95 % interval over seeds lies right of the dashed bound"
     sub += f". Left out: {left} parts with fewer than two seeds" * bool(left)

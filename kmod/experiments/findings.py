@@ -44,7 +44,7 @@ def forgetting(ledger: Mapping[str, Verdict]) -> str:
     )
     return (
         f"**{head}** Fine-tuned on the new facts alone, without a limit, the model loses {_points(common)} of what it "
-        f"knew at one common rate, and {_points(own)} at a rate of its own, chosen as carefully as every other method's."
+        f"knew at one common rate, and {_points(own)} at a rate of its own, chosen as those of all methods were."
     )
 
 
@@ -56,12 +56,10 @@ def ball(ledger: Mapping[str, Verdict]) -> str:
         return ""
     helps, ahead = _sign(gain), _sign(mixing)
     first = {1: "The ball helps", -1: "The ball hurts", 0: "Whether the ball helps is not sure"}[helps]
-    second = {1: "more than old facts mixed in", -1: "old facts mixed in help more", 0: "and so is what mixing does"}[
-        ahead
-    ]
+    second = {1: "mixing helps less", -1: "old facts mixed in help more", 0: "mixing is not surely better"}[ahead]
     return (
         f"**{first}; {second}.** At equal care a bound on how far each weight may move changes "
-        f"the mean of learnt and kept by {gain.effect.points()}. Beside mixing the difference is {mixing.effect.points()}."
+        f"the mean of learnt and kept by {gain.effect.points()}; beside mixing it is {mixing.effect.points()}."
     )
 
 
