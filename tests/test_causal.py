@@ -15,6 +15,7 @@ from kmod.evaluation import judge
 from kmod.lab import Session, Settings
 from kmod.models.causal_lm import CausalLM
 from kmod.models.loading import is_causal
+from kmod.models.upper import upper
 from kmod.models.vocabulary import statements_with_objects
 
 SMALL = dict(vocab_size=400, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=64)
@@ -93,6 +94,8 @@ def test_kept_states_give_the_edit_of_the_whole_model(family, facts, monkeypatch
     quick = kmod.finetune(family, change, block=-1, steps=4)
     monkeypatch.setattr("kmod.training.loop.activations", lambda *_, **__: None)
     slow = kmod.finetune(family, change, block=-1, steps=4)
+    own_code = upper(family, 2) is None
+    assert own_code == (type(family.net).__name__ != "GPT2LMHeadModel")
     assert slow.made["curve"] == pytest.approx(quick.made["curve"], rel=1e-3)
 
 

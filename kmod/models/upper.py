@@ -15,6 +15,7 @@ from torch.nn.functional import layer_norm, linear
 
 from ..parts import blocks
 from .language_model import LanguageModel
+from .upper_gpt2 import UpperGPT2
 
 LIKE_BERT = ("BertLayer", "RobertaLayer", "XLMRobertaLayer", "CamembertLayer", "ElectraLayer")
 PARTS = (  # the parameters' names in a block of BERT, RoBERTa, ELECTRA and their kin
@@ -80,9 +81,12 @@ class Upper:
         return layer_norm(linear(self.act(linear(x, *widen)), *narrow) + x, x.shape[-1:], *norm2, self.eps)
 
 
-def upper(model, lowest: int) -> Upper | None:
-    """The upper part of `model` from block `lowest`; None unless its blocks are built as BERT's are and not shared."""
+def upper(model, lowest: int) -> Upper | UpperGPT2 | None:
+    """The upper part of `model` from block `lowest`; None unless it is built as BERT is, and its blocks are not shared,
+    or as GPT-2."""
     net = model.net
+    if model.causal and type(net).__name__ == "GPT2LMHeadModel" and not net.config.add_cross_attention:
+        return UpperGPT2(net, lowest)
     if model.head is None or model.causal or getattr(net.config, "is_decoder", False):
         return None
     if type(model).forward is not LanguageModel.forward:  # a FaE is more than its blocks
