@@ -176,7 +176,7 @@ def test_from_search_to_a_saved_edit_by_keyboard_and_mouse(lab, folder, browser,
     page.out.get_by_label("New object").click()
     page.keyboard.type(options[1])
     page.keyboard.press("Tab")
-    page.out.get_by_text("Possible; it fills").wait_for(timeout=20_000)
+    page.out.get_by_text("Can be written").wait_for(timeout=20_000)
     page.out.get_by_text(re.compile(r"at most \d+\.\d s")).wait_for(timeout=20_000)
     shoot(page, "before-desk")
     page.wait_for_timeout(500)  # while the kernel still works on the last value, the browser holds the next one back
@@ -228,7 +228,7 @@ def test_stop_and_responsiveness_while_an_edit_runs(lab):
     page.out.get_by_text(re.compile("Dione.*MASK")).first.wait_for()
     page.out.get_by_label("New object").fill("Jupiter")
     page.keyboard.press("Enter")
-    page.out.get_by_text("Possible; it fills").wait_for(timeout=20_000)
+    page.out.get_by_text("Can be written").wait_for(timeout=20_000)
     page.out.get_by_role("button", name="Edit", exact=True).click()
     page.out.get_by_text(re.compile(r"step \d+ of 5000")).wait_for(timeout=30_000)
     started = time.time()

@@ -44,9 +44,10 @@ class Step:
 
     @property
     def name(self) -> str:
-        """Such as "1 · France · P36: Paris → Rome"."""
+        """Such as "1 · France, capital: Paris → Rome"."""
         (subject, relation, old, new), *others = self.edit.made.get("facts") or [["?", "?", None, "?"]]
-        asked = subject if relation == OWN else f"{subject} · {relation}"
+        known = self.change.base.relations if self.change else {}
+        asked = subject if relation == OWN else f"{subject}, {known[relation].label if relation in known else relation}"
         more = f" and {len(others)} more" if others else ""
         return f"{self.number} · {asked}: {'' if old is None else f'{old} → '}{new}{more}"
 
@@ -91,6 +92,8 @@ class Session:
         fact = base[index]
         if not new:
             raise ValueError("type or choose a new object")
+        if base is self.facts and normal(new) == normal(fact.object) == normal(self.object_now(index)):
+            raise ValueError(brief(f"{new} is the answer already: {fact}"))
         if normal(new) in [normal(sibling.object) for sibling in base.siblings(fact)]:
             raise ValueError(
                 brief(f"{fact} already has the object {new!r}; to go back to it, undo the edit that changed it")
@@ -197,6 +200,13 @@ class Session:
         made for another model."""
         edit = Edit.load(path)
         self.check()
+        if own := next(
+            (step for step in self.stack if (step.edit.before, step.edit.after) == (edit.before, edit.after)), None
+        ):
+            under = (
+                f", under edit{'s' * (len(self.above(own)) > 1)} {_numbers(self.above(own))}" if self.above(own) else ""
+            )
+            raise WrongModelError(f"this is edit {own.number}, which is applied already{under}")
         if edit.applied(self.model) and not self.model.matches(edit.before):
             raise WrongModelError("this edit is applied already")
         edit, made = edit.renewed(self.model), edit.made

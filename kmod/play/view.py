@@ -95,7 +95,7 @@ class Widget:
         broken = [f"{subject}, {label}: {object}, now “{answer}”" for subject, label, object, answer in broken]
         return (
             f"“{self.change['object']}” is the answer to {learnt[0]} of {script['tests']} unseen phrasings and to "
-            f"{learnt[1]} of the {evidences} trained on. A_F∖S goes from {kept}; {edit['broken']:,} other facts broke"
+            f"{learnt[1]} of the {evidences} trained on. A_F∖S goes from {kept}; {edit['broken']:,} other fact{'s' * (edit['broken'] != 1)} broke"
             + (f", such as {'; '.join(broken)}." if edit["broken"] else ".")
         )
 

@@ -199,7 +199,8 @@ class Choosing(Listening):
                 slots = len(self.session.model.examples(change.base, "evidences", change.modified, [0]).targets)
                 likely = self.index.likely(change.originals[0], self.new.value)
                 meant = f" Did you mean {likely}?" if likely else ""
-                note = view.note(f"Possible; it fills {slots} masked slot{'s' * (slots > 1)}.{meant}")
+                pieces = "one piece" if slots == 1 else f"{slots} pieces{' (harder to learn)' * (slots > 2)}"
+                note = view.note(f"Can be written, in {pieces}.{meant}")
             except ValueError as error:
                 note = view.note(reason(error), "alert")
         self.note.value = note

@@ -23,6 +23,7 @@ class EditList(Listening):
         self, session: Session, folder: Path, say: Callable, show: Callable, compare: Callable, load: Callable
     ):
         super().__init__(say)
+        self.load = load
         self.session, self.folder, self.show, self.show_both = session, user_path(folder), show, compare
         self.list = control(w.Select, "Edits", "Every edit so far; choose one to see it", wide(height="104px"), rows=5)
         self.undo_button = self.button("Undo", "Take the chosen edit back, bit for bit", self.undo)
@@ -31,7 +32,7 @@ class EditList(Listening):
         self.other = control(w.Dropdown, "Compare to", "An edit")
         self.compare_button = self.button("Compare", "Show the chosen edit and this one side by side", self.compare)
         self.path = control(w.Text, "File", "An edit that was saved", placeholder="edit.safetensors")
-        self.load_button = self.button("Load", "Apply an edit from this file", lambda: load(self.path.value.strip()))
+        self.load_button = self.button("Load", "Apply an edit from this file", self._load)
         self.files = area("110px")
         comparing = row(self.other, self.compare_button, least="200px")
         loading = row(self.path, self.load_button, least="200px")
@@ -94,6 +95,11 @@ class EditList(Listening):
         self.files.value = view.block(view.link(path), view.link(script), view.code(recipe))
         self.path.value = str(path)
         self.say(f"Edit {step.number} is saved to {path}.", "status")
+
+    def _load(self) -> None:
+        if not (path := self.path.value.strip()):
+            raise ValueError("type the path of an edit's file, such as edit.safetensors")
+        self.load(path)
 
     def compare(self) -> None:
         if self.list.value is None or self.other.value is None:
