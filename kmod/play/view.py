@@ -93,9 +93,10 @@ class Widget:
         kept = " to ".join(f"{100 * n / script['asked']:.1f} %" for n in (script["right"], edit["kept"]))
         broken = [(*script["facts"][i], answer) for i, _, answer in edit["list"][:BROKEN]]
         broken = [f"{subject}, {label}: {object}, now “{answer}”" for subject, label, object, answer in broken]
+        broke = f"{edit['broken']:,} other fact{'s' * (edit['broken'] != 1)} broke"
         return (
             f"“{self.change['object']}” is the answer to {learnt[0]} of {script['tests']} unseen phrasings and to "
-            f"{learnt[1]} of the {evidences} trained on. A_F∖S goes from {kept}; {edit['broken']:,} other fact{'s' * (edit['broken'] != 1)} broke"
+            f"{learnt[1]} of the {evidences} trained on. A_F∖S goes from {kept}; {broke}"
             + (f", such as {'; '.join(broken)}." if edit["broken"] else ".")
         )
 
